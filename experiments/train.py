@@ -1,0 +1,17 @@
+"""Train a preset: train.py PRESET [--seeds N] [--steps N] [--out DIR] [any field or number].
+
+PRESET is the name of a preset or the path of a config.json that a run has left.
+"""
+
+from rich.console import Console
+
+from jaxq import cli
+
+
+def train(arguments: list[str], console: Console) -> None:
+    name, options, config, hparams, preset = cli.parse(arguments, "train.py")
+    cli.train(name, config, [hparams], preset, options, console)
+
+
+if __name__ == "__main__":
+    cli.main(train)

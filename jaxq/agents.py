@@ -1,0 +1,84 @@
+"""Agents: a network, a loss and a way to act, put together. Recipes only compose."""
+
+from collections.abc import Callable
+from functools import partial
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import optax
+
+from jaxq import exploration, losses, networks
+from jaxq.config import Config, HParams
+from jaxq.types import Agent, Env, Network
+
+LOSSES = {"dqn": losses.q_loss, "double-dqn": losses.double_q_loss}
+
+
+def make_agent(network: Network, loss: Callable, select_action: Callable) -> Agent:
+    """An agent without memory, from three exchangeable functions.
+
+    Args:
+      network: see ``Network``.
+      loss: ``loss(network, params, target_params, key, steps, hparams) -> LossOutput``.
+      select_action: ``select_action(key, q_values [E, A], epsilon) -> action [E]``.
+    """
+
+    def init(key, obs, carry):
+        del carry
+        return network.init(key, obs)
+
+    def q_values(params, carry, key, obs):
+        no_reset = jnp.zeros(obs.shape[0], bool)
+        output, carry = network.apply(params, obs, key, carry, no_reset)
+        return output.q_values, carry
+
+    def act(params, carry, key, obs, epsilon):
+        key_network, key_select = jax.random.split(key)
+        values, carry = q_values(params, carry, key_network, obs)
+        return select_action(key_select, values, epsilon), carry
+
+    def act_greedy(params, carry, key, obs):
+        values, carry = q_values(params, carry, key, obs)
+        return jnp.argmax(values, axis=-1).astype(jnp.int32), values.max(axis=-1), carry
+
+    return Agent(init, lambda key, num_envs: (), act, act_greedy, partial(loss, network))
+
+
+def make_agent_from(config: Config, env: Env) -> Agent:
+    """The agent that ``config`` names, for ``env``."""
+    torso = networks.make_torso(config.network, env.obs_spec, config.widths, config.layer_norm)
+    if config.network == "linear":  # the weights of a table start at zero, and need no bias
+        head = networks.LinearHead(env.num_actions, False, nn.initializers.zeros)
+    elif config.dueling:
+        head = networks.DuelingHead(env.num_actions)
+    else:
+        head = networks.LinearHead(env.num_actions)
+    network = networks.from_flax(networks.ValueNetwork(torso, head))
+    select_action = partial(exploration.epsilon_greedy, break_ties=config.break_ties)
+    return make_agent(network, LOSSES[config.agent], select_action)
+
+
+def make_optimizer(config: Config) -> Callable[[HParams, jax.Array], optax.GradientTransformation]:
+    """``optimizer(hparams, learning_rate)``: built inside the traced function, so that all its
+    numbers can be swept."""
+    scale = {
+        "sgd": lambda hparams: optax.identity(),
+        "adam": lambda hparams: optax.scale_by_adam(
+            hparams.adam_beta1, hparams.adam_beta2, hparams.optimizer_epsilon
+        ),
+        # As in torch.optim.RMSprop(centered=True): starts from zero, epsilon outside the root.
+        "rmsprop": lambda hparams: optax.scale_by_stddev(
+            hparams.rmsprop_decay, hparams.optimizer_epsilon, eps_in_sqrt=False
+        ),
+    }[config.optimizer]
+
+    def optimizer(hparams: HParams, learning_rate: jax.Array) -> optax.GradientTransformation:
+        clip = (
+            optax.clip_by_global_norm(hparams.max_gradient_norm)
+            if config.clip_gradients
+            else optax.identity()
+        )
+        return optax.chain(clip, scale(hparams), optax.scale(-learning_rate))
+
+    return optimizer

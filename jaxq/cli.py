@@ -1,0 +1,215 @@
+"""What the scripts in experiments/ share: presets and options to a run, errors to exit codes."""
+
+import dataclasses
+import os
+import sys
+from collections.abc import Callable, Sequence
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import jax
+import tyro
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from jaxq import population, results
+from jaxq.config import Config, HParams, config_from_dict, hparams_from_dict
+from jaxq.errors import ConfigError, unknown
+from jaxq.presets import PRESETS, Preset
+from jaxq.runner import Interrupted, RunSpec, Spread, Stop, lane_labels, run
+
+
+@dataclasses.dataclass(frozen=True)
+class RunOptions:
+    """How long to train, on what, and where to leave the results."""
+
+    seeds: int | None = None
+    """Number of seeds; the preset's by default."""
+    first_seed: int = 0
+    """The seeds are first_seed, first_seed + 1, ..."""
+    steps: int | None = None
+    """Environment steps per seed; the preset's by default."""
+    episodes: int | None = None
+    """Stop once every seed has finished this many training episodes."""
+    until_return: float | None = None
+    """Stop once the evaluation IQM has held this for three evaluations."""
+    out: Path | None = None
+    """Run directory, new or empty; runs/PRESET-TIME by default."""
+    resume: Path | None = None
+    """Continue the run in this directory."""
+    save_every: float = 30.0
+    """Seconds between checkpoints."""
+    batch: int | None = None
+    """Members vmapped together on a device; chosen by default."""
+    devices: int | None = None
+    """Devices to use; all by default."""
+
+
+def main(program: Callable[[list[str], Console], None]) -> None:
+    """Run a script's ``program(arguments, console)``; bad input ends it with exit code 2."""
+    population.use_cores()
+    _use_compilation_cache()
+    console = Console()
+    try:
+        program(sys.argv[1:], console)
+    except ConfigError as error:
+        Console(stderr=True).print(f"[bold red]error:[/] {escape(str(error))}", soft_wrap=True)
+        sys.exit(2)
+    except Interrupted as error:
+        console.print(f"\n{error}.")
+        sys.exit(error.exit_code)
+
+
+def parse(arguments: Sequence[str], script: str, options_type: type = RunOptions):
+    """``PRESET [options]`` as ``(preset's name, options, Config, HParams, Preset)``.
+
+    PRESET may be the path of a config.json, and may be left out with ``--resume``.
+
+    Raises:
+      ConfigError: there is no such preset.
+    """
+    if not arguments or arguments[0] in ("-h", "--help"):
+        _print_presets(script)
+        sys.exit(0 if arguments else 2)
+    if arguments[0].startswith("-") and "--resume" in arguments[:-1]:
+        arguments = [arguments[arguments.index("--resume") + 1], *arguments]
+    name, preset = load_preset(arguments[0])
+    fields = [
+        ("options", tyro.conf.OmitArgPrefixes[options_type], options_type()),
+        ("config", tyro.conf.OmitArgPrefixes[Config], preset.config),
+        ("hparams", tyro.conf.OmitArgPrefixes[HParams], preset.hparams),
+    ]
+    bundle = dataclasses.make_dataclass("Arguments", fields, frozen=True)
+    parsed = tyro.cli(
+        bundle, prog=f"{script} {name}", description=preset.summary, args=list(arguments[1:])
+    )
+    return name, parsed.options, parsed.config, parsed.hparams, preset
+
+
+def load_preset(name: str) -> tuple[str, Preset]:
+    """The preset called ``name``, or the one that a run's ``config.json`` describes.
+
+    Raises:
+      ConfigError: neither exists.
+    """
+    if name in PRESETS:
+        return name, PRESETS[name]
+    path = Path(name)
+    if not path.exists():
+        raise unknown("preset", name, PRESETS)
+    document = results.read_document(path)
+    return document["preset"], Preset(
+        summary=f"The run in {path}.",
+        config=config_from_dict(document["config"]),
+        hparams=hparams_from_dict(document["lanes"][0]),
+        steps=document["steps"],
+        seeds=len(document["seeds"]),
+    )
+
+
+def train(
+    name: str,
+    config: Config,
+    lanes: Sequence[HParams],
+    preset: Preset,
+    options: RunOptions,
+    console: Console,
+) -> tuple[Path, dict[str, Any]]:
+    """Run what the options ask for, with a report; returns the run directory and its scores.
+
+    Raises:
+      ConfigError: bad input.
+      Interrupted: a signal came; how to resume has been printed.
+    """
+    for field in ("seeds", "steps", "episodes", "batch", "devices"):
+        value = getattr(options, field)
+        if value is not None and value < 1:
+            raise ConfigError(f"{field}={value} must be a whole number of at least 1.")
+    if options.out and options.resume:
+        raise ConfigError(f"out={options.out} cannot be combined with resume={options.resume}.")
+    directory = options.resume or options.out or _new_directory(name)
+    steps, seeds = options.steps or preset.steps, options.seeds or preset.seeds
+    if options.resume:
+        document = results.read_document(directory)
+        steps = options.steps or document["steps"]
+        seeds = options.seeds or len(document["seeds"])
+    seed_list = list(range(options.first_seed, options.first_seed + seeds))
+    spec = RunSpec(name, config, lanes, seed_list, steps)
+    try:
+        scores = run(
+            spec,
+            directory,
+            stop=Stop(options.until_return, options.episodes),
+            spread=Spread(options.batch, options.devices),
+            resume=options.resume is not None,
+            save_every=options.save_every,
+            console=console,
+        )
+    except Interrupted:
+        script = os.path.relpath(sys.argv[0])
+        console.print(f"\nSaved. Resume with: python {script} --resume {directory}", soft_wrap=True)
+        raise
+    print_scores(console, scores, lane_labels(lanes))
+    console.print(f"Results: {directory}", soft_wrap=True, highlight=False)
+    return directory, scores
+
+
+def print_scores(console: Console, scores: dict[str, Any], labels: Sequence[str]) -> None:
+    """The final evaluation as a table, with its protocol."""
+    protocol = scores["protocol"]
+    first = scores["lanes"][0]
+    title = (
+        f"{protocol['environment']}, {first['num_seeds']} seeds x {first['episodes_per_seed']} "
+        f"episodes at step {scores['steps']:,}"
+    )
+    table = Table(title=title, title_justify="left")
+    for column in ("", "IQM", "95% interval", "mean", "median", "worst seed", "cut"):
+        table.add_column(column, justify="left" if not column else "right")
+    for label, lane in zip(labels, scores["lanes"]):
+        low, high = lane["iqm_95"]
+        numbers = (lane["mean"], lane["median"], lane["worst"])
+        table.add_row(
+            label,
+            f"[bold]{lane['iqm']:.4g}[/]",
+            f"{low:.4g} to {high:.4g}",
+            *(f"{number:.4g}" for number in numbers),
+            str(lane["episodes_cut"]),
+        )
+    console.print(table)
+
+
+def _print_presets(script: str) -> None:
+    table = Table(title=f"usage: {script} PRESET [options]", title_justify="left")
+    table.add_column("preset", no_wrap=True)
+    table.add_column("what it is")
+    for name, preset in PRESETS.items():
+        table.add_row(name, preset.summary)
+    console = Console()
+    console.print(table)
+    console.print(f"All options of a preset: {script} PRESET --help", highlight=False)
+
+
+def _new_directory(name: str) -> Path:
+    """A directory under runs/ that does not exist yet."""
+    base = Path("runs") / f"{name}-{datetime.now():%Y%m%d-%H%M%S}"
+    directory, count = base, 1
+    while directory.exists():
+        count += 1
+        directory = base.with_name(f"{base.name}-{count}")
+    return directory
+
+
+def _use_compilation_cache() -> None:
+    """Keep compiled programs between processes, in a folder that only the user can read."""
+    if not os.environ.get("JAX_COMPILATION_CACHE_DIR"):
+        home = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+        cache = home / "jaxq"
+        try:
+            cache.mkdir(parents=True, exist_ok=True, mode=0o700)
+            cache.chmod(0o700)
+        except OSError:
+            return  # a cache is a convenience
+        jax.config.update("jax_compilation_cache_dir", str(cache))
+    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.2)

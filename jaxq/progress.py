@@ -1,0 +1,61 @@
+"""What a run shows while it runs: a live bar in a terminal, plain lines elsewhere."""
+
+import time
+
+from rich.console import Console
+from rich.progress import BarColumn, TaskProgressColumn, TextColumn, TimeRemainingColumn
+from rich.progress import Progress as Bar
+
+_LINES = 20  # at most so many plain lines per run
+
+
+class Progress:
+    """Use as a context; call ``update`` after every chunk."""
+
+    def __init__(self, title: str, num_members: int, total_steps: int, console: Console):
+        self.total, self.num_members, self.console = total_steps, num_members, console
+        self.start_time, self.start_steps, self.last_line = None, 0, 0
+        self.bar = Bar(
+            TextColumn("[bold]{task.description}"),
+            BarColumn(bar_width=24),
+            TaskProgressColumn(),
+            TextColumn("{task.fields[status]}"),
+            TimeRemainingColumn(compact=True),
+            console=console,
+            disable=not console.is_terminal,
+            transient=False,
+        )
+        self.task = self.bar.add_task(title, total=total_steps, status="compiling ...")
+
+    def __enter__(self) -> "Progress":
+        self.bar.start()
+        return self
+
+    def __exit__(self, *error) -> None:
+        self.bar.stop()
+
+    def begin(self, steps: int) -> None:
+        """Training starts, or goes on, from ``steps``."""
+        self.start_time, self.start_steps = time.monotonic(), steps
+        self.bar.update(self.task, completed=steps)
+
+    def update(self, steps: int, headline: str) -> None:
+        """``steps`` are done; ``headline`` says what the last evaluation found."""
+        seconds = time.monotonic() - self.start_time
+        speed = (steps - self.start_steps) * self.num_members / max(seconds, 1e-9)
+        status = f"{headline}  {format_count(speed)} steps/s"
+        self.bar.update(self.task, completed=min(steps, self.total), status=status)
+        if not self.console.is_terminal:
+            line = min(steps, self.total) * _LINES // self.total
+            if line > self.last_line:
+                self.last_line = line
+                self.console.print(f"{steps:>10,} / {self.total:,}  {status}", highlight=False)
+
+
+def format_count(value: float) -> str:
+    """3 digits and a unit: 950, 12.3k, 4.56M."""
+    for unit in ("", "k", "M"):
+        if value < 999.5:
+            return f"{value:.3g}{unit}"
+        value /= 1000.0
+    return f"{value:.3g}G"

@@ -1,0 +1,204 @@
+"""The loop of every replay-based agent. It knows no algorithm.
+
+    iteration:  sample -> learn -> collect -> write one block
+    period:     iterations up to the next target update, then that update
+    chunk:      a whole number of periods; between chunks the host looks in
+
+The order matters: the only write of an iteration depends, through the action, on the learning,
+which depends on the sample. So XLA has to read the ring before it writes and updates it in place;
+in any other order it copies the whole ring at every step.
+"""
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import optax
+
+from jaxq.config import HParams
+from jaxq.losses import importance_weights
+from jaxq.types import Agent, Clock, Env, PyTree, Replay, Step, Trainer
+
+
+class TrainState(NamedTuple):
+    """Everything about one member that changes; with the clock, a complete checkpoint."""
+
+    params: PyTree
+    target_params: PyTree
+    opt_state: PyTree
+    replay: PyTree
+    env_state: PyTree
+    obs: jax.Array  # [E, *obs]
+    carry: PyTree
+    key: jax.Array
+
+
+class Lengths(NamedTuple):
+    """Loop lengths, in the units of the loops."""
+
+    prefill_blocks: int
+    rows_per_block: int  # vector steps per iteration
+    updates_per_iteration: int
+    iterations_per_period: int
+    periods_per_chunk: int
+
+
+class Schedules(NamedTuple):
+    """Numbers that change with the clock: ``schedule(hparams, steps) -> scalar``."""
+
+    epsilon: Callable[[HParams, jax.Array], jax.Array]
+    learning_rate: Callable[[HParams, jax.Array], jax.Array]
+
+
+def make_trainer(
+    env: Env,
+    agent: Agent,
+    make_replay: Callable[[Step], Replay],
+    optimizer: Callable[[HParams, jax.Array], optax.GradientTransformation],
+    schedules: Schedules,
+    lengths: Lengths,
+    update_target: Callable[[PyTree, PyTree, HParams], PyTree] | None = None,
+) -> Trainer:
+    """Compose a training run of one member.
+
+    Args:
+      make_replay: receives the shapes of one step [E, ...], returns the replay.
+      optimizer: ``optimizer(hparams, learning_rate)``.
+      update_target: ``update_target(params, target_params, hparams)``; ``polyak`` by default.
+    """
+    update_target = update_target or polyak
+    block_steps = lengths.rows_per_block * env.num_envs
+    action_dtype = jnp.uint8 if env.num_actions <= 256 else jnp.int32
+
+    def act_and_step(actor, key, params, epsilon, env_params):
+        """One step of all environments: [E]."""
+        obs, carry, env_state = actor
+        key_act, key_env, key_carry = jax.random.split(key, 3)
+        action, next_carry = agent.act(params, carry, key_act, obs, epsilon)
+        reset_obs, env_state, outcome, episode = env.step(key_env, env_state, action, env_params)
+        reward, terminated, done, next_obs = outcome
+        step = Step(obs, action.astype(action_dtype), reward, terminated, done, next_obs, carry)
+        fresh = agent.initial_carry(key_carry, env.num_envs)
+        next_carry = jax.tree.map(lambda new, old: _where(done, new, old), fresh, next_carry)
+        return (reset_obs, next_carry, env_state), (step, episode)
+
+    def collect(state: TrainState, clock: Clock, hparams: HParams, key: jax.Array):
+        """One block of steps [K, E, ...] and the episodes that ended in it [K, E]."""
+        env_params = env.params(hparams.env_params)
+        epsilon = schedules.epsilon(hparams, clock.steps)
+        (obs, carry, env_state), (steps, episodes) = jax.lax.scan(
+            lambda actor, key: act_and_step(actor, key, state.params, epsilon, env_params),
+            (state.obs, state.carry, state.env_state),
+            jax.random.split(key, lengths.rows_per_block),
+        )
+        return state._replace(obs=obs, carry=carry, env_state=env_state), steps, episodes
+
+    def write(state: TrainState, clock: Clock, steps: Step) -> tuple[TrainState, Clock]:
+        ring = replay.add(state.replay, clock, steps)
+        return state._replace(replay=ring), clock._replace(steps=clock.steps + block_steps)
+
+    def learn(state: TrainState, clock: Clock, hparams: HParams, key: jax.Array):
+        """One gradient update on one sample."""
+        key_sample, key_loss = jax.random.split(key)
+        sample = replay.sample(state.replay, clock, key_sample)
+        weights = importance_weights(sample.probabilities, hparams.importance_exponent)
+
+        def objective(params):
+            output = agent.loss(params, state.target_params, key_loss, sample.steps, hparams)
+            return jnp.mean(weights * output.loss), output
+
+        gradients, output = jax.grad(objective, has_aux=True)(state.params)
+        transform = optimizer(hparams, schedules.learning_rate(hparams, clock.steps))
+        updates, opt_state = transform.update(gradients, state.opt_state, state.params)
+        priority = output.priority**hparams.priority_exponent
+        state = state._replace(
+            params=optax.apply_updates(state.params, updates),
+            opt_state=opt_state,
+            replay=replay.update(state.replay, sample.indices, priority),
+        )
+        means = {name: values.mean() for name, values in output.aux.items()}
+        return state, {"loss": output.loss.mean(), **means}
+
+    def iteration(loop, hparams: HParams):
+        state, clock = loop
+        key, key_learn, key_collect = jax.random.split(state.key, 3)
+        state = state._replace(key=key)
+        learned = []
+        for key_update in jax.random.split(key_learn, lengths.updates_per_iteration):
+            state, means = learn(state, clock, hparams, key_update)
+            learned.append(means)
+        clock = clock._replace(updates=clock.updates + lengths.updates_per_iteration)
+        state, steps, episodes = collect(state, clock, hparams, key_collect)
+        totals = {
+            "learning": jax.tree.map(lambda *means: sum(means), *learned),
+            "episodes": jnp.sum(episodes.ended),
+            "return": jnp.sum(episodes.total_reward, where=episodes.ended),
+            "length": jnp.sum(episodes.length, where=episodes.ended),
+        }
+        return write(state, clock, steps), totals
+
+    def period(loop, hparams: HParams):
+        (state, clock), totals = _repeat(iteration, loop, hparams, lengths.iterations_per_period)
+        target = update_target(state.params, state.target_params, hparams)
+        return (state._replace(target_params=target), clock), totals
+
+    def chunk(state: TrainState, clock: Clock, hparams: HParams):
+        loop, totals = _repeat(period, (state, clock), hparams, lengths.periods_per_chunk)
+        updates = lengths.updates_per_iteration * lengths.iterations_per_period
+        updates *= lengths.periods_per_chunk
+        metrics = {
+            **{name: total / updates for name, total in totals["learning"].items()},
+            "episodes": totals["episodes"],
+            "train_return": totals["return"] / totals["episodes"],  # NaN where none ended
+            "train_length": totals["length"] / totals["episodes"],
+            "epsilon": schedules.epsilon(hparams, loop[1].steps),
+        }
+        return *loop, metrics
+
+    def init(key: jax.Array, hparams: HParams) -> tuple[TrainState, Clock]:
+        key, key_env, key_carry, key_params, key_prefill = jax.random.split(key, 5)
+        obs, env_state = env.reset(key_env, env.params(hparams.env_params))
+        carry = agent.initial_carry(key_carry, env.num_envs)
+        params = agent.init(key_params, obs, carry)
+        opt_state = optimizer(hparams, jnp.float32(0.0)).init(params)
+        state = TrainState(params, params, opt_state, replay.init(), env_state, obs, carry, key)
+
+        def fill(loop, key):
+            state, steps, _ = collect(*loop, hparams, key)
+            return write(state, loop[1], steps), None
+
+        keys = jax.random.split(key_prefill, lengths.prefill_blocks)
+        return jax.lax.scan(fill, (state, Clock(jnp.int32(0), jnp.int32(0))), keys)[0]
+
+    replay = make_replay(_step_shapes(env, agent, action_dtype))
+    return Trainer(init, chunk)
+
+
+def polyak(params: PyTree, target_params: PyTree, hparams: HParams) -> PyTree:
+    """``tau * params + (1 - tau) * target`` (Lillicrap et al. 2016); tau 1 copies."""
+    tau = hparams.tau
+    return jax.tree.map(lambda new, old: tau * new + (1.0 - tau) * old, params, target_params)
+
+
+def _repeat(body: Callable, loop: PyTree, hparams: HParams, length: int):
+    """``body`` applied ``length`` times, and the sum of what it reports."""
+    loop, totals = jax.lax.scan(lambda loop, _: body(loop, hparams), loop, length=length)
+    return loop, jax.tree.map(lambda values: values.sum(axis=0), totals)
+
+
+def _step_shapes(env: Env, agent: Agent, action_dtype) -> Step:
+    """The shapes of one step of every environment, leaves [E, ...]."""
+
+    def shapes(shape, dtype):
+        return jax.ShapeDtypeStruct((env.num_envs, *shape), dtype)
+
+    obs = shapes(env.obs_spec.shape, env.obs_spec.dtype)
+    flag = shapes((), bool)
+    carry = jax.eval_shape(lambda: agent.initial_carry(jax.random.key(0), env.num_envs))
+    return Step(obs, shapes((), action_dtype), shapes((), jnp.float32), flag, flag, obs, carry)
+
+
+def _where(condition: jax.Array, new: jax.Array, old: jax.Array) -> jax.Array:
+    """``new`` where ``condition`` [E] holds, for leaves [E, ...]."""
+    return jnp.where(condition.reshape(-1, *[1] * (new.ndim - 1)), new, old)

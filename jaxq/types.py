@@ -1,0 +1,143 @@
+"""The data that flows through jaxq, and the contracts between its parts.
+
+Everything here is a ``NamedTuple``: data tuples are JAX pytrees, contract tuples hold pure
+functions. Axes are named the same everywhere: ``S`` members, ``E`` environments, ``T`` window
+length, ``B`` batch, ``A`` actions.
+"""
+
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple
+
+import jax
+
+PyTree = Any
+
+
+class Step(NamedTuple):
+    """What one step of an environment leaves behind."""
+
+    obs: jax.Array  # [*obs]
+    action: jax.Array  # [] unsigned integer
+    reward: jax.Array  # [] float32
+    terminated: jax.Array  # [] bool: the task ended here, nothing follows
+    done: jax.Array  # [] bool: the episode ended here, by termination or by a time limit
+    next_obs: jax.Array  # [*obs], the observation BEFORE the automatic reset
+    carry: PyTree = ()  # the agent's memory before it acted; () if it has none
+
+
+class Transition(NamedTuple):
+    """A window folded into one step: act, collect ``reward``, bootstrap ``discount * value``."""
+
+    obs: jax.Array  # [*obs]
+    action: jax.Array  # []
+    reward: jax.Array  # [] discounted sum of the rewards in the window
+    discount: jax.Array  # [] gamma**n, or 0 where the task terminated
+    next_obs: jax.Array  # [*obs]
+
+
+class Episode(NamedTuple):
+    """Statistics of the episodes that ended on this step; meaningful where ``ended``."""
+
+    ended: jax.Array  # [E] bool
+    total_reward: jax.Array  # [E] float32, undiscounted return
+    length: jax.Array  # [E] int32, steps
+
+
+class Sample(NamedTuple):
+    """A batch of windows from a replay."""
+
+    steps: Step  # leaves [B, T, ...]
+    indices: jax.Array  # [B], where the windows lie; for ``Replay.update``
+    probabilities: jax.Array  # [B], probability with which each window was drawn
+
+
+class LossOutput(NamedTuple):
+    """What a loss returns for a batch."""
+
+    loss: jax.Array  # [B]
+    priority: jax.Array  # [B], non-negative, without exponent
+    aux: Mapping[str, jax.Array]  # name -> [B], averaged into the training metrics
+
+
+class Clock(NamedTuple):
+    """Time, the same for every member; passed beside the state and never batched.
+
+    As a batched part of the state it would turn in-place writes into scatters.
+    """
+
+    steps: jax.Array  # [] int32, environment steps each member has taken
+    updates: jax.Array  # [] int32, gradient updates each member has made
+
+
+class Env(NamedTuple):
+    """``E`` copies of an environment, reset automatically when an episode ends.
+
+    ``params(overrides)`` returns the environment's parameters with the named ones replaced.
+    ``reset(key, env_params) -> (obs [E, *obs], env_state)``
+    ``step(key, env_state, action [E], env_params)
+    -> (obs, env_state, (reward, terminated, done, next_obs), Episode)``
+    """
+
+    name: str
+    num_envs: int
+    num_actions: int
+    obs_spec: jax.ShapeDtypeStruct  # of one observation
+    protocol: Mapping[str, Any]  # what a reader must know to compare results
+    params: Callable[[Mapping[str, Any]], PyTree]
+    reset: Callable
+    step: Callable
+
+
+class Network(NamedTuple):
+    """``init(key, obs) -> params``;
+    ``apply(params, obs [B, *obs], key, carry, reset [B]) -> (Output, carry)``.
+
+    A network without noise ignores the key; one without memory passes the carry through.
+    """
+
+    init: Callable
+    apply: Callable
+
+
+class Agent(NamedTuple):
+    """How to act and what to minimise.
+
+    ``init(key, obs [E, *obs], carry) -> params``
+    ``initial_carry(key, num_envs) -> carry``, ``()`` for an agent without memory
+    ``act(params, carry, key, obs [E, *obs], epsilon) -> (action [E], carry)``
+    ``act_greedy(params, carry, key, obs) -> (action [E], value [E], carry)``, without exploration
+    ``loss(params, target_params, key, steps [B, T, ...], hparams) -> LossOutput``
+    """
+
+    init: Callable
+    initial_carry: Callable
+    act: Callable
+    act_greedy: Callable
+    loss: Callable
+
+
+class Replay(NamedTuple):
+    """``init() -> state``; ``add(state, clock, steps [K, E, ...]) -> state``;
+    ``sample(state, clock, key) -> Sample``; ``update(state, indices, priority) -> state``.
+
+    ``batch_size`` is the ``B`` of a sample. ``min_rows`` is how many rows of ``E`` steps must have
+    been added before the first sample.
+    """
+
+    init: Callable
+    add: Callable
+    sample: Callable
+    update: Callable
+    batch_size: int
+    min_rows: int
+
+
+class Trainer(NamedTuple):
+    """A whole training run of one member as two pure functions.
+
+    ``init(key, hparams) -> (state, clock)``, prefill included
+    ``chunk(state, clock, hparams) -> (state, clock, metrics)``
+    """
+
+    init: Callable
+    chunk: Callable
