@@ -88,6 +88,26 @@ def make_env(
     Raises:
       ConfigError: unknown name, continuous actions, or arguments the class does not take.
     """
+    raw, params = make_gymnax(name, kwargs)
+    base, original = name.removesuffix(_ORIGINAL), name.endswith(_ORIGINAL)
+    env = from_gymnax(
+        raw,
+        params,
+        num_envs,
+        time_limit=time_limit or _TRAITS[base].time_limit,
+        binary_observations=_TRAITS[base].binary,
+        name=name,
+    )
+    sticky = _STICKY_PROBABILITY if original else 0.0
+    return env._replace(protocol={**env.protocol, "sticky_actions": sticky})
+
+
+def make_gymnax(name: str, kwargs: tuple[str, ...] = ()) -> tuple[Any, PyTree]:
+    """The gymnax environment behind ``name``, wrapped for its protocol, and its parameters.
+
+    Raises:
+      ConfigError: as ``make_env``.
+    """
     if name in _CONTINUOUS:
         raise ConfigError(
             f"env={name} has continuous actions; Q-learning needs a discrete-action environment, "
@@ -105,7 +125,6 @@ def make_env(
     from gymnax.wrappers import StickyActionWrapper
 
     base = name.removesuffix(_ORIGINAL)
-    traits = _TRAITS[base]
     arguments = _parse_kwargs(kwargs)
     original = name.endswith(_ORIGINAL)
     if original:
@@ -120,16 +139,7 @@ def make_env(
         raw = StickyActionWrapper(raw, _STICKY_PROBABILITY)
         if base != "Freeway-MinAtar":  # whose limit is part of the game
             params = params.replace(max_steps_in_episode=_NO_LIMIT)
-    env = from_gymnax(
-        raw,
-        params,
-        num_envs,
-        time_limit=time_limit or traits.time_limit,
-        binary_observations=traits.binary,
-        name=name,
-    )
-    sticky = _STICKY_PROBABILITY if original else 0.0
-    return env._replace(protocol={**env.protocol, "sticky_actions": sticky})
+    return raw, params
 
 
 def from_gymnax(

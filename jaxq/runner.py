@@ -166,7 +166,8 @@ def _compose(spec: RunSpec) -> Experiment:
             f"steps={spec.steps} must be larger than prefill={spec.config.prefill}, after which "
             f"learning begins, and fit into 31 bits."
         )
-    return [make_experiment(spec.config, lane) for lane in spec.lanes][0]
+    experiments = [make_experiment(spec.config, lane) for lane in spec.lanes]
+    return experiments[0]
 
 
 def _check_resume(document: dict, directory: Path, spread: Spread) -> Spread:

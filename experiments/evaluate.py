@@ -1,0 +1,75 @@
+"""Evaluate a policy that a run has exported: evaluate.py RUN [--lane N] [--seed-index N].
+
+Prints the returns of whole episodes and saves one of them as a GIF in the run directory.
+"""
+
+import dataclasses
+from pathlib import Path
+
+import jax
+import numpy as np
+import tyro
+from rich.console import Console
+
+from jaxq import cli
+from jaxq.errors import ConfigError
+from jaxq.evaluation import make_evaluator
+from jaxq.experiment import make_env_from, make_experiment
+from jaxq.policy import load_policy
+from jaxq.render import save_gif
+
+
+@dataclasses.dataclass(frozen=True)
+class Arguments:
+    run: tyro.conf.Positional[Path]
+    """Run directory."""
+    lane: int = 0
+    """Hyperparameter lane, as numbered in scores.json."""
+    seed_index: int = 0
+    """Which of the lane's seeds, counted from 0."""
+    episodes: int = 100
+    """Whole episodes to play."""
+    epsilon: float = 0.0
+    """Probability of a random action; 0 is greedy."""
+    key: int = 12345
+    """Seed of the evaluation itself."""
+    gif: bool = True
+    """Save an episode as a GIF."""
+    max_frames: int = 500
+    """Longest GIF, in steps."""
+
+
+def evaluate(arguments: list[str], console: Console) -> None:
+    args = tyro.cli(Arguments, args=arguments, prog="evaluate.py", description=__doc__)
+    if args.episodes < 1 or args.max_frames < 1:
+        raise ConfigError(f"episodes={args.episodes} and max_frames={args.max_frames} must be > 0.")
+    policy = load_policy(args.run)
+    params = policy.member(args.lane, args.seed_index)
+    hparams = policy.lanes[args.lane]._replace(eval_epsilon=args.epsilon)
+    experiment = make_experiment(policy.config, hparams)
+
+    env = make_env_from(policy.config, args.episodes)
+    play = jax.jit(make_evaluator(env, experiment.agent, policy.config.eval_max_steps))
+    result = jax.device_get(play(params, jax.random.key(args.key), hparams))
+    low, middle, high = np.percentile(result.returns, [5, 50, 95])
+    console.print(
+        f"{policy.config.env}, lane {args.lane}, seed {policy.seeds[args.seed_index]}, "
+        f"epsilon {args.epsilon:g}: mean return [bold]{result.returns.mean():.4g}[/] over "
+        f"{args.episodes} episodes (5% {low:.4g}, median {middle:.4g}, 95% {high:.4g}), "
+        f"mean length {result.lengths.mean():.4g}, {np.sum(~result.finished)} cut at "
+        f"{policy.config.eval_max_steps} steps.",
+        soft_wrap=True,
+        highlight=False,
+    )
+    if args.gif:
+        path = args.run / f"policy-lane{args.lane}-seed{policy.seeds[args.seed_index]}.gif"
+        env = make_env_from(policy.config, 1)
+        key = jax.random.key(args.key)
+        shown = save_gif(
+            path, policy.config, env, experiment.agent, params, hparams, key, args.max_frames
+        )
+        console.print(f"GIF of an episode with return {shown:.4g}: {path}", soft_wrap=True)
+
+
+if __name__ == "__main__":
+    cli.main(evaluate)

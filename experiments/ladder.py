@@ -1,0 +1,56 @@
+"""What each ingredient of DQN buys: the four CartPole rungs in one figure.
+
+    ladder.py [--seeds 16] [--steps 500000] [--out runs/ladder]
+
+Every rung is a preset, trained as by train.py in a run directory of its own. A rung that is
+already complete is not trained again, so an interrupted ladder goes on where it stopped.
+"""
+
+import dataclasses
+from pathlib import Path
+
+import numpy as np
+import tyro
+from rich.console import Console
+
+from jaxq import cli, plots, results
+from jaxq.presets import PRESETS
+
+RUNGS = {
+    "online-q-cartpole": "online Q-learning",
+    "replay-q-cartpole": "+ experience replay",
+    "dqn-cartpole": "+ target network (DQN)",
+    "double-dqn-cartpole": "+ double Q-learning",
+}
+
+
+@dataclasses.dataclass(frozen=True)
+class Arguments:
+    seeds: int = 16
+    """Seeds of every rung."""
+    steps: int = 500_000
+    """Environment steps per seed."""
+    out: Path = Path("runs/ladder")
+    """Directory of the runs and the figure."""
+
+
+def ladder(arguments: list[str], console: Console) -> None:
+    args = tyro.cli(Arguments, args=arguments, prog="ladder.py", description=__doc__)
+    curves = {}
+    for name, label in RUNGS.items():
+        directory, preset = args.out / name, PRESETS[name]
+        place = (
+            {"resume": directory} if (directory / results.CONFIG).exists() else {"out": directory}
+        )
+        if not (directory / results.COMPLETE).exists():
+            options = cli.RunOptions(seeds=args.seeds, steps=args.steps, **place)
+            cli.train(name, preset.config, [preset.hparams], preset, options, console)
+        with np.load(directory / results.METRICS) as arrays:
+            curves[label] = {key: arrays[key] for key in ("steps", "eval_return")}
+    path = args.out / "ladder.png"
+    plots.draw_comparison(path, curves, "CartPole-v1: what each ingredient buys")
+    console.print(f"Figure: {path}", soft_wrap=True)
+
+
+if __name__ == "__main__":
+    cli.main(ladder)
