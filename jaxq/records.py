@@ -43,9 +43,9 @@ def make_codec(record: PyTree) -> Codec:
         values = structure.flatten_up_to(tree)
         lead = values[0].shape[: values[0].ndim - len(shapes[0])]
         bits, parts = [], []
-        for value, dtype, width, as_bits in zip(values, dtypes, widths, is_bits):
+        for value, dtype, size, width, as_bits in zip(values, dtypes, sizes, widths, is_bits):
             if as_bits:
-                bits.append(value.reshape(*lead, -1))
+                bits.append(value.reshape(*lead, size))
             else:
                 raw = jax.lax.bitcast_convert_type(value.astype(dtype), jnp.uint8)
                 parts.append(raw.reshape(*lead, width))
@@ -55,7 +55,7 @@ def make_codec(record: PyTree) -> Codec:
 
     def unpack(rows: jax.Array) -> PyTree:
         lead = rows.shape[:-1]
-        bits = jnp.unpackbits(rows[..., :bit_bytes], axis=-1).astype(bool) if num_bits else None
+        bits = jnp.unpackbits(rows[..., :bit_bytes], axis=-1).astype(bool)
         values, bit, byte = [], 0, bit_bytes
         for shape, dtype, size, width, as_bits in zip(shapes, dtypes, sizes, widths, is_bits):
             if as_bits:

@@ -51,6 +51,12 @@ class Schedules(NamedTuple):
     learning_rate: Callable[[HParams, jax.Array], jax.Array]
 
 
+def polyak(params: PyTree, target_params: PyTree, hparams: HParams) -> PyTree:
+    """``tau * params + (1 - tau) * target`` (Lillicrap et al. 2016); tau 1 copies."""
+    tau = hparams.tau
+    return jax.tree.map(lambda new, old: tau * new + (1.0 - tau) * old, params, target_params)
+
+
 def make_trainer(
     env: Env,
     agent: Agent,
@@ -58,16 +64,15 @@ def make_trainer(
     optimizer: Callable[[HParams, jax.Array], optax.GradientTransformation],
     schedules: Schedules,
     lengths: Lengths,
-    update_target: Callable[[PyTree, PyTree, HParams], PyTree] | None = None,
+    update_target: Callable[[PyTree, PyTree, HParams], PyTree] = polyak,
 ) -> Trainer:
     """Compose a training run of one member.
 
     Args:
-      make_replay: receives the shapes of one step [E, ...], returns the replay.
+      make_replay: receives the shapes of one step [E, ...] and returns the replay.
       optimizer: ``optimizer(hparams, learning_rate)``.
-      update_target: ``update_target(params, target_params, hparams)``; ``polyak`` by default.
+      update_target: ``update_target(params, target_params, hparams)``.
     """
-    update_target = update_target or polyak
     block_steps = lengths.rows_per_block * env.num_envs
     action_dtype = jnp.uint8 if env.num_actions <= 256 else jnp.int32
 
@@ -80,19 +85,19 @@ def make_trainer(
         reward, terminated, done, next_obs = outcome
         step = Step(obs, action.astype(action_dtype), reward, terminated, done, next_obs, carry)
         fresh = agent.initial_carry(key_carry, env.num_envs)
-        next_carry = jax.tree.map(lambda new, old: _where(done, new, old), fresh, next_carry)
-        return (reset_obs, next_carry, env_state), (step, episode)
+        carry = jax.tree.map(lambda new, old: _where(done, new, old), fresh, next_carry)
+        return (reset_obs, carry, env_state), (step, episode)
 
     def collect(state: TrainState, clock: Clock, hparams: HParams, key: jax.Array):
         """One block of steps [K, E, ...] and the episodes that ended in it [K, E]."""
         env_params = env.params(hparams.env_params)
         epsilon = schedules.epsilon(hparams, clock.steps)
-        (obs, carry, env_state), (steps, episodes) = jax.lax.scan(
+        (obs, carry, env_state), block = jax.lax.scan(
             lambda actor, key: act_and_step(actor, key, state.params, epsilon, env_params),
             (state.obs, state.carry, state.env_state),
             jax.random.split(key, lengths.rows_per_block),
         )
-        return state._replace(obs=obs, carry=carry, env_state=env_state), steps, episodes
+        return state._replace(obs=obs, carry=carry, env_state=env_state), *block
 
     def write(state: TrainState, clock: Clock, steps: Step) -> tuple[TrainState, Clock]:
         ring = replay.add(state.replay, clock, steps)
@@ -112,26 +117,23 @@ def make_trainer(
         transform = optimizer(hparams, schedules.learning_rate(hparams, clock.steps))
         updates, opt_state = transform.update(gradients, state.opt_state, state.params)
         priority = output.priority**hparams.priority_exponent
-        state = state._replace(
-            params=optax.apply_updates(state.params, updates),
-            opt_state=opt_state,
-            replay=replay.update(state.replay, sample.indices, priority),
-        )
-        means = {name: values.mean() for name, values in output.aux.items()}
-        return state, {"loss": output.loss.mean(), **means}
+        ring = replay.update(state.replay, sample.indices, priority)
+        params = optax.apply_updates(state.params, updates)
+        state = state._replace(params=params, opt_state=opt_state, replay=ring)
+        return state, jax.tree.map(jnp.mean, {"loss": output.loss, **output.aux})
 
     def iteration(loop, hparams: HParams):
         state, clock = loop
         key, key_learn, key_collect = jax.random.split(state.key, 3)
-        state = state._replace(key=key)
-        learned = []
-        for key_update in jax.random.split(key_learn, lengths.updates_per_iteration):
-            state, means = learn(state, clock, hparams, key_update)
-            learned.append(means)
+        state, learning = jax.lax.scan(
+            lambda state, key: learn(state, clock, hparams, key),
+            state._replace(key=key),
+            jax.random.split(key_learn, lengths.updates_per_iteration),
+        )
         clock = clock._replace(updates=clock.updates + lengths.updates_per_iteration)
         state, steps, episodes = collect(state, clock, hparams, key_collect)
         totals = {
-            "learning": jax.tree.map(lambda *means: sum(means), *learned),
+            "learning": jax.tree.map(lambda means: means.sum(axis=0), learning),
             "episodes": jnp.sum(episodes.ended),
             "return": jnp.sum(episodes.total_reward, where=episodes.ended),
             "length": jnp.sum(episodes.length, where=episodes.ended),
@@ -144,17 +146,16 @@ def make_trainer(
         return (state._replace(target_params=target), clock), totals
 
     def chunk(state: TrainState, clock: Clock, hparams: HParams):
-        loop, totals = _repeat(period, (state, clock), hparams, lengths.periods_per_chunk)
-        updates = lengths.updates_per_iteration * lengths.iterations_per_period
-        updates *= lengths.periods_per_chunk
+        (state, end), totals = _repeat(period, (state, clock), hparams, lengths.periods_per_chunk)
+        updates = end.updates - clock.updates
         metrics = {
             **{name: total / updates for name, total in totals["learning"].items()},
             "episodes": totals["episodes"],
             "train_return": totals["return"] / totals["episodes"],  # NaN where none ended
             "train_length": totals["length"] / totals["episodes"],
-            "epsilon": schedules.epsilon(hparams, loop[1].steps),
+            "epsilon": schedules.epsilon(hparams, end.steps),
         }
-        return *loop, metrics
+        return state, end, metrics
 
     def init(key: jax.Array, hparams: HParams) -> tuple[TrainState, Clock]:
         key, key_env, key_carry, key_params, key_prefill = jax.random.split(key, 5)
@@ -173,12 +174,6 @@ def make_trainer(
 
     replay = make_replay(_step_shapes(env, agent, action_dtype))
     return Trainer(init, chunk)
-
-
-def polyak(params: PyTree, target_params: PyTree, hparams: HParams) -> PyTree:
-    """``tau * params + (1 - tau) * target`` (Lillicrap et al. 2016); tau 1 copies."""
-    tau = hparams.tau
-    return jax.tree.map(lambda new, old: tau * new + (1.0 - tau) * old, params, target_params)
 
 
 def _repeat(body: Callable, loop: PyTree, hparams: HParams, length: int):
