@@ -15,7 +15,9 @@ from jaxq.types import Agent, Env, Network
 LOSSES = {"dqn": losses.q_loss, "double-dqn": losses.double_q_loss}
 
 
-def make_agent(network: Network, loss: Callable, select_action: Callable) -> Agent:
+def make_agent(
+    network: Network, loss: Callable, select_action: Callable = exploration.epsilon_greedy
+) -> Agent:
     """An agent without memory, from three exchangeable functions.
 
     Args:
@@ -47,6 +49,12 @@ def make_agent(network: Network, loss: Callable, select_action: Callable) -> Age
 
 def make_agent_from(config: Config, env: Env) -> Agent:
     """The agent that ``config`` names, for ``env``."""
+    select_action = partial(exploration.epsilon_greedy, break_ties=config.break_ties)
+    return make_agent(make_network_from(config, env), LOSSES[config.agent], select_action)
+
+
+def make_network_from(config: Config, env: Env) -> Network:
+    """The network that ``config`` names, for ``env``."""
     torso = networks.make_torso(config.network, env.obs_spec, config.widths, config.layer_norm)
     if config.network == "linear":  # the weights of a table start at zero, and need no bias
         head = networks.LinearHead(env.num_actions, False, nn.initializers.zeros)
@@ -54,9 +62,7 @@ def make_agent_from(config: Config, env: Env) -> Agent:
         head = networks.DuelingHead(env.num_actions)
     else:
         head = networks.LinearHead(env.num_actions)
-    network = networks.from_flax(networks.ValueNetwork(torso, head))
-    select_action = partial(exploration.epsilon_greedy, break_ties=config.break_ties)
-    return make_agent(network, LOSSES[config.agent], select_action)
+    return networks.from_flax(networks.ValueNetwork(torso, head))
 
 
 def make_optimizer(config: Config) -> Callable[[HParams, jax.Array], optax.GradientTransformation]:

@@ -14,7 +14,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from jaxq import population, results
+from jaxq import placement, results
 from jaxq.config import Config, HParams, config_from_dict, hparams_from_dict
 from jaxq.errors import ConfigError, unknown
 from jaxq.presets import PRESETS, Preset
@@ -49,7 +49,7 @@ class RunOptions:
 
 def main(program: Callable[[list[str], Console], None]) -> None:
     """Run a script's ``program(arguments, console)``; bad input ends it with exit code 2."""
-    population.use_cores()
+    placement.use_cores()
     _use_compilation_cache()
     console = Console()
     try:

@@ -23,8 +23,9 @@ from jaxq import checkpoint, plots, results
 from jaxq.config import Config, HParams
 from jaxq.errors import ConfigError
 from jaxq.experiment import Experiment, make_experiment
+from jaxq.placement import Plan
 from jaxq.policy import save_policy
-from jaxq.population import Plan, make_population
+from jaxq.population import make_population
 from jaxq.progress import Progress
 from jaxq.stats import bootstrap_iqm
 from jaxq.types import PyTree
@@ -123,7 +124,9 @@ def run(
     num_members = population.plan.num_members
     console = console or Console(quiet=True)
     progress = Progress(spec.preset, num_members, spec.steps, console)
-    with _catch_signals() as signals, _count_compilation() as compiled, progress:
+    with _catch_signals() as signals, progress:
+        population.prepare(("chunk", "evaluate") if saved else ("init", "chunk", "evaluate"))
+        meta["compile_seconds"] += time.monotonic() - started
         states, clock = (population.place(saved[0]), saved[1]) if saved else population.init()
         progress.begin(int(clock.steps))
         stopped_by = _reason(stop, history)
@@ -140,7 +143,7 @@ def run(
         checkpoint.save(checkpoints, tree, clock, owner)
 
     meta["seconds"] = round(meta["seconds"] + time.monotonic() - started, 2)
-    meta["compile_seconds"] = round(meta["compile_seconds"] + sum(compiled), 2)
+    meta["compile_seconds"] = round(meta["compile_seconds"], 2)
     meta["stopped_by"] = signal.Signals(signals[0]).name if signals else stopped_by or "steps"
     results.write_json(directory / results.META, meta)
     scores = _finish(directory, spec, document, experiment, history, tree.params)
@@ -236,7 +239,7 @@ def _start_meta(directory: Path, experiment: Experiment, plan: Plan, document: d
             "count": plan.num_members,
             "devices": plan.num_devices,
             "batch": plan.batch,
-            "waves": plan.num_waves,
+            "groups": plan.num_groups,
         },
         "seconds": old.get("seconds", 0.0),
         "compile_seconds": old.get("compile_seconds", 0.0),
@@ -304,22 +307,6 @@ def _catch_signals() -> Iterator[list[int]]:
     finally:
         for number, handler in handlers.items():
             signal.signal(number, handler)
-
-
-@contextmanager
-def _count_compilation() -> Iterator[list[float]]:
-    """Collect the seconds JAX spends on tracing, lowering and compiling."""
-    seconds: list[float] = []
-
-    def listen(event: str, duration: float, **_: Any) -> None:
-        if event.startswith("/jax/core/compile/"):
-            seconds.append(duration)
-
-    jax.monitoring.register_event_duration_secs_listener(listen)
-    try:
-        yield seconds
-    finally:
-        jax.monitoring.unregister_event_duration_listener(listen)
 
 
 def _commit() -> str | None:

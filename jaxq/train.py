@@ -4,9 +4,8 @@
     period:     iterations up to the next target update, then that update
     chunk:      a whole number of periods; between chunks the host looks in
 
-The order matters: the only write of an iteration depends, through the action, on the learning,
-which depends on the sample. So XLA has to read the ring before it writes and updates it in place;
-in any other order it copies the whole ring at every step.
+The order matters: an iteration's only write depends, through the action, on the learning, and so
+on the sample. XLA then updates the ring in place; in another order it copies it at every step.
 """
 
 from collections.abc import Callable
@@ -74,16 +73,18 @@ def make_trainer(
       update_target: ``update_target(params, target_params, hparams)``.
     """
     block_steps = lengths.rows_per_block * env.num_envs
-    action_dtype = jnp.uint8 if env.num_actions <= 256 else jnp.int32
+    shapes = _step_shapes(env, agent)
+    replay = make_replay(shapes)
 
     def act_and_step(actor, key, params, epsilon, env_params):
-        """One step of all environments: [E]."""
         obs, carry, env_state = actor
         key_act, key_env, key_carry = jax.random.split(key, 3)
         action, next_carry = agent.act(params, carry, key_act, obs, epsilon)
         reset_obs, env_state, outcome, episode = env.step(key_env, env_state, action, env_params)
         reward, terminated, done, next_obs = outcome
-        step = Step(obs, action.astype(action_dtype), reward, terminated, done, next_obs, carry)
+        step = Step(
+            obs, action.astype(shapes.action.dtype), reward, terminated, done, next_obs, carry
+        )
         fresh = agent.initial_carry(key_carry, env.num_envs)
         carry = jax.tree.map(lambda new, old: _where(done, new, old), fresh, next_carry)
         return (reset_obs, carry, env_state), (step, episode)
@@ -169,10 +170,9 @@ def make_trainer(
             state, steps, _ = collect(*loop, hparams, key)
             return write(state, loop[1], steps), None
 
-        keys = jax.random.split(key_prefill, lengths.prefill_blocks)
-        return jax.lax.scan(fill, (state, Clock(jnp.int32(0), jnp.int32(0))), keys)[0]
+        start = state, Clock(jnp.int32(0), jnp.int32(0))
+        return jax.lax.scan(fill, start, jax.random.split(key_prefill, lengths.prefill_blocks))[0]
 
-    replay = make_replay(_step_shapes(env, agent, action_dtype))
     return Trainer(init, chunk)
 
 
@@ -182,16 +182,17 @@ def _repeat(body: Callable, loop: PyTree, hparams: HParams, length: int):
     return loop, jax.tree.map(lambda values: values.sum(axis=0), totals)
 
 
-def _step_shapes(env: Env, agent: Agent, action_dtype) -> Step:
+def _step_shapes(env: Env, agent: Agent) -> Step:
     """The shapes of one step of every environment, leaves [E, ...]."""
 
     def shapes(shape, dtype):
         return jax.ShapeDtypeStruct((env.num_envs, *shape), dtype)
 
     obs = shapes(env.obs_spec.shape, env.obs_spec.dtype)
-    flag = shapes((), bool)
+    flag, reward = shapes((), bool), shapes((), jnp.float32)
     carry = jax.eval_shape(lambda: agent.initial_carry(jax.random.key(0), env.num_envs))
-    return Step(obs, shapes((), action_dtype), shapes((), jnp.float32), flag, flag, obs, carry)
+    action = shapes((), jnp.uint8 if env.num_actions <= 256 else jnp.int32)
+    return Step(obs, action, reward, flag, flag, obs, carry)
 
 
 def _where(condition: jax.Array, new: jax.Array, old: jax.Array) -> jax.Array:

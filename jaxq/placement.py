@@ -1,0 +1,93 @@
+"""Where members go: how many are batched together, on which devices, and whether they fit."""
+
+import math
+import os
+from typing import NamedTuple
+
+import jax
+import psutil
+
+from jaxq.errors import ConfigError
+from jaxq.types import PyTree
+
+# Parameters, their target, gradients and two moments of a batch of members should stay in a
+# core's second-level cache; beyond it every member of the batch becomes slower.
+_CPU_CACHE_BYTES = 2_000_000
+_COPIES_PER_PARAMETER = 5
+# Share of the free memory that states may take; the rest is for temporaries and results.
+_MEMORY_SHARE = 0.7
+
+
+class Plan(NamedTuple):
+    """How members are spread."""
+
+    num_members: int
+    num_devices: int
+    batch: int  # members vmapped together on a device
+
+    @property
+    def num_groups(self) -> int:
+        """Batches; the last may be padded."""
+        return math.ceil(self.num_members / self.batch)
+
+
+def make_plan(
+    num_members: int,
+    member: PyTree,
+    batch: int | None = None,
+    num_devices: int | None = None,
+) -> Plan:
+    """How to spread members of state ``member`` (arrays or shapes).
+
+    On a CPU as many members are vmapped as fit their learning state into the cache; elsewhere
+    all of a device's share.
+
+    Raises:
+      ConfigError: the members do not fit in memory.
+    """
+    check_memory(num_members, tree_bytes(member))
+    num_devices = min(num_devices or len(jax.local_devices()), num_members)
+    share = math.ceil(num_members / num_devices)
+    if batch is None:
+        batch = share
+        if jax.default_backend() == "cpu":
+            learning_bytes = max(1, _COPIES_PER_PARAMETER * tree_bytes(member.params))
+            limit = max(1, _CPU_CACHE_BYTES // learning_bytes)
+            num_waves = math.ceil(share / limit)
+            batch = math.ceil(share / num_waves)
+    return Plan(num_members, num_devices, min(batch, share))
+
+
+def check_memory(num_members: int, member_bytes: int, free_bytes: int | None = None) -> None:
+    """Refuse a population that does not fit.
+
+    Raises:
+      ConfigError: says how many members would fit.
+    """
+    free = int(_MEMORY_SHARE * (free_memory() if free_bytes is None else free_bytes))
+    if num_members * member_bytes > free:
+        raise ConfigError(
+            f"members={num_members} (lanes x seeds) need {num_members * member_bytes / 1e9:.1f} GB "
+            f"at {member_bytes / 1e6:.1f} MB each and {free / 1e9:.1f} GB are available; at most "
+            f"{free // member_bytes} members fit (most of a member is its replay, see capacity)."
+        )
+
+
+def tree_bytes(tree: PyTree) -> int:
+    """Bytes of all arrays (or shapes) in a tree."""
+    leaves = jax.tree.leaves(tree)
+    return sum(math.prod(leaf.shape) * leaf.dtype.itemsize for leaf in leaves)
+
+
+def free_memory() -> int:
+    """Bytes free on all local devices together."""
+    stats = [device.memory_stats() for device in jax.local_devices()]
+    if all(stats):
+        return sum(stat["bytes_limit"] - stat["bytes_in_use"] for stat in stats)
+    return psutil.virtual_memory().available
+
+
+def use_cores(limit: int | None = None) -> None:
+    """Make every CPU core a device of its own; call it before anything else uses JAX."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    jax.config.update("jax_num_cpu_devices", min(cores, limit or cores))

@@ -1,0 +1,125 @@
+"""Small configurations that tests share, so that they share compiled programs."""
+
+from dataclasses import replace
+from functools import cache
+
+import jax
+import numpy as np
+import tabular
+
+from jaxq import agents, envs
+from jaxq.config import Config, HParams
+from jaxq.evaluation import make_evaluator
+from jaxq.experiment import (
+    Experiment,
+    make_experiment,
+    make_lengths,
+    make_replay_from,
+    make_schedules,
+)
+from jaxq.population import stack_members
+from jaxq.presets import PRESETS
+from jaxq.train import make_trainer
+from jaxq.types import Trainer
+
+# CartPole in miniature: every loop of the real program, a few steps each.
+SMALL = Config(
+    num_envs=2,
+    widths=(16,),
+    capacity=200,
+    batch_size=16,
+    prefill=40,
+    train_every=4,
+    target_period=20,
+    chunk_steps=100,
+    eval_episodes=3,
+)
+SMALL_HPARAMS = HParams(learning_rate=1e-3, epsilon_steps=400.0)
+
+# Every recipe, on the tabular environment: the structure a preset does not fix.
+TABLE = Config(
+    num_envs=4,
+    network="linear",
+    optimizer="sgd",
+    capacity=2_000,
+    batch_size=64,
+    prefill=400,
+    train_every=4,
+    target_period=40,
+    chunk_steps=8_000,
+    eval_episodes=4,
+    eval_max_steps=60,
+)
+RECIPES = {
+    "table": TABLE,
+    "table, newest steps": replace(TABLE, replay="latest", num_envs=8, train_every=8),
+    "dqn": replace(TABLE, network="mlp", widths=(32,), optimizer="adam"),
+    "double dqn": replace(TABLE, network="mlp", widths=(32,), optimizer="adam", agent="double-dqn"),
+    "dqn, window 3": replace(TABLE, network="mlp", widths=(32,), optimizer="adam", window=3),
+    "dueling": replace(TABLE, network="mlp", widths=(32,), optimizer="adam", dueling=True),
+}
+
+
+def cast(hparams: HParams) -> HParams:
+    """One member's numbers as arrays, as a population gives them to a trainer."""
+    return jax.tree.map(lambda leaf: leaf[0], stack_members([hparams], [0])[0])
+
+
+@cache
+def small(**changes) -> Experiment:
+    """The experiment of ``SMALL`` with some fields changed."""
+    return make_experiment(replace(SMALL, **changes), SMALL_HPARAMS)
+
+
+@cache
+def preset(name: str, **changes) -> Experiment:
+    chosen = PRESETS[name]
+    return make_experiment(replace(chosen.config, **changes), chosen.hparams)
+
+
+def tabular_env(num_envs: int):
+    env = tabular.Tabular()
+    return envs.from_gymnax(env, env.default_params, num_envs, name="Tabular")
+
+
+@cache
+def recipe(name: str) -> Experiment:
+    """A recipe on the tabular environment, whose MDP comes with ``hparams.env_params``."""
+    config = RECIPES[name]
+    env = tabular_env(config.num_envs)
+    agent = agents.make_agent_from(config, env)
+    trainer = make_trainer(
+        env,
+        agent,
+        make_replay_from(config),
+        agents.make_optimizer(config),
+        make_schedules(config),
+        make_lengths(config),
+    )
+    evaluate = make_evaluator(tabular_env(config.eval_episodes), agent, config.eval_max_steps)
+    return Experiment(env, agent, trainer, evaluate)
+
+
+@cache
+def programs(trainer: Trainer):
+    """``(init, chunk)`` of one member, jitted; the chunk donates its state."""
+    return jax.jit(trainer.init), jax.jit(trainer.chunk, donate_argnums=0)
+
+
+def host(tree):
+    """NumPy leaves; keys as their integers."""
+
+    def fetch(leaf):
+        is_key = jax.numpy.issubdtype(leaf.dtype, jax.dtypes.prng_key)
+        return np.asarray(jax.random.key_data(leaf) if is_key else leaf)
+
+    return jax.tree.map(fetch, tree)
+
+
+def same_bits(a, b) -> bool:
+    """Whether two trees hold the same bits."""
+    leaves_a, leaves_b = jax.tree.leaves(host(a)), jax.tree.leaves(host(b))
+    return len(leaves_a) == len(leaves_b) and all(
+        x.dtype == y.dtype and x.shape == y.shape and x.tobytes() == y.tobytes()
+        for x, y in zip(leaves_a, leaves_b)
+    )
