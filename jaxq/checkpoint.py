@@ -1,12 +1,15 @@
 """Saving and restoring a population, with Orbax.
 
-A checkpoint is the state of all members, the clock, and the fingerprint of the run it belongs to.
-Orbax writes into a temporary folder and renames it, so a checkpoint is there whole or not at all;
-the previous one is deleted only afterwards.
+A checkpoint is the state of all members and a seal: the clock, the fingerprint of the run it
+belongs to and the hashes of its files. Orbax writes into a temporary folder and renames it; the
+seal is written afterwards, and only then is the checkpoint before the last dropped. So whenever a
+run is killed, its newest sealed checkpoint is whole.
 """
 
 import hashlib
 import json
+import logging
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +17,7 @@ import jax
 import numpy as np
 
 from jaxq.errors import ConfigError
+from jaxq.results import write_text
 from jaxq.types import Clock, PyTree
 
 
@@ -23,65 +27,75 @@ def fingerprint(document: Any) -> str:
 
 
 def save(directory: Path, tree: PyTree, clock: Clock, owner: str) -> None:
-    """Save NumPy leaves [M, ...] under ``directory / steps``, then drop older checkpoints."""
+    """Save NumPy leaves [M, ...] under ``directory / steps``; keep the one before as well."""
+    step = int(clock.steps)
+    if _seal(directory, step).exists():
+        return
+    for leftover in directory.glob("*"):  # of a process killed before it could seal it
+        if leftover.name.isdigit() and not _seal(directory, int(leftover.name)).exists():
+            shutil.rmtree(leftover)
     ocp, manager = _open(directory)
     with manager:
-        manager.save(
-            int(clock.steps),
-            args=ocp.args.Composite(
-                state=ocp.args.StandardSave({"leaves": jax.tree.leaves(tree)}),
-                about=ocp.args.JsonSave(
-                    {"owner": owner, "steps": int(clock.steps), "updates": int(clock.updates)}
-                ),
-            ),
-        )
+        manager.save(step, args=ocp.args.StandardSave(jax.tree.leaves(tree)), force=True)
+    seal = {"owner": owner, "steps": step, "updates": int(clock.updates)}
+    seal["files"] = _hashes(directory / str(step))
+    write_text(_seal(directory, step), json.dumps(seal, indent=1) + "\n")
+    for path in directory.glob("*.json"):
+        if not (directory / path.stem).is_dir():
+            path.unlink()
 
 
 def restore(directory: Path, shapes: PyTree, owner: str) -> tuple[PyTree, Clock] | None:
-    """The newest checkpoint as NumPy leaves, or None if there is none yet.
+    """The newest sealed checkpoint as NumPy leaves [M, ...], or None if there is none yet.
 
     Raises:
-      ConfigError: the checkpoint is damaged or belongs to another run; nothing is changed.
+      ConfigError: it is damaged or belongs to another run; nothing is changed.
     """
-    if not directory.is_dir():
+    steps = [int(path.stem) for path in directory.glob("*.json") if path.stem.isdigit()]
+    if not steps:
         return None
-    ocp, manager = _open(directory)
-    with manager:
-        step = manager.latest_step()
-        if step is None:
-            return None
-        place = directory / str(step)
-        try:
-            about = manager.restore(step, args=ocp.args.Composite(about=ocp.args.JsonRestore()))
-            about = dict(about["about"])
-        except Exception as error:
-            raise _damaged(place) from error
-        if about.get("owner") != owner:
-            raise ConfigError(f"checkpoint={place} belongs to another run; it was left as it is.")
-        leaves, structure = jax.tree.flatten(shapes)
-        template = {"leaves": [np.zeros(leaf.shape, leaf.dtype) for leaf in leaves]}
-        try:
-            restored = manager.restore(
-                step, args=ocp.args.Composite(state=ocp.args.StandardRestore(template))
-            )["state"]["leaves"]
-        except Exception as error:
-            raise _damaged(place) from error
-    for leaf, value in zip(leaves, restored, strict=True):
-        if leaf.shape != value.shape or leaf.dtype != value.dtype:
-            raise _damaged(place)
-    clock = Clock(np.int32(about["steps"]), np.int32(about["updates"]))
-    return structure.unflatten(restored), clock
-
-
-def _damaged(place: Path) -> ConfigError:
-    return ConfigError(
+    place, path = directory / str(max(steps)), _seal(directory, max(steps))
+    damaged = ConfigError(
         f"checkpoint={place} is damaged and cannot be read; it was left as it is, start a new run "
         f"in another --out directory."
     )
+    try:
+        seal = json.loads(path.read_text())
+        clock = Clock(np.int32(seal["steps"]), np.int32(seal["updates"]))
+        is_whole = seal["files"] == _hashes(place)
+    except (OSError, ValueError, KeyError) as error:
+        raise damaged from error
+    if seal["owner"] != owner:
+        raise ConfigError(f"checkpoint={place} belongs to another run; it was left as it is.")
+    if not is_whole:
+        raise damaged
+    leaves, structure = jax.tree.flatten(shapes)
+    template = [np.zeros(leaf.shape, leaf.dtype) for leaf in leaves]
+    ocp, manager = _open(directory)
+    try:
+        with manager:
+            restored = manager.restore(max(steps), args=ocp.args.StandardRestore(template))
+    except Exception as error:  # whatever Orbax makes of files that are not what it wrote
+        raise damaged from error
+    return structure.unflatten(restored), clock
+
+
+def _hashes(place: Path) -> dict[str, str]:
+    """SHA-256 of every file of a checkpoint."""
+    paths = sorted(path for path in place.rglob("*") if path.is_file())
+    return {
+        str(path.relative_to(place)): hashlib.sha256(path.read_bytes()).hexdigest()
+        for path in paths
+    }
+
+
+def _seal(directory: Path, step: int) -> Path:
+    return directory / f"{step}.json"
 
 
 def _open(directory: Path):
     import orbax.checkpoint as ocp  # imported here: takes seconds
 
-    options = ocp.CheckpointManagerOptions(max_to_keep=1, enable_async_checkpointing=False)
+    logging.getLogger("absl").setLevel(logging.ERROR)
+    options = ocp.CheckpointManagerOptions(max_to_keep=2, enable_async_checkpointing=False)
     return ocp, ocp.CheckpointManager(directory.resolve(), options=options)

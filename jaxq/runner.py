@@ -3,15 +3,11 @@
 Compiled programs run for one chunk at a time; everything the user sees happens in between.
 """
 
-import os
-import platform
 import signal
-import subprocess
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -19,7 +15,7 @@ import jax
 import numpy as np
 from rich.console import Console
 
-from jaxq import checkpoint, plots, results
+from jaxq import checkpoint, plots, provenance, results
 from jaxq.config import Config, HParams
 from jaxq.errors import ConfigError
 from jaxq.experiment import Experiment, make_experiment
@@ -117,7 +113,7 @@ def run(
     else:
         results.create(directory, document)
         saved, history = None, results.History(len(spec.lanes), len(spec.seeds))
-    meta = _start_meta(directory, experiment, population.plan, document)
+    meta = _start_meta(directory, experiment, population.plan)
 
     checkpoints = directory / results.CHECKPOINTS
     started = last_save = time.monotonic()
@@ -222,25 +218,15 @@ def _load(directory: Path, spec: RunSpec, shapes: PyTree, owner: str):
     return saved, history
 
 
-def _start_meta(directory: Path, experiment: Experiment, plan: Plan, document: dict) -> dict:
+def _start_meta(directory: Path, experiment: Experiment, plan: Plan) -> dict[str, Any]:
     """``meta.json``, written at the start; a resumed run adds to its times."""
     path = directory / results.META
     old = results.read_json(path) if path.exists() else {}
-    packages = ("jaxq", "jax", "jaxlib", "flax", "optax", "gymnax", "numpy")
     meta = {
-        "started": old.get("started", datetime.now(UTC).isoformat(timespec="seconds")),
-        "versions": {"python": platform.python_version(), **{p: version(p) for p in packages}},
-        "commit": _commit(),
-        "platform": platform.platform(),
-        "device": jax.local_devices()[0].device_kind,
-        "backend": jax.default_backend(),
+        **provenance.describe(),
         "protocol": {**experiment.env.protocol, "policy": "greedy unless eval_epsilon"},
-        "members": {
-            "count": plan.num_members,
-            "devices": plan.num_devices,
-            "batch": plan.batch,
-            "groups": plan.num_groups,
-        },
+        "members": {**plan._asdict(), "groups": plan.num_groups},
+        "started": old.get("started", datetime.now(UTC).isoformat(timespec="seconds")),
         "seconds": old.get("seconds", 0.0),
         "compile_seconds": old.get("compile_seconds", 0.0),
     }
@@ -307,16 +293,6 @@ def _catch_signals() -> Iterator[list[int]]:
     finally:
         for number, handler in handlers.items():
             signal.signal(number, handler)
-
-
-def _commit() -> str | None:
-    """The commit of the checkout that jaxq runs from, if it is one."""
-    command = ["git", "-C", os.path.dirname(__file__), "rev-parse", "HEAD"]
-    try:
-        done = subprocess.run(command, capture_output=True, text=True, timeout=5, check=False)
-    except OSError:
-        return None
-    return done.stdout.strip() if done.returncode == 0 else None
 
 
 def _short(value: Any) -> str:
