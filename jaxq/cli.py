@@ -2,6 +2,7 @@
 
 import dataclasses
 import os
+import signal
 import sys
 from collections.abc import Callable, Sequence
 from datetime import datetime
@@ -57,6 +58,8 @@ def main(program: Callable[[list[str], Console], None]) -> None:
     except ConfigError as error:
         Console(stderr=True).print(f"[bold red]error:[/] {escape(str(error))}", soft_wrap=True)
         sys.exit(2)
+    except KeyboardInterrupt:  # before training began; there is nothing to save
+        sys.exit(128 + signal.SIGINT)
     except Interrupted as error:
         console.print(f"\n{error}.")
         sys.exit(error.exit_code)
@@ -167,11 +170,11 @@ def print_scores(console: Console, scores: dict[str, Any], labels: Sequence[str]
     table = Table(title=title, title_justify="left")
     for column in ("", "IQM", "95% interval", "mean", "median", "worst seed", "cut"):
         table.add_column(column, justify="left" if not column else "right")
-    for label, lane in zip(labels, scores["lanes"]):
+    for label, lane in zip(labels, scores["lanes"], strict=True):
         low, high = lane["iqm_95"]
         numbers = (lane["mean"], lane["median"], lane["worst"])
         table.add_row(
-            label,
+            label.replace(" ", "\n"),
             f"[bold]{lane['iqm']:.4g}[/]",
             f"{low:.4g} to {high:.4g}",
             *(f"{number:.4g}" for number in numbers),

@@ -39,23 +39,26 @@ def make_plan(
 ) -> Plan:
     """How to spread members of state ``member`` (arrays or shapes).
 
-    On a CPU as many members are vmapped as fit their learning state into the cache; elsewhere
-    all of a device's share.
+    A given batch is kept whatever the devices, since bits depend on it. By default, on a CPU as
+    many members are vmapped as fit their learning state into the cache; elsewhere all of a
+    device's share.
 
     Raises:
-      ConfigError: the members do not fit in memory.
+      ConfigError: there are fewer devices, or the members do not fit in memory.
     """
     check_memory(num_members, tree_bytes(member))
-    num_devices = min(num_devices or len(jax.local_devices()), num_members)
-    share = math.ceil(num_members / num_devices)
+    available = len(jax.local_devices())
+    if num_devices is not None and num_devices > available:
+        raise ConfigError(f"devices={num_devices} must be at most {available}, as there are.")
+    num_devices = num_devices or available
     if batch is None:
-        batch = share
+        batch = math.ceil(num_members / num_devices)
         if jax.default_backend() == "cpu":
             learning_bytes = max(1, _COPIES_PER_PARAMETER * tree_bytes(member.params))
             limit = max(1, _CPU_CACHE_BYTES // learning_bytes)
-            num_waves = math.ceil(share / limit)
-            batch = math.ceil(share / num_waves)
-    return Plan(num_members, num_devices, min(batch, share))
+            batch = math.ceil(batch / math.ceil(batch / limit))  # as even as possible
+    batch = min(batch, num_members)
+    return Plan(num_members, min(num_devices, math.ceil(num_members / batch)), batch)
 
 
 def check_memory(num_members: int, member_bytes: int, free_bytes: int | None = None) -> None:

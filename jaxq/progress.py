@@ -25,7 +25,7 @@ class Progress:
             disable=not console.is_terminal,
             transient=False,
         )
-        self.task = self.bar.add_task(title, total=total_steps, status="compiling ...")
+        self.task = self.bar.add_task(title, total=None, status="compiling")  # a pulsing bar
 
     def __enter__(self) -> "Progress":
         self.bar.start()
@@ -37,7 +37,7 @@ class Progress:
     def begin(self, steps: int) -> None:
         """Training starts, or goes on, from ``steps``."""
         self.start_time, self.start_steps = time.monotonic(), steps
-        self.bar.update(self.task, completed=steps)
+        self.bar.update(self.task, total=self.total, completed=steps, status="training")
 
     def update(self, steps: int, headline: str) -> None:
         """``steps`` are done; ``headline`` says what the last evaluation found."""

@@ -158,8 +158,9 @@ def lane_labels(lanes: Sequence[HParams]) -> list[str]:
 
 def _compose(spec: RunSpec) -> Experiment:
     """The experiment of all lanes; every lane is checked."""
-    if len(set(spec.seeds)) != len(spec.seeds) or not spec.seeds or min(spec.seeds) < 0:
-        raise ConfigError(f"seeds={list(spec.seeds)} must be different numbers from 0 up.")
+    seeds = list(spec.seeds)
+    if not seeds or len(set(seeds)) != len(seeds) or min(seeds) < 0 or max(seeds) >= 2**32:
+        raise ConfigError(f"seeds={_short(seeds)} must be different numbers from 0 to 2^32 - 1.")
     if not spec.config.prefill < spec.steps < 2**31 - spec.config.chunk_steps:
         raise ConfigError(
             f"steps={spec.steps} must be larger than prefill={spec.config.prefill}, after which "

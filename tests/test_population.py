@@ -113,6 +113,8 @@ def test_a_population_that_does_not_fit_says_how_many_would():
         (1, None, 2, (1, 1, 1)),
         (3, None, 2, (2, 2, 2)),
         (8, 1, 2, (2, 1, 8)),
+        (3, 2, 2, (2, 2, 2)),
+        (4, 4, 2, (1, 4, 1)),  # a given batch is kept, even if a device stays idle
     ],
 )
 def test_plans(num_members, batch, devices, expected):
