@@ -23,7 +23,7 @@ from jaxq.placement import Plan
 from jaxq.policy import save_policy
 from jaxq.population import make_population
 from jaxq.progress import Progress
-from jaxq.stats import bootstrap_iqm
+from jaxq.stats import bootstrap_iqm, iqm
 from jaxq.types import PyTree
 
 _HOLDS = 3  # evaluations in a row that must reach until_return
@@ -258,7 +258,7 @@ def _reason(stop: Stop, history: results.History) -> str | None:
     if stop.until_return is not None and len(history.steps) >= _HOLDS:
         recent = np.stack(history.values["eval_return"][-_HOLDS:])  # [3, M]
         by_lane = recent.reshape(_HOLDS, *history.shape)
-        if bootstrap_iqm(by_lane, resamples=1).point.min() >= stop.until_return:
+        if iqm(by_lane).min() >= stop.until_return:
             return "until_return"
     return None
 

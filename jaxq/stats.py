@@ -32,7 +32,9 @@ def bootstrap_iqm(
     scores = np.asarray(scores, dtype=np.float64)  # [..., S]
     count = scores.shape[-1]
     picks = np.random.default_rng(seed).integers(0, count, (resamples, count))
-    estimates = np.stack([iqm(scores[..., pick]) for pick in picks])  # [resamples, ...]
     tail = 100.0 * (1.0 - confidence) / 2.0
-    low, high = np.percentile(estimates, [tail, 100.0 - tail], axis=0)
+    ends = [  # row by row, all resamples at once: an array of all would not fit in memory
+        np.percentile(iqm(row[picks]), [tail, 100.0 - tail]) for row in scores.reshape(-1, count)
+    ]
+    low, high = np.reshape(np.transpose(ends), (2, *scores.shape[:-1]))
     return Interval(iqm(scores), low, high)
