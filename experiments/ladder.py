@@ -14,6 +14,7 @@ import tyro
 from rich.console import Console
 
 from jaxq import cli, plots, results
+from jaxq.errors import ConfigError
 from jaxq.presets import PRESETS
 
 RUNGS = {
@@ -39,12 +40,21 @@ def ladder(arguments: list[str], console: Console) -> None:
     curves = {}
     for name, label in RUNGS.items():
         directory, preset = args.out / name, PRESETS[name]
-        place = (
-            {"resume": directory} if (directory / results.CONFIG).exists() else {"out": directory}
-        )
+        started = (directory / results.CONFIG).exists()
         if not (directory / results.COMPLETE).exists():
+            place = {"resume": directory} if started else {"out": directory}
             options = cli.RunOptions(seeds=args.seeds, steps=args.steps, **place)
-            cli.train(name, preset.config, [preset.hparams], preset, options, console)
+            seeds = range(args.seeds)
+            request = cli.Request(
+                name, options, preset.config, [preset.hparams], list(seeds), args.steps
+            )
+            cli.train(request, console)
+        document = results.read_document(directory)
+        if (len(document["seeds"]), document["steps"]) != (args.seeds, args.steps):
+            raise ConfigError(
+                f"out={args.out} holds a ladder of {len(document['seeds'])} seeds and "
+                f"{document['steps']} steps; choose another directory."
+            )
         with np.load(directory / results.METRICS) as arrays:
             curves[label] = {key: arrays[key] for key in ("steps", "eval_return")}
     path = args.out / "ladder.png"

@@ -12,7 +12,6 @@ import io
 from rich.console import Console
 
 from jaxq import cli, plots, results
-from jaxq.config import hparams_from_dict
 from jaxq.errors import ConfigError
 from jaxq.sweeps import make_lanes, parse_grid
 
@@ -24,19 +23,23 @@ class SweepOptions(cli.RunOptions):
 
 
 def sweep(arguments: list[str], console: Console) -> None:
-    name, options, config, hparams, preset = cli.parse(arguments, "sweep.py", SweepOptions)
-    if options.resume:
-        lanes = [hparams_from_dict(x) for x in results.read_document(options.resume)["lanes"]]
-        swept = _swept(lanes)
+    request = cli.parse(arguments, "sweep.py", SweepOptions)
+    grid = parse_grid(request.options.grid)
+    if request.options.resume:
+        if grid:
+            raise ConfigError(f"grid={list(grid)} cannot be changed by a resumed sweep.")
+        swept = _swept(request.lanes)
     else:
-        grid = parse_grid(options.grid)
         if not grid:
             raise ConfigError("grid is empty; name=value,value is accepted.")
-        lanes, swept = make_lanes(hparams, grid), list(grid)
-    directory, scores = cli.train(name, config, lanes, preset, options, console)
+        request = request._replace(lanes=make_lanes(request.lanes[0], grid))
+        swept = list(grid)
+    directory, scores = cli.train(request, console)
+    if not swept:
+        return  # a resumed sweep over a single setting
 
     table = []
-    for lane, score in zip(lanes, scores["lanes"]):
+    for lane, score in zip(request.lanes, scores["lanes"]):
         values = {**lane._asdict(), **{f"env_params.{k}": v for k, v in lane.env_params.items()}}
         low, high = score["iqm_95"]
         settings = {field: values[field] for field in swept}
@@ -49,7 +52,7 @@ def sweep(arguments: list[str], console: Console) -> None:
     results.write_text(directory / "sensitivity.csv", text.getvalue())
     first = scores["lanes"][0]
     title = (
-        f"{name}: evaluation IQM at step {scores['steps']:,}, 95% interval over "
+        f"{request.name}: evaluation IQM at step {scores['steps']:,}, 95% interval over "
         f"{first['num_seeds']} seeds"
     )
     plots.draw_sensitivity(directory / "sensitivity.png", table, swept, title)

@@ -9,8 +9,7 @@ from jaxq import cli
 
 
 def train(arguments: list[str], console: Console) -> None:
-    name, options, config, hparams, preset = cli.parse(arguments, "train.py")
-    cli.train(name, config, [hparams], preset, options, console)
+    cli.train(cli.parse(arguments, "train.py"), console)
 
 
 if __name__ == "__main__":

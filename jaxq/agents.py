@@ -73,9 +73,8 @@ def make_optimizer(config: Config) -> Callable[[HParams, jax.Array], optax.Gradi
         "adam": lambda hparams: optax.scale_by_adam(
             hparams.adam_beta1, hparams.adam_beta2, hparams.optimizer_epsilon
         ),
-        # As in torch.optim.RMSprop(centered=True): starts from zero, epsilon outside the root.
-        "rmsprop": lambda hparams: optax.scale_by_stddev(
-            hparams.rmsprop_decay, hparams.optimizer_epsilon, eps_in_sqrt=False
+        "rmsprop": lambda hparams: scale_by_centered_rms(
+            hparams.rmsprop_decay, hparams.optimizer_epsilon
         ),
     }[config.optimizer]
 
@@ -88,3 +87,30 @@ def make_optimizer(config: Config) -> Callable[[HParams, jax.Array], optax.Gradi
         return optax.chain(clip, scale(hparams), optax.scale(-learning_rate))
 
     return optimizer
+
+
+def scale_by_centered_rms(decay: jax.Array, epsilon: jax.Array) -> optax.GradientTransformation:
+    """Centred RMSprop (Graves 2013, equations 38 to 41), epsilon outside the root as in PyTorch.
+
+    ``optax.scale_by_stddev(eps_in_sqrt=False)`` with one difference: rounding makes the variance
+    of a steady gradient slightly negative, and its root NaN; here it is at least 0.
+    """
+
+    def init(params):
+        zeros = jax.tree.map(jnp.zeros_like, params)
+        return zeros, zeros
+
+    def update(gradients, state, params=None):
+        del params
+        mean, square = state
+        mean = jax.tree.map(lambda m, g: decay * m + (1 - decay) * g, mean, gradients)
+        square = jax.tree.map(lambda s, g: decay * s + (1 - decay) * g**2, square, gradients)
+        scaled = jax.tree.map(
+            lambda g, m, s: g / (jnp.sqrt(jnp.maximum(s - m**2, 0.0)) + epsilon),
+            gradients,
+            mean,
+            square,
+        )
+        return scaled, (mean, square)
+
+    return optax.GradientTransformation(init, update)

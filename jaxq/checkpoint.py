@@ -2,8 +2,8 @@
 
 A checkpoint is the state of all members and a seal: the clock, the fingerprint of the run it
 belongs to and the hashes of its files. Orbax writes into a temporary folder and renames it; the
-seal is written afterwards, and only then is the checkpoint before the last dropped. So whenever a
-run is killed, its newest sealed checkpoint is whole.
+seal is written afterwards, and the checkpoint before it is kept. So whenever a run is killed, its
+newest sealed checkpoint is whole.
 """
 
 import hashlib

@@ -2,12 +2,13 @@
 
 import dataclasses
 import os
+import shlex
 import signal
 import sys
 from collections.abc import Callable, Sequence
 from datetime import datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import tyro
@@ -28,8 +29,8 @@ class RunOptions:
 
     seeds: int | None = None
     """Number of seeds; the preset's by default."""
-    first_seed: int = 0
-    """The seeds are first_seed, first_seed + 1, ..."""
+    first_seed: int | None = None
+    """The seeds are first_seed, first_seed + 1, ...; from 0 by default."""
     steps: int | None = None
     """Environment steps per seed; the preset's by default."""
     episodes: int | None = None
@@ -58,27 +59,40 @@ def main(program: Callable[[list[str], Console], None]) -> None:
     except ConfigError as error:
         Console(stderr=True).print(f"[bold red]error:[/] {escape(str(error))}", soft_wrap=True)
         sys.exit(2)
-    except KeyboardInterrupt:  # before training began; there is nothing to save
+    except KeyboardInterrupt:  # before the first chunk, or a second time: the user means it
+        console.print("\nStopped at once; what was saved before can be resumed with --resume.")
         sys.exit(128 + signal.SIGINT)
     except Interrupted as error:
         console.print(f"\n{error}.")
         sys.exit(error.exit_code)
 
 
-def parse(arguments: Sequence[str], script: str, options_type: type = RunOptions):
-    """``PRESET [options]`` as ``(preset's name, options, Config, HParams, Preset)``.
+class Request(NamedTuple):
+    """What a command line asks for."""
 
-    PRESET may be the path of a config.json, and may be left out with ``--resume``.
+    name: str
+    options: RunOptions
+    config: Config
+    lanes: Sequence[HParams]
+    seeds: Sequence[int]
+    steps: int
+
+
+def parse(arguments: Sequence[str], script: str, options_type: type = RunOptions) -> Request:
+    """``PRESET [options]``, where PRESET may be the path of a config.json.
+
+    With ``--resume RUN`` it may be left out, and is then that run's.
 
     Raises:
-      ConfigError: there is no such preset.
+      ConfigError: there is no such preset, or a number is set where several lanes differ in it.
     """
     if not arguments or arguments[0] in ("-h", "--help"):
         _print_presets(script)
         sys.exit(0 if arguments else 2)
+    arguments = [part for argument in arguments for part in _split_resume(argument)]
     if arguments[0].startswith("-") and "--resume" in arguments[:-1]:
         arguments = [arguments[arguments.index("--resume") + 1], *arguments]
-    name, preset = load_preset(arguments[0])
+    name, preset, document = load_preset(arguments[0])
     fields = [
         ("options", tyro.conf.OmitArgPrefixes[options_type], options_type()),
         ("config", tyro.conf.OmitArgPrefixes[Config], preset.config),
@@ -88,58 +102,63 @@ def parse(arguments: Sequence[str], script: str, options_type: type = RunOptions
     parsed = tyro.cli(
         bundle, prog=f"{script} {name}", description=preset.summary, args=list(arguments[1:])
     )
-    return name, parsed.options, parsed.config, parsed.hparams, preset
+    options, lanes, seeds, steps = parsed.options, [parsed.hparams], None, preset.steps
+    source = results.read_document(options.resume) if options.resume else document
+    if source:
+        stored = [hparams_from_dict(lane) for lane in source["lanes"]]
+        if len(stored) > 1 and parsed.hparams != preset.hparams:
+            raise ConfigError(
+                f"run={options.resume or arguments[0]} has {len(stored)} lanes, whose numbers are "
+                f"not changed together; start from a preset instead."
+            )
+        lanes = stored if len(stored) > 1 else lanes
+        seeds, steps = source["seeds"], source["steps"]
+    if seeds is None or options.seeds is not None or options.first_seed is not None:
+        first = options.first_seed or 0
+        count = preset.seeds if options.seeds is None else options.seeds
+        seeds = list(range(first, first + count))
+    steps = steps if options.steps is None else options.steps
+    return Request(name, options, parsed.config, lanes, seeds, steps)
 
 
-def load_preset(name: str) -> tuple[str, Preset]:
-    """The preset called ``name``, or the one that a run's ``config.json`` describes.
+def load_preset(name: str) -> tuple[str, Preset, dict[str, Any] | None]:
+    """The preset called ``name``, or what a run's ``config.json`` describes, with that document.
 
     Raises:
       ConfigError: neither exists.
     """
     if name in PRESETS:
-        return name, PRESETS[name]
+        return name, PRESETS[name], None
     path = Path(name)
     if not path.exists():
         raise unknown("preset", name, PRESETS)
     document = results.read_document(path)
-    return document["preset"], Preset(
+    preset = Preset(
         summary=f"The run in {path}.",
         config=config_from_dict(document["config"]),
         hparams=hparams_from_dict(document["lanes"][0]),
         steps=document["steps"],
         seeds=len(document["seeds"]),
     )
+    return document["preset"], preset, document
 
 
-def train(
-    name: str,
-    config: Config,
-    lanes: Sequence[HParams],
-    preset: Preset,
-    options: RunOptions,
-    console: Console,
-) -> tuple[Path, dict[str, Any]]:
-    """Run what the options ask for, with a report; returns the run directory and its scores.
+def train(request: Request, console: Console) -> tuple[Path, dict[str, Any]]:
+    """Do what is asked, with a report; returns the run directory and its scores.
 
     Raises:
       ConfigError: bad input.
       Interrupted: a signal came; how to resume has been printed.
     """
+    options = request.options
     for field in ("seeds", "steps", "episodes", "batch", "devices"):
         value = getattr(options, field)
         if value is not None and value < 1:
             raise ConfigError(f"{field}={value} must be a whole number of at least 1.")
     if options.out and options.resume:
         raise ConfigError(f"out={options.out} cannot be combined with resume={options.resume}.")
-    directory = options.resume or options.out or _new_directory(name)
-    steps, seeds = options.steps or preset.steps, options.seeds or preset.seeds
-    if options.resume:
-        document = results.read_document(directory)
-        steps = options.steps or document["steps"]
-        seeds = options.seeds or len(document["seeds"])
-    seed_list = list(range(options.first_seed, options.first_seed + seeds))
-    spec = RunSpec(name, config, lanes, seed_list, steps)
+    directory = options.resume or options.out or _new_directory(request.name)
+    spec = RunSpec(request.name, request.config, request.lanes, request.seeds, request.steps)
     try:
         scores = run(
             spec,
@@ -151,10 +170,11 @@ def train(
             console=console,
         )
     except Interrupted:
-        script = os.path.relpath(sys.argv[0])
-        console.print(f"\nSaved. Resume with: python {script} --resume {directory}", soft_wrap=True)
+        console.print(
+            f"\nSaved. Resume with: {_resume_command(directory, options)}", soft_wrap=True
+        )
         raise
-    print_scores(console, scores, lane_labels(lanes))
+    print_scores(console, scores, lane_labels(request.lanes))
     console.print(f"Results: {directory}", soft_wrap=True, highlight=False)
     return directory, scores
 
@@ -181,6 +201,9 @@ def print_scores(console: Console, scores: dict[str, Any], labels: Sequence[str]
             str(lane["episodes_cut"]),
         )
     console.print(table)
+    diverged = sum(lane["num_diverged"] for lane in scores["lanes"])
+    if diverged:
+        console.print(f"[bold red]{diverged} members have diverged[/] (their loss is not finite).")
 
 
 def _print_presets(script: str) -> None:
@@ -216,3 +239,18 @@ def _use_compilation_cache() -> None:
             return  # a cache is a convenience
         jax.config.update("jax_compilation_cache_dir", str(cache))
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.2)
+
+
+def _split_resume(argument: str) -> list[str]:
+    """``--resume=RUN`` as its two parts."""
+    return argument.split("=", 1) if argument.startswith("--resume=") else [argument]
+
+
+def _resume_command(directory: Path, options: RunOptions) -> str:
+    """The command that goes on where a run stopped, with the same reasons to stop."""
+    script = Path(os.path.relpath(sys.argv[0])).with_name("train.py")
+    command = ["python", str(script), "--resume", str(directory)]
+    for name in ("until_return", "episodes"):
+        if getattr(options, name) is not None:
+            command += [f"--{name.replace('_', '-')}", f"{getattr(options, name):g}"]
+    return shlex.join(command)

@@ -9,6 +9,8 @@ environments changes the speed of an algorithm and not the algorithm.
 import dataclasses
 from typing import Literal, NamedTuple, get_args, get_origin, get_type_hints
 
+import numpy as np
+
 from jaxq.errors import ConfigError, unknown
 
 INFINITY = float("inf")
@@ -50,9 +52,9 @@ class HParams(NamedTuple):
     eval_epsilon: float = 0.0
     """Probability of a random action in evaluation; 0 is greedy."""
     priority_exponent: float = 0.0
-    """Prioritized replay: power of the priorities; 0 samples uniformly."""
+    """Power of the priorities in a prioritized replay; 0 samples uniformly."""
     importance_exponent: float = 0.0
-    """Prioritized replay: power of the importance weights; 1 undoes the sampling fully."""
+    """Power of the importance weights of a prioritized replay; 1 undoes the sampling."""
     env_params: dict[str, float] = {}
     """Parameters of the environment that differ from its defaults."""
 
@@ -86,7 +88,7 @@ class Config:
     exploration: Literal["linear", "exponential"] = "linear"
     """Schedule of epsilon."""
     break_ties: bool = False
-    """Choose at random among equal best actions instead of the first."""
+    """While training, choose at random among equal best actions instead of the first."""
     replay: Literal["uniform", "latest"] = "uniform"
     """Memory; latest holds only the newest steps."""
     capacity: int = 10_000
@@ -122,6 +124,7 @@ def validate(config: Config, hparams: HParams) -> None:
     _check_divisibility(config)
     _check_replay(config)
     _check_numbers(hparams)
+    _check_effects(config, hparams)
 
 
 def replace_checked(target, changes: dict):
@@ -231,7 +234,34 @@ def config_from_dict(document: dict) -> Config:
     return replace_checked(Config(), values)
 
 
+def plain_numbers(hparams: HParams) -> dict:
+    """``HParams`` as a dictionary of plain floats, the same for 1 and 1.0."""
+    numbers = hparams._asdict()
+    env_params = {name: np.asarray(value).tolist() for name, value in hparams.env_params.items()}
+    return {k: float(v) for k, v in numbers.items() if k != "env_params"} | {
+        "env_params": env_params
+    }
+
+
 def hparams_from_dict(document: dict) -> HParams:
     """``HParams`` from what JSON made of them; infinities are strings there."""
     values = {k: v if isinstance(v, dict) else float(v) for k, v in document.items()}
     return replace_checked(HParams(), values)
+
+
+def _check_effects(config: Config, hparams: HParams) -> None:
+    """Refuse what would be recorded and have no effect."""
+    for name, is_set, condition, holds in (
+        ("dueling", config.dueling, "network=linear", config.network == "linear"),
+        ("layer_norm", config.layer_norm, "network=linear", config.network == "linear"),
+        (
+            "max_gradient_norm",
+            hparams.max_gradient_norm < INFINITY,
+            "clip_gradients=False",
+            not config.clip_gradients,
+        ),
+        ("priority_exponent", hparams.priority_exponent > 0, f"replay={config.replay}", True),
+        ("importance_exponent", hparams.importance_exponent > 0, f"replay={config.replay}", True),
+    ):
+        if is_set and holds:
+            raise ConfigError(f"{name} has no effect with {condition}; leave it at its default.")

@@ -14,8 +14,10 @@ from jaxq.types import PyTree
 # core's second-level cache; beyond it every member of the batch becomes slower.
 _CPU_CACHE_BYTES = 2_000_000
 _COPIES_PER_PARAMETER = 5
-# Share of the free memory that states may take; the rest is for temporaries and results.
-_MEMORY_SHARE = 0.7
+# Share of the free memory that states may take; the rest is for temporaries and results. A
+# checkpoint copies the states into the host's memory, which on a CPU is the same memory.
+_MEMORY_SHARE = {"cpu": 0.4}
+_ACCELERATOR_SHARE = 0.8
 
 
 class Plan(NamedTuple):
@@ -46,7 +48,6 @@ def make_plan(
     Raises:
       ConfigError: there are fewer devices, or the members do not fit in memory.
     """
-    check_memory(num_members, tree_bytes(member))
     available = len(jax.local_devices())
     if num_devices is not None and num_devices > available:
         raise ConfigError(f"devices={num_devices} must be at most {available}, as there are.")
@@ -57,17 +58,19 @@ def make_plan(
             learning_bytes = max(1, _COPIES_PER_PARAMETER * tree_bytes(member.params))
             limit = max(1, _CPU_CACHE_BYTES // learning_bytes)
             batch = math.ceil(batch / math.ceil(batch / limit))  # as even as possible
-    batch = min(batch, num_members)
-    return Plan(num_members, min(num_devices, math.ceil(num_members / batch)), batch)
+    num_groups = math.ceil(num_members / batch)
+    plan = Plan(num_members, min(num_devices, num_groups), batch)
+    check_memory(plan.num_groups * batch, tree_bytes(member), free_memory(plan.num_devices))
+    return plan
 
 
-def check_memory(num_members: int, member_bytes: int, free_bytes: int | None = None) -> None:
+def check_memory(num_members: int, member_bytes: int, free_bytes: int) -> None:
     """Refuse a population that does not fit.
 
     Raises:
       ConfigError: says how many members would fit.
     """
-    free = int(_MEMORY_SHARE * (free_memory() if free_bytes is None else free_bytes))
+    free = int(_MEMORY_SHARE.get(jax.default_backend(), _ACCELERATOR_SHARE) * free_bytes)
     if num_members * member_bytes > free:
         raise ConfigError(
             f"members={num_members} (lanes x seeds) need {num_members * member_bytes / 1e9:.1f} GB "
@@ -82,9 +85,9 @@ def tree_bytes(tree: PyTree) -> int:
     return sum(math.prod(leaf.shape) * leaf.dtype.itemsize for leaf in leaves)
 
 
-def free_memory() -> int:
-    """Bytes free on all local devices together."""
-    stats = [device.memory_stats() for device in jax.local_devices()]
+def free_memory(num_devices: int) -> int:
+    """Bytes free on the first ``num_devices`` devices together."""
+    stats = [device.memory_stats() for device in jax.local_devices()[:num_devices]]
     if all(stats):
         return sum(stat["bytes_limit"] - stat["bytes_in_use"] for stat in stats)
     return psutil.virtual_memory().available

@@ -48,7 +48,9 @@ def save_policy(directory: Path, document: dict, params: PyTree) -> None:
     partial.write_bytes(save(arrays))
     partial.replace(directory / _PARAMS)
     text = json.dumps({name: document[name] for name in ("config", "lanes", "seeds")}, indent=2)
-    (directory / _ABOUT).write_text(text + "\n")
+    partial = directory / (_ABOUT + ".partial")
+    partial.write_text(text + "\n")
+    partial.replace(directory / _ABOUT)
 
 
 def load_policy(run: Path) -> Policy:

@@ -71,7 +71,7 @@ def make_population(
     member, clock_shape = jax.eval_shape(trainer.init, jax.random.key(0), _member(hparams, 0))
     plan = make_plan(len(seeds_of), member, batch, num_devices)
     devices = jax.local_devices()[: plan.num_devices]
-    first, pool = devices[0], ThreadPoolExecutor(plan.num_devices)
+    pool = ThreadPoolExecutor(plan.num_devices)
 
     def init_member(seed, hparams):
         return trainer.init(_keys(seed)[0], hparams)
@@ -94,13 +94,14 @@ def make_population(
             "chunk": (state, clock_shape, numbers),
             "evaluate": (state.params, seed, clock_shape, numbers),
         }
+        # Making members, and evaluating one group a device, takes less time than compiling for
+        # every device would: both stay on the first.
+        shared = {"chunk", "evaluate"} if plan.num_groups > plan.num_devices else {"chunk"}
         lowered = [
             (name, functions[name].lower(*_on(device, arguments[name])))
             for name in names
             if name not in compiled
-            # All devices share the work of the chunk. Making members and evaluating them takes
-            # less time than compiling for every device would, and stays on the first.
-            for device in (devices if name == "chunk" else devices[:1])
+            for device in (devices if name in shared else devices[:1])
         ]
         with ThreadPoolExecutor(max(1, len(lowered))) as compilers:
             for name, program in compilers.map(lambda job: (job[0], job[1].compile()), lowered):
@@ -134,12 +135,12 @@ def make_population(
     groups = split((seeds_of, hparams), devices)
 
     def init() -> tuple[list[PyTree], Clock]:
-        results = run("init", split((seeds_of, hparams), [first]))
-        states = [
-            jax.device_put(state, devices[g % plan.num_devices])
-            for g, (state, _) in enumerate(results)
-        ]
-        return states, jax.device_get(results[0][1])
+        prepare(["init"])
+        states = []
+        for group, values in enumerate(groups):  # one at a time: the first device may not hold all
+            state, clock = compiled["init"][0](*jax.device_put(values, devices[0]))
+            states.append(jax.device_put(state, devices[group % plan.num_devices]))
+        return states, jax.device_get(clock)
 
     def chunk(states: list[PyTree], clock: Clock) -> tuple[list[PyTree], Clock, PyTree]:
         arguments = [(state, clock, numbers) for state, (_, numbers) in zip(states, groups)]
@@ -147,10 +148,13 @@ def make_population(
         return states, jax.device_get(clocks[0]), join(metrics)
 
     def evaluate_all(states: list[PyTree], clock: Clock) -> Evaluation:
-        moved = jax.device_put(
-            [(state.params, group) for state, group in zip(states, groups)], first
-        )
-        arguments = [(params, seed, clock, numbers) for params, (seed, numbers) in moved]
+        prepare(["evaluate"])
+        used = devices[: len(compiled["evaluate"])]
+        arguments = []
+        for group, (state, values) in enumerate(zip(states, groups)):
+            inputs = jax.device_put((state.params, *values), used[group % len(used)])
+            params, seed, numbers = inputs
+            arguments.append((params, seed, clock, numbers))
         return join(run("evaluate", arguments))
 
     def fetch(states: list[PyTree]) -> PyTree:

@@ -2,6 +2,7 @@
 
 import platform
 import subprocess
+from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ def describe() -> dict[str, Any]:
     """What somebody needs who wants to repeat a run."""
     versions = {name: version(name) for name in _PACKAGES}
     return {
+        "started": datetime.now(UTC).isoformat(timespec="seconds"),
         "versions": {"python": platform.python_version(), **versions},
         "commit": commit(),
         "platform": platform.platform(),
@@ -26,6 +28,8 @@ def describe() -> dict[str, Any]:
 def commit() -> str | None:
     """The commit of the checkout that jaxq runs from, if it is one; "+" marks changes to it."""
     try:
+        if Path(_git("rev-parse", "--show-toplevel")) != Path(__file__).resolve().parent.parent:
+            return None  # installed somewhere inside another project
         head, status = _git("rev-parse", "HEAD"), _git("status", "--porcelain")
     except (OSError, subprocess.SubprocessError):
         return None

@@ -50,7 +50,7 @@ def latest(step: Step, *, rows_per_block: int, window: int = 1) -> Replay:
         steps = codec.unpack(windows.reshape(batch_size, window, -1))
         return Sample(steps, jnp.arange(batch_size), jnp.ones(batch_size))
 
-    return Replay(init, add, sample, _no_update, batch_size, num_rows)
+    return Replay(init, add, sample, _no_update)
 
 
 def uniform(step: Step, *, capacity: int, batch_size: int, window: int = 1) -> Replay:
@@ -87,7 +87,7 @@ def uniform(step: Step, *, capacity: int, batch_size: int, window: int = 1) -> R
         probability = 1.0 / (num_starts * num_envs).astype(jnp.float32)
         return Sample(steps, first * num_envs + env, jnp.full(batch_size, probability))
 
-    return Replay(init, add, sample, _no_update, batch_size, window)
+    return Replay(init, add, sample, _no_update)
 
 
 def _no_update(state: RingState, indices: jax.Array, priority: jax.Array) -> RingState:

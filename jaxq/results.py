@@ -38,6 +38,7 @@ class History:
         self.shape = (num_lanes, num_seeds)
         self.steps: list[int] = []
         self.values: dict[str, list[np.ndarray]] = {}
+        self.lines: list[str] = []  # of metrics.jsonl
 
     def append(self, steps: int, metrics: Mapping[str, np.ndarray], result: Evaluation) -> None:
         """Add the metrics [M] and the evaluation [M, K] at ``steps``."""
@@ -49,9 +50,24 @@ class History:
             "eval_cut": (~result.finished).sum(axis=1),
             "eval_returns": result.returns,
         }
+        self._add(steps, {name: np.asarray(value) for name, value in measured.items()})
+
+    def _add(self, steps: int, measured: Mapping[str, np.ndarray]) -> None:
         self.steps.append(steps)
         for name, value in measured.items():
-            self.values.setdefault(name, []).append(np.asarray(value))
+            self.values.setdefault(name, []).append(value)
+        by_lane = {
+            name: value.reshape(*self.shape)
+            for name, value in sorted(measured.items())
+            if name != "eval_returns"
+        }
+        for lane in range(self.shape[0]):
+            means = {
+                name: _plain(np.nanmean(values[lane]))
+                for name, values in by_lane.items()
+                if not np.all(np.isnan(values[lane]))
+            }
+            self.lines.append(json.dumps(jsonable({"steps": steps, "lane": lane, **means})))
 
     def arrays(self) -> dict[str, np.ndarray]:
         """``steps`` [T] and every other metric [H, S, T, ...]."""
@@ -67,11 +83,14 @@ class History:
         history = cls(num_lanes, num_seeds)
         with np.load(path) as arrays:
             count = int(np.searchsorted(arrays["steps"], until, side="right"))
-            history.steps = [int(step) for step in arrays["steps"][:count]]
-            for name in set(arrays.files) - {"steps"}:
-                values = arrays[name]  # [H, S, T, ...]
-                flat = values.reshape(num_lanes * num_seeds, *values.shape[2:])
-                history.values[name] = [flat[:, t] for t in range(count)]
+            steps = arrays["steps"][:count]
+            members = {
+                name: arrays[name].reshape(num_lanes * num_seeds, *arrays[name].shape[2:])
+                for name in arrays.files
+                if name != "steps"
+            }
+            for t, step in enumerate(steps):
+                history._add(int(step), {name: values[:, t] for name, values in members.items()})
         return history
 
 
@@ -117,29 +136,18 @@ def read_document(directory: Path) -> dict[str, Any]:
 
 def write_history(directory: Path, history: History) -> None:
     """Replace ``metrics.npz`` and ``metrics.jsonl``."""
-    arrays = history.arrays()
     partial = directory / ("." + METRICS)
     with open(partial, "wb") as file:
-        np.savez(file, **arrays)
+        np.savez(file, **history.arrays())
     partial.replace(directory / METRICS)
-
-    lines = []
-    for t, steps in enumerate(history.steps):
-        for lane in range(history.shape[0]):
-            means = {
-                name: _plain(np.nanmean(values[lane, :, t]))
-                for name, values in arrays.items()
-                if name not in ("steps", "eval_returns")
-                and not np.all(np.isnan(values[lane, :, t]))
-            }
-            lines.append(json.dumps(jsonable({"steps": steps, "lane": lane, **means})))
-    write_text(directory / LINES, "\n".join(lines) + "\n")
+    write_text(directory / LINES, "\n".join(history.lines) + "\n")
 
 
 def score(history: History, document: Mapping[str, Any], protocol: Mapping[str, Any]) -> dict:
     """The last evaluation of every lane: IQM over seeds with its 95 % bootstrap interval."""
     returns = np.reshape(history.values["eval_return"][-1], history.shape)  # [H, S]
     cut = np.reshape(history.values["eval_cut"][-1], history.shape)
+    diverged = ~np.isfinite(np.reshape(history.values["loss"][-1], history.shape))
     episodes = history.values["eval_returns"][-1].shape[-1]
     lanes = []
     for lane, hparams in enumerate(document["lanes"]):
@@ -156,6 +164,7 @@ def score(history: History, document: Mapping[str, Any], protocol: Mapping[str, 
                 "num_seeds": history.shape[1],
                 "episodes_per_seed": episodes,
                 "episodes_cut": int(cut[lane].sum()),
+                "num_diverged": int(diverged[lane].sum()),
                 "per_seed": [_plain(value) for value in returns[lane]],
             }
         )

@@ -7,7 +7,6 @@ import signal
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -16,7 +15,7 @@ import numpy as np
 from rich.console import Console
 
 from jaxq import checkpoint, plots, provenance, results
-from jaxq.config import Config, HParams
+from jaxq.config import Config, HParams, plain_numbers
 from jaxq.errors import ConfigError
 from jaxq.experiment import Experiment, make_experiment
 from jaxq.placement import Plan
@@ -46,7 +45,7 @@ class RunSpec(NamedTuple):
                 "steps": self.steps,
                 "seeds": list(self.seeds),
                 "config": vars(self.config),
-                "lanes": [lane._asdict() for lane in self.lanes],
+                "lanes": [plain_numbers(lane) for lane in self.lanes],
             }
         )
 
@@ -107,7 +106,7 @@ def run(
     population = make_population(
         experiment.trainer, experiment.evaluate, spec.lanes, spec.seeds, *spread
     )
-    owner = checkpoint.fingerprint({**document, "steps": None})
+    owner = checkpoint.fingerprint({**document, "steps": None, "preset": None})
     if resume:
         saved, history = _load(directory, spec, population.shapes, owner)
     else:
@@ -172,6 +171,8 @@ def _compose(spec: RunSpec) -> Experiment:
 
 def _check_resume(document: dict, directory: Path, spread: Spread) -> Spread:
     """Refuse to resume anything but the same run; keep its batch of members."""
+    if not directory.is_dir():
+        raise ConfigError(f"resume={directory} is not a directory; a run directory is accepted.")
     old = results.read_document(directory)
     differing = [
         f"{name} ({_short(old[part].get(name))} there, {_short(document[part].get(name))} here)"
@@ -224,10 +225,9 @@ def _start_meta(directory: Path, experiment: Experiment, plan: Plan) -> dict[str
     path = directory / results.META
     old = results.read_json(path) if path.exists() else {}
     meta = {
-        **provenance.describe(),
         "protocol": {**experiment.env.protocol, "policy": "greedy unless eval_epsilon"},
         "members": {**plan._asdict(), "groups": plan.num_groups},
-        "started": old.get("started", datetime.now(UTC).isoformat(timespec="seconds")),
+        "sessions": [*old.get("sessions", []), provenance.describe()],  # more than one if resumed
         "seconds": old.get("seconds", 0.0),
         "compile_seconds": old.get("compile_seconds", 0.0),
     }

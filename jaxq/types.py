@@ -119,22 +119,18 @@ class Agent(NamedTuple):
 class Replay(NamedTuple):
     """``init() -> state``; ``add(state, clock, steps [K, E, ...]) -> state``;
     ``sample(state, clock, key) -> Sample``; ``update(state, indices, priority) -> state``.
-
-    ``batch_size`` is the ``B`` of a sample. ``min_rows`` is how many rows of ``E`` steps must have
-    been added before the first sample.
     """
 
     init: Callable
     add: Callable
     sample: Callable
     update: Callable
-    batch_size: int
-    min_rows: int
 
 
 class Trainer(NamedTuple):
     """A whole training run of one member as two pure functions.
 
+    The state is any tree with a field ``params``, which is what is evaluated and exported.
     ``init(key, hparams) -> (state, clock)``, prefill included
     ``chunk(state, clock, hparams) -> (state, clock, metrics)``
     """

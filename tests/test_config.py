@@ -37,6 +37,7 @@ def test_documents_round_trip():
         ({"window": 20_000}, "capacity=10000 must be at least 20000, to hold window=20000"),
         ({"replay": "latest", "window": 20_000}, "prefill=10000 must be at least 20009"),
         ({"agent": "sarsa"}, "agent=sarsa does not exist"),
+        ({"network": "linear", "dueling": True}, "dueling has no effect with network=linear"),
         ({"widths": (3, 0)}, "must all be at least 1"),
         ({"eval_episodes": -2}, "eval_episodes=-2 must be a whole number of at least 1"),
     ],
@@ -53,6 +54,8 @@ def test_bad_structure_is_refused(changes, message):
         ({"gamma": float("nan")}, "gamma=nan must be between 0 and 1"),
         ({"learning_rate": -1.0}, "learning_rate=-1.0 must be 0 or larger"),
         ({"epsilon_end": 2.0}, "epsilon_end=2.0 must be between 0 and 1"),
+        ({"max_gradient_norm": 1.0}, "max_gradient_norm has no effect with clip_gradients=False"),
+        ({"priority_exponent": 0.5}, "priority_exponent has no effect with replay=uniform"),
     ],
 )
 def test_bad_numbers_are_refused(changes, message):

@@ -99,7 +99,7 @@ def test_numbers_are_cast_once():
 
 
 def test_a_population_that_does_not_fit_says_how_many_would():
-    with pytest.raises(ConfigError, match=r"members=100 .* at most 70 members fit"):
+    with pytest.raises(ConfigError, match=r"members=100 .* at most 40 members fit"):
         placement.check_memory(100, member_bytes=1_000_000, free_bytes=100_000_000)
     experiment = small(capacity=4_000_000)
     with pytest.raises(ConfigError, match="members fit"):

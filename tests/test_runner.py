@@ -21,6 +21,7 @@ TINY = (
     "--capacity 400 --batch-size 16 --prefill 100 --train-every 4 --target-period 20 "
     "--chunk-steps 100 --eval-episodes 2 --eval-max-steps 50 --epsilon-steps 1000"
 ).split()
+CAPTURE = {"capture_output": True, "text": True, "timeout": 300}
 FILES = {"config.json", "meta.json", "metrics.npz", "metrics.jsonl", "scores.json", "curves.png"}
 FILES |= {"checkpoints", "policy", "COMPLETE"}
 
@@ -29,10 +30,8 @@ def command(*arguments, script="train.py") -> list[str]:
     return [sys.executable, str(ROOT / "experiments" / script), *map(str, arguments)]
 
 
-def execute(*arguments, script="train.py", **options) -> subprocess.CompletedProcess:
-    run = subprocess.run(
-        command(*arguments, script=script), capture_output=True, text=True, timeout=300, **options
-    )
+def execute(*arguments, script="train.py") -> subprocess.CompletedProcess:
+    run = subprocess.run(command(*arguments, script=script), **CAPTURE)
     assert "Traceback" not in run.stderr, run.stderr
     return run
 
@@ -121,7 +120,12 @@ def test_a_signal_saves_and_says_how_to_resume(signum, reference, tmp_path):
     assert process.returncode == 128 + signum
     assert f"--resume {directory}" in output
     assert not (directory / "COMPLETE").exists() and (directory / "scores.json").exists()
-    assert any((directory / "checkpoints").iterdir())
+    with np.load(directory / "metrics.npz") as arrays:
+        done = int(arrays["steps"][-1])
+    hint = output.split("Resume with: ")[1].splitlines()[0].split()
+    more = subprocess.run([sys.executable, *hint[1:], "--steps", str(done)], **CAPTURE)
+    assert more.returncode == 2 and "only" in more.stderr  # a run is not cut short
+    assert (directory / "checkpoints" / f"{done}.json").exists()
 
 
 def test_a_finished_run_can_be_extended(reference, tmp_path):
@@ -137,6 +141,22 @@ def test_its_config_can_be_given_back(reference, tmp_path):
     run = execute(reference / "config.json", "--out", tmp_path / "again")
     assert run.returncode == 0, run.stderr
     assert_same_run(reference, tmp_path / "again")
+
+
+def test_seeds_devices_and_lanes_survive_a_resume(tmp_path):
+    """Seeds not from 0, two lanes, begun on one device and continued on two."""
+    options = [*TINY, "--grid", "gamma=0.9,0.99", "--first-seed", "7", "--out"]
+    whole, parts = tmp_path / "whole", tmp_path / "parts"
+    execute(*options, whole, "--steps", "800", script="sweep.py")
+    execute(*options, parts, "--steps", "400", "--devices", "1", "--batch", "2", script="sweep.py")
+    run = execute(f"--resume={parts}", "--steps", "800")
+    assert run.returncode == 0, run.stderr
+    meta = json.loads((parts / "meta.json").read_text())
+    assert meta["members"]["batch"] == 2 and len(meta["sessions"]) == 2
+    assert json.loads((parts / "config.json").read_text())["seeds"] == [7, 8]
+    assert json.loads((whole / "meta.json").read_text())["members"]["batch"] == 2
+    assert_same_run(whole, parts)
+    refused("has 2 lanes", "--resume", parts, "--gamma", "0.5")
 
 
 def snapshot(directory: Path) -> dict[str, bytes]:

@@ -22,6 +22,7 @@ from common import (
 
 from jaxq import agents, experiment, losses
 from jaxq.config import Config, HParams
+from jaxq.population import _batched, _leading
 from jaxq.presets import PRESETS
 from jaxq.train import make_trainer
 
@@ -208,6 +209,21 @@ def test_the_ring_is_updated_in_place():
     assert memory.alias_size_in_bytes >= ring_bytes
     assert memory.temp_size_in_bytes <= 0.3 * ring_bytes
     assert ring_bytes + memory.temp_size_in_bytes <= 15e6
+
+
+def test_the_ring_of_a_batch_of_members_is_updated_in_place_too():
+    """Trap: a batched clock turns the write into a scatter; ours is common to all members."""
+    batch, experiment = 4, preset("dqn-cartpole", chunk_steps=500)
+    chunk = _batched(experiment.trainer.chunk, "mcm", "mcm", batch)
+    hparams = cast(PRESETS["dqn-cartpole"].hparams)
+    state, clock = jax.eval_shape(experiment.trainer.init, jax.random.key(0), hparams)
+    shapes = _leading(state, batch), clock, _leading(hparams, batch)
+    compiled = jax.jit(chunk, donate_argnums=0).lower(*shapes).compile()
+    ring = shapes[0].replay.ring
+    ring_type = "u8[" + ",".join(map(str, ring.shape)) + "]"
+    made = [line for line in compiled.as_text().splitlines() if f"= {ring_type}" in line]
+    assert made and not [line for line in made if " copy(" in line or " scatter(" in line]
+    assert compiled.memory_analysis().alias_size_in_bytes >= ring.size
 
 
 def test_no_convolution_in_the_program():
