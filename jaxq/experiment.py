@@ -30,14 +30,7 @@ def make_experiment(config: Config, hparams: HParams) -> Experiment:
     env = make_env_from(config, config.num_envs)
     env.params(hparams.env_params)  # refuses unknown names
     agent = agents.make_agent_from(config, env)
-    trainer = make_trainer(
-        env,
-        agent,
-        make_replay_from(config),
-        agents.make_optimizer(config),
-        make_schedules(config),
-        make_lengths(config),
-    )
+    trainer = make_trainer_from(config, env, agent)
     eval_env = make_env_from(config, config.eval_episodes)
     return Experiment(env, agent, trainer, make_evaluator(eval_env, agent, config.eval_max_steps))
 
@@ -46,6 +39,18 @@ def make_env_from(config: Config, num_envs: int) -> Env:
     """The environment of ``config``, ``num_envs`` times."""
     time_limit = None if config.time_limit == "default" else config.time_limit
     return envs.make_env(config.env, num_envs, config.env_kwargs, time_limit)
+
+
+def make_trainer_from(config: Config, env: Env, agent: Agent) -> Trainer:
+    """The trainer of ``config``, for any environment and agent."""
+    return make_trainer(
+        env,
+        agent,
+        make_replay_from(config),
+        agents.make_optimizer(config),
+        make_schedules(config),
+        make_lengths(config),
+    )
 
 
 def make_replay_from(config: Config) -> Callable:

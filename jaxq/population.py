@@ -73,6 +73,9 @@ def make_population(
     devices = jax.local_devices()[: plan.num_devices]
     pool = ThreadPoolExecutor(plan.num_devices)
 
+    def home(group: int) -> jax.Device:
+        return devices[group % plan.num_devices]
+
     def init_member(seed, hparams):
         return trainer.init(_keys(seed)[0], hparams)
 
@@ -119,11 +122,11 @@ def make_population(
         results = list(pool.map(work, range(len(programs))))
         return [results[g % len(programs)][g // len(programs)] for g in range(len(arguments))]
 
-    def split(tree: PyTree, to: Sequence[jax.Device]) -> list[PyTree]:
+    def split(tree: PyTree) -> list[PyTree]:
         """One tree per group; the last is filled up with copies of the last member."""
         rows = np.minimum(np.arange(plan.num_groups * plan.batch), plan.num_members - 1)
         return [
-            jax.device_put(jax.tree.map(lambda leaf, r=r: leaf[r], tree), to[g % len(to)])
+            jax.device_put(jax.tree.map(lambda leaf, r=r: leaf[r], tree), home(g))
             for g, r in enumerate(rows.reshape(plan.num_groups, plan.batch))
         ]
 
@@ -132,14 +135,14 @@ def make_population(
         results = jax.device_get(results)
         return jax.tree.map(lambda *leaves: np.concatenate(leaves)[: plan.num_members], *results)
 
-    groups = split((seeds_of, hparams), devices)
+    groups = split((seeds_of, hparams))
 
     def init() -> tuple[list[PyTree], Clock]:
         prepare(["init"])
         states = []
         for group, values in enumerate(groups):  # one at a time: the first device may not hold all
             state, clock = compiled["init"][0](*jax.device_put(values, devices[0]))
-            states.append(jax.device_put(state, devices[group % plan.num_devices]))
+            states.append(jax.device_put(state, home(group)))
         return states, jax.device_get(clock)
 
     def chunk(states: list[PyTree], clock: Clock) -> tuple[list[PyTree], Clock, PyTree]:
@@ -149,19 +152,18 @@ def make_population(
 
     def evaluate_all(states: list[PyTree], clock: Clock) -> Evaluation:
         prepare(["evaluate"])
-        used = devices[: len(compiled["evaluate"])]
-        arguments = []
-        for group, (state, values) in enumerate(zip(states, groups)):
-            inputs = jax.device_put((state.params, *values), used[group % len(used)])
-            params, seed, numbers = inputs
-            arguments.append((params, seed, clock, numbers))
+        count = len(compiled["evaluate"])
+        arguments = [
+            jax.device_put((state.params, seed, clock, numbers), home(group % count))
+            for group, (state, (seed, numbers)) in enumerate(zip(states, groups))
+        ]
         return join(run("evaluate", arguments))
 
     def fetch(states: list[PyTree]) -> PyTree:
         return join([_key_data(state) for state in states])
 
     def place(tree: PyTree) -> list[PyTree]:
-        return [jax.tree.map(_with_key, group, member) for group in split(tree, devices)]
+        return [jax.tree.map(_with_key, group, member) for group in split(tree)]
 
     shapes = _leading(jax.eval_shape(_key_data, member), plan.num_members)
     return Population(plan, prepare, init, chunk, evaluate_all, fetch, place, shapes)

@@ -165,6 +165,8 @@ def _compose(spec: RunSpec) -> Experiment:
             f"steps={spec.steps} must be larger than prefill={spec.config.prefill}, after which "
             f"learning begins, and fit into 31 bits."
         )
+    if len({frozenset(lane.env_params) for lane in spec.lanes}) != 1:
+        raise ConfigError("env_params must name the same parameters in every lane.")
     experiments = [make_experiment(spec.config, lane) for lane in spec.lanes]
     return experiments[0]
 

@@ -10,16 +10,9 @@ import tabular
 from jaxq import agents, envs
 from jaxq.config import Config, HParams
 from jaxq.evaluation import make_evaluator
-from jaxq.experiment import (
-    Experiment,
-    make_experiment,
-    make_lengths,
-    make_replay_from,
-    make_schedules,
-)
+from jaxq.experiment import Experiment, make_experiment, make_trainer_from
 from jaxq.population import stack_members
 from jaxq.presets import PRESETS
-from jaxq.train import make_trainer
 from jaxq.types import Trainer
 
 # CartPole in miniature: every loop of the real program, a few steps each.
@@ -88,14 +81,7 @@ def recipe(name: str) -> Experiment:
     config = RECIPES[name]
     env = tabular_env(config.num_envs)
     agent = agents.make_agent_from(config, env)
-    trainer = make_trainer(
-        env,
-        agent,
-        make_replay_from(config),
-        agents.make_optimizer(config),
-        make_schedules(config),
-        make_lengths(config),
-    )
+    trainer = make_trainer_from(config, env, agent)
     evaluate = make_evaluator(tabular_env(config.eval_episodes), agent, config.eval_max_steps)
     return Experiment(env, agent, trainer, evaluate)
 

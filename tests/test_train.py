@@ -24,7 +24,6 @@ from jaxq import agents, experiment, losses
 from jaxq.config import Config, HParams
 from jaxq.population import _batched, _leading
 from jaxq.presets import PRESETS
-from jaxq.train import make_trainer
 
 HPARAMS = cast(SMALL_HPARAMS)
 
@@ -93,13 +92,7 @@ def test_the_environment_is_traced_twice_for_training_and_once_for_evaluation():
 
     env = counted("train", experiment.make_env_from(SMALL, SMALL.num_envs))
     agent = agents.make_agent_from(SMALL, env)
-    parts = (
-        experiment.make_replay_from(SMALL),
-        agents.make_optimizer(SMALL),
-        experiment.make_schedules(SMALL),
-        experiment.make_lengths(SMALL),
-    )
-    trainer = make_trainer(env, agent, *parts)
+    trainer = experiment.make_trainer_from(SMALL, env, agent)
     state, clock = jax.eval_shape(trainer.init, jax.random.key(0), HPARAMS)
     assert counts["train"] == 1  # prefill
     jax.eval_shape(trainer.chunk, state, clock, HPARAMS)
@@ -137,14 +130,7 @@ def test_tabular_composition_is_the_textbook_rule_step_by_step():
     )
     env = tabular_env(1)
     agent = agents.make_agent_from(config, env)
-    trainer = make_trainer(
-        env,
-        agent,
-        experiment.make_replay_from(config),
-        agents.make_optimizer(config),
-        experiment.make_schedules(config),
-        experiment.make_lengths(config),
-    )
+    trainer = experiment.make_trainer_from(config, env, agent)
     hparams = cast(
         HParams(
             learning_rate=0.3,
@@ -240,14 +226,7 @@ def test_a_loss_from_a_script_takes_one_line():
 
     network = agents.make_network_from(SMALL, small().env)
     agent = agents.make_agent(network, clipped_q_loss)
-    trainer = make_trainer(
-        small().env,
-        agent,
-        experiment.make_replay_from(SMALL),
-        agents.make_optimizer(SMALL),
-        experiment.make_schedules(SMALL),
-        experiment.make_lengths(SMALL),
-    )
+    trainer = experiment.make_trainer_from(SMALL, small().env, agent)
     state, clock = jax.jit(trainer.init)(jax.random.key(0), HPARAMS)
     _, _, metrics = jax.jit(trainer.chunk)(state, clock, HPARAMS)
     assert float(metrics["loss"]) <= 1.0
