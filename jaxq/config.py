@@ -22,9 +22,9 @@ class HParams(NamedTuple):
     learning_rate: float = 2.5e-4
     """Step size of the optimizer."""
     learning_rate_end: float = 0.0
-    """Step size after learning_rate_steps, reached linearly."""
+    """Step size at the end of its schedule."""
     learning_rate_steps: float = INFINITY
-    """Environment steps until learning_rate_end; inf keeps the step size constant."""
+    """Environment steps of the schedule of the step size; inf keeps it constant."""
     optimizer_epsilon: float = 1e-8
     """Added to the denominator of Adam or RMSprop."""
     adam_beta1: float = 0.9
@@ -85,6 +85,8 @@ class Config:
     """Optimizer; rmsprop is centred."""
     clip_gradients: bool = False
     """Apply max_gradient_norm."""
+    learning_rate_schedule: Literal["linear", "exponential"] = "linear"
+    """Shape of the step size; exponential takes learning_rate_steps as its time constant."""
     exploration: Literal["linear", "exponential"] = "linear"
     """Schedule of epsilon."""
     break_ties: bool = False

@@ -67,19 +67,21 @@ def make_replay_from(config: Config) -> Callable:
 
 
 def make_schedules(config: Config) -> Schedules:
-    """Epsilon by the schedule that ``config`` names; the learning rate linearly."""
-    schedule = {
+    """Epsilon and the learning rate, by the schedules that ``config`` names."""
+    schedules = {
         "linear": exploration.linear_schedule,
         "exponential": exploration.exponential_schedule,
-    }[config.exploration]
+    }
+    schedule_epsilon = schedules[config.exploration]
+    schedule_rate = schedules[config.learning_rate_schedule]
 
     def epsilon(hparams: HParams, steps):
         start, end = hparams.epsilon_start, hparams.epsilon_end
-        return schedule(start, end, hparams.epsilon_steps, steps - hparams.epsilon_delay)
+        return schedule_epsilon(start, end, hparams.epsilon_steps, steps - hparams.epsilon_delay)
 
     def learning_rate(hparams: HParams, steps):
         start, end = hparams.learning_rate, hparams.learning_rate_end
-        return exploration.linear_schedule(start, end, hparams.learning_rate_steps, steps)
+        return schedule_rate(start, end, hparams.learning_rate_steps, steps)
 
     return Schedules(epsilon, learning_rate)
 

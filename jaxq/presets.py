@@ -68,6 +68,9 @@ PRESETS = {
             env="FrozenLake-misc",
             network="linear",
             optimizer="sgd",
+            # Exponentially, because rarely visited states are still noisy when a linear schedule
+            # ends: its worst of 64 seeds is 0.024 off, this one's 0.018.
+            learning_rate_schedule="exponential",
             replay="latest",
             prefill=1,
             train_every=1,
@@ -77,7 +80,7 @@ PRESETS = {
         ),
         HParams(
             learning_rate=0.05,
-            learning_rate_steps=400_000.0,
+            learning_rate_steps=135_000.0,
             epsilon_start=0.3,
             epsilon_end=0.3,
         ),
