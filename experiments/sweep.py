@@ -13,7 +13,7 @@ from rich.console import Console
 
 from jaxq import cli, plots, results
 from jaxq.errors import ConfigError
-from jaxq.sweeps import make_lanes, parse_grid
+from jaxq.sweeps import differing, flatten, make_lanes, parse_grid
 
 
 @dataclasses.dataclass(frozen=True)
@@ -28,7 +28,7 @@ def sweep(arguments: list[str], console: Console) -> None:
     if request.options.resume:
         if grid:
             raise ConfigError(f"grid={list(grid)} cannot be changed by a resumed sweep.")
-        swept = _swept(request.lanes)
+        swept = differing(request.lanes)
     else:
         if not grid:
             raise ConfigError("grid is empty; name=value,value is accepted.")
@@ -40,7 +40,7 @@ def sweep(arguments: list[str], console: Console) -> None:
 
     table = []
     for lane, score in zip(request.lanes, scores["lanes"]):
-        values = {**lane._asdict(), **{f"env_params.{k}": v for k, v in lane.env_params.items()}}
+        values = flatten(lane)
         low, high = score["iqm_95"]
         settings = {field: values[field] for field in swept}
         numbers = {"iqm": score["iqm"], "low": low, "high": high, "mean": score["mean"]}
@@ -57,16 +57,6 @@ def sweep(arguments: list[str], console: Console) -> None:
     )
     plots.draw_sensitivity(directory / "sensitivity.png", table, swept, title)
     console.print(f"Sensitivity: {directory / 'sensitivity.png'}", soft_wrap=True)
-
-
-def _swept(lanes) -> list[str]:
-    """The names of the numbers in which lanes differ."""
-    flat = [
-        {**lane._asdict(), **{f"env_params.{k}": v for k, v in lane.env_params.items()}}
-        for lane in lanes
-    ]
-    names = [name for name in flat[0] if name != "env_params"]
-    return [name for name in names if len({values[name] for values in flat}) > 1]
 
 
 if __name__ == "__main__":

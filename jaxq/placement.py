@@ -93,7 +93,7 @@ def free_memory(num_devices: int) -> int:
     return psutil.virtual_memory().available
 
 
-def use_cores(limit: int | None = None) -> None:
+def use_cores() -> None:
     """Make every CPU core a device of its own; call it before anything else uses JAX."""
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    jax.config.update("jax_num_cpu_devices", min(cores, limit or cores))
+    jax.config.update("jax_num_cpu_devices", cores)

@@ -23,6 +23,7 @@ from jaxq.policy import save_policy
 from jaxq.population import make_population
 from jaxq.progress import Progress
 from jaxq.stats import bootstrap_iqm, iqm
+from jaxq.sweeps import ENV_PARAM, differing, flatten
 from jaxq.types import PyTree
 
 _HOLDS = 3  # evaluations in a row that must reach until_return
@@ -150,9 +151,11 @@ def run(
 
 def lane_labels(lanes: Sequence[HParams]) -> list[str]:
     """What tells the lanes apart, such as ``learning_rate=0.001 gamma=0.9``."""
-    flat = [{**lane._asdict(), **lane.env_params} for lane in lanes]
-    names = [name for name in flat[0] if name != "env_params" and len({f[name] for f in flat}) > 1]
-    return [" ".join(f"{name}={f[name]:g}" for name in names) for f in flat]
+    names = differing(lanes)
+    return [
+        " ".join(f"{name.removeprefix(ENV_PARAM)}={flatten(lane)[name]:g}" for name in names)
+        for lane in lanes
+    ]
 
 
 def _compose(spec: RunSpec) -> Experiment:
@@ -176,26 +179,26 @@ def _check_resume(document: dict, directory: Path, spread: Spread) -> Spread:
     if not directory.is_dir():
         raise ConfigError(f"resume={directory} is not a directory; a run directory is accepted.")
     old = results.read_document(directory)
-    differing = [
-        f"{name} ({_short(old[part].get(name))} there, {_short(document[part].get(name))} here)"
-        for part in ("config",)
-        for name in sorted(set(old[part]) | set(document[part]))
-        if old[part].get(name) != document[part].get(name)
+    there, here = old["config"], document["config"]
+    changes = [
+        f"{name} ({_short(there.get(name))} there, {_short(here.get(name))} here)"
+        for name in sorted(set(there) | set(here))
+        if there.get(name) != here.get(name)
     ]
     if len(old["lanes"]) != len(document["lanes"]):
-        differing.append(f"lanes ({len(old['lanes'])} there, {len(document['lanes'])} here)")
+        changes.append(f"lanes ({len(old['lanes'])} there, {len(document['lanes'])} here)")
     for ours, theirs in zip(document["lanes"], old["lanes"]):
-        differing += [
+        changes += [
             f"{name} ({_short(theirs.get(name))} there, {_short(ours[name])} here)"
             for name in ours
             if ours[name] != theirs.get(name)
         ]
     if old["seeds"] != document["seeds"]:
-        differing.append(f"seeds ({_short(old['seeds'])} there, {_short(document['seeds'])} here)")
+        changes.append(f"seeds ({_short(old['seeds'])} there, {_short(document['seeds'])} here)")
     if old["steps"] > document["steps"]:
-        differing.append(f"steps ({old['steps']} there, only {document['steps']} here)")
-    if differing:
-        names = "; ".join(dict.fromkeys(differing))
+        changes.append(f"steps ({old['steps']} there, only {document['steps']} here)")
+    if changes:
+        names = "; ".join(dict.fromkeys(changes))
         raise ConfigError(f"resume={directory} holds a run with a different {names}.")
     meta = directory / results.META
     if meta.exists():

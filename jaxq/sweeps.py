@@ -51,3 +51,15 @@ def make_lanes(hparams: HParams, grid: dict[str, list[float]]) -> list[HParams]:
         merged = {**hparams.env_params, **params}
         lanes.append(replace_checked(hparams, {**numbers, "env_params": merged}))
     return lanes
+
+
+def flatten(lane: HParams) -> dict[str, float]:
+    """All numbers of a lane by the names that a grid gives them."""
+    numbers = {name: value for name, value in lane._asdict().items() if name != "env_params"}
+    return numbers | {ENV_PARAM + name: value for name, value in lane.env_params.items()}
+
+
+def differing(lanes: Sequence[HParams]) -> list[str]:
+    """The names of the numbers in which lanes differ."""
+    flat = [flatten(lane) for lane in lanes]
+    return [name for name in flat[0] if len({numbers[name] for numbers in flat}) > 1]
