@@ -9,12 +9,10 @@ already complete is not trained again, so an interrupted ladder goes on where it
 import dataclasses
 from pathlib import Path
 
-import numpy as np
 import tyro
 from rich.console import Console
 
-from jaxq import cli, plots, results
-from jaxq.errors import ConfigError
+from jaxq import cli, plots
 from jaxq.presets import PRESETS
 
 RUNGS = {
@@ -37,26 +35,11 @@ class Arguments:
 
 def ladder(arguments: list[str], console: Console) -> None:
     args = tyro.cli(Arguments, args=arguments, prog="ladder.py", description=__doc__)
-    curves = {}
-    for name, label in RUNGS.items():
-        directory, preset = args.out / name, PRESETS[name]
-        started = (directory / results.CONFIG).exists()
-        if not (directory / results.COMPLETE).exists():
-            place = {"resume": directory} if started else {"out": directory}
-            options = cli.RunOptions(seeds=args.seeds, steps=args.steps, **place)
-            seeds = range(args.seeds)
-            request = cli.Request(
-                name, options, preset.config, [preset.hparams], list(seeds), args.steps
-            )
-            cli.train(request, console)
-        document = results.read_document(directory)
-        if (len(document["seeds"]), document["steps"]) != (args.seeds, args.steps):
-            raise ConfigError(
-                f"out={args.out} holds a ladder of {len(document['seeds'])} seeds and "
-                f"{document['steps']} steps; choose another directory."
-            )
-        with np.load(directory / results.METRICS) as arrays:
-            curves[label] = {key: arrays[key] for key in ("steps", "eval_return")}
+    jobs = {
+        label: (name, PRESETS[name]._replace(steps=args.steps), args.seeds)
+        for name, label in RUNGS.items()
+    }
+    curves = cli.train_each(jobs, args.out, console)
     path = args.out / "ladder.png"
     plots.draw_comparison(path, curves, "CartPole-v1: what each ingredient buys")
     console.print(f"Figure: {path}", soft_wrap=True)

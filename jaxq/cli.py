@@ -1,25 +1,27 @@
 """What the scripts in experiments/ share: presets and options to a run, errors to exit codes."""
 
 import dataclasses
+import json
 import os
 import shlex
 import signal
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax
+import numpy as np
 import tyro
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
 from jaxq import placement, results
-from jaxq.config import Config, HParams, config_from_dict, hparams_from_dict
+from jaxq.config import Config, HParams, Preset, config_from_dict, hparams_from_dict
 from jaxq.errors import ConfigError, unknown
-from jaxq.presets import PRESETS, Preset
+from jaxq.presets import PRESETS
 from jaxq.runner import Interrupted, RunSpec, Spread, Stop, lane_labels, run
 
 
@@ -177,6 +179,45 @@ def train(request: Request, console: Console) -> tuple[Path, dict[str, Any]]:
     print_scores(console, scores, lane_labels(request.lanes))
     console.print(f"Results: {directory}", soft_wrap=True, highlight=False)
     return directory, scores
+
+
+def train_each(
+    jobs: Mapping[str, tuple[str, Preset, int]], out: Path, console: Console
+) -> dict[str, dict[str, Any]]:
+    """Train several presets, each as by ``train`` in ``out/NAME``, and read their curves.
+
+    A job that is complete is not trained again, one that was stopped goes on: an interrupted
+    comparison continues where it was.
+
+    Args:
+      jobs: label -> name, preset and number of seeds; steps are the preset's.
+
+    Returns:
+      label -> ``steps``, ``eval_return`` and ``eval_value``, and the run's ``scores`` and ``meta``.
+
+    Raises:
+      ConfigError: ``out`` holds a run of another configuration, or of other seeds or steps.
+    """
+    runs = {}
+    for label, (name, preset, num_seeds) in jobs.items():
+        directory, seeds = out / name, list(range(num_seeds))
+        spec = RunSpec(name, preset.config, [preset.hparams], seeds, preset.steps)
+        if not (directory / results.COMPLETE).exists():
+            started = (directory / results.CONFIG).exists()
+            options = RunOptions(**({"resume": directory} if started else {"out": directory}))
+            train(Request(*spec[:1], options, *spec[1:]), console)
+        if results.read_document(directory) != spec.document():
+            raise ConfigError(
+                f"out={out} holds another {name} than the one asked for; choose another directory."
+            )
+        with np.load(directory / results.METRICS) as arrays:
+            curves = {key: arrays[key] for key in ("steps", "eval_return", "eval_value")}
+        documents = {
+            key: json.loads((directory / file).read_text())
+            for key, file in (("scores", results.SCORES), ("meta", results.META))
+        }
+        runs[label] = {**curves, **documents}
+    return runs
 
 
 def print_scores(console: Console, scores: dict[str, Any], labels: Sequence[str]) -> None:

@@ -1,4 +1,4 @@
-"""What a run is made of: ``Config`` (static), ``HParams`` (traced) and their validation.
+"""What a run is made of: ``Config`` (static) and ``HParams`` (traced).
 
 If changing it changes a shape, a loop length or which function runs, it is ``Config``. Every
 other number is ``HParams``: a traced scalar, so that a sweep over it is one compiled program.
@@ -7,11 +7,11 @@ environments changes the speed of an algorithm and not the algorithm.
 """
 
 import dataclasses
-from typing import Literal, NamedTuple, get_args, get_origin, get_type_hints
+from typing import Literal, NamedTuple
 
 import numpy as np
 
-from jaxq.errors import ConfigError, unknown
+from jaxq.errors import unknown
 
 INFINITY = float("inf")
 
@@ -33,14 +33,26 @@ class HParams(NamedTuple):
     """Adam: decay of the mean of squared gradients."""
     rmsprop_decay: float = 0.95
     """RMSprop: decay of the means of gradients and of squared gradients."""
+    weight_decay: float = 0.0
+    """AdamW: share of the weights taken off per update, times the step size."""
     max_gradient_norm: float = INFINITY
     """Gradients of a larger global norm are scaled down to it (needs clip_gradients)."""
     gamma: float = 0.99
     """Discount per step."""
+    reward_scale: float = 1.0
+    """Rewards are multiplied by it before learning; reported returns are not."""
     tau: float = 1.0
     """Share of the online parameters in a target update; 1 copies them."""
     huber_delta: float = INFINITY
     """TD errors beyond it weigh linearly; inf is the squared loss."""
+    td_lambda: float = 0.65
+    """pqn: weight of longer returns; 0 is one step, 1 the whole rollout."""
+    temperature: float = 0.03
+    """Entropy temperature of soft and munchausen backups and of softmax actions."""
+    munchausen_alpha: float = 0.9
+    """munchausen: weight of the log-probability that is added to the reward."""
+    munchausen_clip: float = 1.0
+    """munchausen: size at which that log-probability, times the temperature, is clipped."""
     epsilon_start: float = 1.0
     """Probability of a random action at the start."""
     epsilon_end: float = 0.05
@@ -55,6 +67,10 @@ class HParams(NamedTuple):
     """Power of the priorities in a prioritized replay; 0 samples uniformly."""
     importance_exponent: float = 0.0
     """Power of the importance weights of a prioritized replay; 1 undoes the sampling."""
+    importance_exponent_end: float = 1.0
+    """That power at the end of its schedule."""
+    importance_exponent_steps: float = INFINITY
+    """Environment steps of the schedule of that power; inf keeps it constant."""
     env_params: dict[str, float] = {}
     """Parameters of the environment that differ from its defaults."""
 
@@ -71,42 +87,85 @@ class Config:
     """Whether values bootstrap through a time limit; default is the environment's own policy."""
     num_envs: int = 1
     """Environments per member."""
-    agent: Literal["dqn", "double-dqn"] = "dqn"
-    """Method."""
+    agent: Literal[
+        "dqn",
+        "c51",
+        "qr-dqn",
+        "iqn",
+        "bootstrapped",
+        "rem",
+        "maxmin",
+        "averaged",
+        "drqn",
+        "r2d2",
+        "pqn",
+    ] = "dqn"
+    """Method: what is learned and by which loss."""
+    backup: Literal["greedy", "double", "soft", "munchausen"] = "greedy"
+    """How the state after a step is valued."""
     network: Literal["linear", "mlp", "minatar", "nature"] = "mlp"
     """Torso of the network; linear on one-hot observations is a table."""
     widths: tuple[int, ...] = (120, 84)
     """Widths of the dense layers."""
     layer_norm: bool = False
     """Normalise every hidden layer."""
+    dense: Literal["plain", "noisy", "spectral"] = "plain"
+    """Dense layers: noisy ones explore by themselves, spectral ones have norm 1."""
+    noise_sigma: float = 0.5
+    """Initial noise of noisy layers, times 1 / sqrt(inputs)."""
     dueling: bool = False
     """Split the head into state value and advantages."""
-    optimizer: Literal["adam", "rmsprop", "sgd"] = "adam"
+    num_atoms: int = 51
+    """Atoms (c51), quantiles (qr-dqn) or sampled fractions (iqn) per action."""
+    support: tuple[float, float] = (-100.0, 100.0)
+    """c51: the returns at the first and the last atom."""
+    ensemble_size: int = 10
+    """Members of an ensemble; for averaged, the target networks that are averaged."""
+    prior_scale: float = 0.0
+    """Weight of the random prior that is added to every member of an ensemble; 0 has none."""
+    mask_probability: float = 1.0
+    """bootstrapped: probability of a member to learn from a step."""
+    memory: Literal["none", "lstm"] = "none"
+    """Memory between torso and head, for drqn, r2d2 and pqn."""
+    memory_width: int = 64
+    """Width of the LSTM."""
+    optimizer: Literal["adam", "adamw", "radam", "rmsprop", "sgd"] = "adam"
     """Optimizer; rmsprop is centred."""
     clip_gradients: bool = False
     """Apply max_gradient_norm."""
     learning_rate_schedule: Literal["linear", "exponential"] = "linear"
     """Shape of the step size; exponential takes learning_rate_steps as its time constant."""
+    action_selection: Literal["epsilon-greedy", "softmax"] = "epsilon-greedy"
+    """How actions are chosen while training; softmax uses the temperature."""
     exploration: Literal["linear", "exponential"] = "linear"
     """Schedule of epsilon."""
     break_ties: bool = False
     """While training, choose at random among equal best actions instead of the first."""
-    replay: Literal["uniform", "latest"] = "uniform"
-    """Memory; latest holds only the newest steps."""
+    replay: Literal["uniform", "prioritized", "latest", "none"] = "uniform"
+    """Memory; latest holds only the newest steps, none is for pqn."""
     capacity: int = 10_000
-    """Steps a uniform replay holds."""
+    """Steps a replay holds."""
     batch_size: int = 128
-    """Windows per update drawn from a uniform replay; latest uses all it holds."""
+    """Windows per update; a replay of the latest steps uses all it holds."""
     window: int = 1
-    """Length of the sampled windows, the n of n-step targets."""
+    """Length of the windows that are learned from: the n of n-step targets, or with memory the
+    sequence that is unrolled, burn_in included."""
+    burn_in: int = 0
+    """drqn, r2d2: steps of a window that only bring the memory up to date."""
+    n_step: int = 1
+    """drqn, r2d2: n of the targets inside a window."""
+    sequence_period: int = 1
+    """Vector steps between the beginnings of windows in a prioritized replay."""
     prefill: int = 10_000
     """Environment steps before the first update."""
     train_every: int = 10
-    """Environment steps between rounds of updates."""
+    """Environment steps between rounds of updates; for pqn, of a rollout."""
     updates_per_round: int = 1
-    """Updates per round."""
+    """Updates per round; for pqn, minibatches times epochs."""
     target_period: int = 500
     """Environment steps between target updates; train_every is "no target network" with tau 1."""
+    reset_period: int = 0
+    """Environment steps between resets of the head, a multiple of chunk_steps; 0 never resets."""
     chunk_steps: int = 10_000
     """Environment steps between two evaluations; a multiple of target_period."""
     eval_episodes: int = 10
@@ -115,18 +174,14 @@ class Config:
     """Evaluation episodes longer than this are cut, and counted as cut."""
 
 
-def validate(config: Config, hparams: HParams) -> None:
-    """Check everything that can be known without the environment.
+class Preset(NamedTuple):
+    """A complete experiment; everything in it can be overridden."""
 
-    Raises:
-      ConfigError: one sentence that names the field, its value and what is accepted.
-    """
-    _check_choices(config)
-    _check_counts(config)
-    _check_divisibility(config)
-    _check_replay(config)
-    _check_numbers(hparams)
-    _check_effects(config, hparams)
+    summary: str  # what it is and where its numbers come from
+    config: Config
+    hparams: HParams
+    steps: int  # environment steps per member
+    seeds: int
 
 
 def replace_checked(target, changes: dict):
@@ -151,85 +206,6 @@ def field_names(target) -> tuple[str, ...]:
     return tuple(field.name for field in dataclasses.fields(target))
 
 
-def _check_choices(config: Config) -> None:
-    for name, annotation in get_type_hints(Config).items():
-        if get_origin(annotation) is Literal and getattr(config, name) not in get_args(annotation):
-            raise unknown(name, getattr(config, name), get_args(annotation))
-
-
-def _check_counts(config: Config) -> None:
-    for name, annotation in get_type_hints(Config).items():
-        value = getattr(config, name)
-        if annotation is int and (not isinstance(value, int) or value < 1):
-            raise ConfigError(f"{name}={value} must be a whole number of at least 1.")
-    if any(width < 1 for width in config.widths):
-        raise ConfigError(f"widths={list(config.widths)} must all be at least 1.")
-
-
-def _check_divisibility(config: Config) -> None:
-    """Every loop length is a whole number of the loop inside it."""
-    multiples = (
-        ("train_every", "num_envs"),
-        ("target_period", "train_every"),
-        ("chunk_steps", "target_period"),
-        ("prefill", "train_every"),
-    )
-    for name, unit in multiples:
-        value, divisor = getattr(config, name), getattr(config, unit)
-        if value % divisor:
-            raise ConfigError(f"{name}={value} must be a multiple of {unit}={divisor}.")
-
-
-def _check_replay(config: Config) -> None:
-    if config.replay == "latest":
-        needed = config.train_every + (config.window - 1) * config.num_envs
-        if config.prefill < needed:
-            raise ConfigError(
-                f"prefill={config.prefill} must be at least {needed} to fill the latest windows "
-                f"(train_every={config.train_every}, window={config.window})."
-            )
-        return
-    if config.capacity % config.train_every:
-        raise ConfigError(
-            f"capacity={config.capacity} must be a multiple of train_every={config.train_every}."
-        )
-    windows_steps = config.window * config.num_envs
-    for name, minimum, reason in (
-        ("capacity", config.batch_size, f"batch_size={config.batch_size}"),
-        ("capacity", windows_steps, f"window={config.window} of num_envs={config.num_envs}"),
-        ("prefill", config.batch_size, f"batch_size={config.batch_size}"),
-        ("prefill", windows_steps, f"window={config.window} of num_envs={config.num_envs}"),
-    ):
-        if getattr(config, name) < minimum:
-            raise ConfigError(
-                f"{name}={getattr(config, name)} must be at least {minimum}, to hold {reason}."
-            )
-
-
-# Field -> (lowest, highest) accepted value; fields not listed take any number from 0 up.
-_RANGES = {
-    "gamma": (0.0, 1.0),
-    "tau": (0.0, 1.0),
-    "epsilon_start": (0.0, 1.0),
-    "epsilon_end": (0.0, 1.0),
-    "eval_epsilon": (0.0, 1.0),
-    "adam_beta1": (0.0, 1.0),
-    "adam_beta2": (0.0, 1.0),
-    "rmsprop_decay": (0.0, 1.0),
-    "importance_exponent": (0.0, 1.0),
-}
-
-
-def _check_numbers(hparams: HParams) -> None:
-    for name, value in hparams._asdict().items():
-        if name == "env_params":
-            continue
-        low, high = _RANGES.get(name, (0.0, INFINITY))
-        if not low <= value <= high:
-            accepted = f"between {low:g} and {high:g}" if high < INFINITY else "0 or larger"
-            raise ConfigError(f"{name}={value} must be {accepted}.")
-
-
 def config_from_dict(document: dict) -> Config:
     """A ``Config`` from what JSON made of it; fields that are missing take their defaults."""
     values = {k: tuple(v) if isinstance(v, list) else v for k, v in document.items()}
@@ -249,21 +225,3 @@ def hparams_from_dict(document: dict) -> HParams:
     """``HParams`` from what JSON made of them; infinities are strings there."""
     values = {k: v if isinstance(v, dict) else float(v) for k, v in document.items()}
     return replace_checked(HParams(), values)
-
-
-def _check_effects(config: Config, hparams: HParams) -> None:
-    """Refuse what would be recorded and have no effect."""
-    for name, is_set, condition, holds in (
-        ("dueling", config.dueling, "network=linear", config.network == "linear"),
-        ("layer_norm", config.layer_norm, "network=linear", config.network == "linear"),
-        (
-            "max_gradient_norm",
-            hparams.max_gradient_norm < INFINITY,
-            "clip_gradients=False",
-            not config.clip_gradients,
-        ),
-        ("priority_exponent", hparams.priority_exponent > 0, f"replay={config.replay}", True),
-        ("importance_exponent", hparams.importance_exponent > 0, f"replay={config.replay}", True),
-    ):
-        if is_set and holds:
-            raise ConfigError(f"{name} has no effect with {condition}; leave it at its default.")

@@ -4,11 +4,14 @@ from collections.abc import Callable
 from functools import partial
 from typing import NamedTuple
 
-from jaxq import agents, envs, exploration, replay
-from jaxq.config import Config, HParams, validate
+from jaxq import agents, envs, exploration, optimizers, replay, resets, targets
+from jaxq.config import Config, HParams
 from jaxq.evaluation import make_evaluator
-from jaxq.train import Lengths, Schedules, make_trainer
-from jaxq.types import Agent, Env, Trainer
+from jaxq.pqn import RoundLengths, make_pqn
+from jaxq.rollout import Schedules
+from jaxq.train import Lengths, make_trainer
+from jaxq.types import Agent, Env, Target, Trainer
+from jaxq.validation import validate
 
 
 class Experiment(NamedTuple):
@@ -43,14 +46,16 @@ def make_env_from(config: Config, num_envs: int) -> Env:
 
 def make_trainer_from(config: Config, env: Env, agent: Agent) -> Trainer:
     """The trainer of ``config``, for any environment and agent."""
-    return make_trainer(
-        env,
-        agent,
-        make_replay_from(config),
-        agents.make_optimizer(config),
-        make_schedules(config),
-        make_lengths(config),
-    )
+    optimizer, schedules = optimizers.make_optimizer(config), make_schedules(config)
+    if config.replay == "none":
+        trainer = make_pqn(env, agent, optimizer, schedules, make_round_lengths(config))
+    else:
+        make_replay, target = make_replay_from(config), make_target_from(config)
+        lengths = make_lengths(config)
+        trainer = make_trainer(env, agent, make_replay, optimizer, schedules, target, lengths)
+    if config.reset_period:
+        trainer = resets.with_resets(trainer, env, agent, optimizer, config.reset_period)
+    return trainer
 
 
 def make_replay_from(config: Config) -> Callable:
@@ -58,6 +63,14 @@ def make_replay_from(config: Config) -> Callable:
     if config.replay == "latest":
         rows = config.train_every // config.num_envs
         return partial(replay.latest, rows_per_block=rows, window=config.window)
+    if config.replay == "prioritized":
+        return partial(
+            replay.prioritized,
+            capacity=config.capacity,
+            batch_size=config.batch_size,
+            window=config.window,
+            period=config.sequence_period,
+        )
     return partial(
         replay.uniform,
         capacity=config.capacity,
@@ -66,8 +79,16 @@ def make_replay_from(config: Config) -> Callable:
     )
 
 
+def make_target_from(config: Config) -> Target:
+    """How the target network follows the online network."""
+    return targets.latest(config.ensemble_size) if config.agent == "averaged" else targets.polyak()
+
+
 def make_schedules(config: Config) -> Schedules:
-    """Epsilon and the learning rate, by the schedules that ``config`` names."""
+    """The numbers that change with the clock, by the schedules that ``config`` names.
+
+    For softmax actions the amount of exploration is the temperature.
+    """
     schedules = {
         "linear": exploration.linear_schedule,
         "exponential": exploration.exponential_schedule,
@@ -76,6 +97,8 @@ def make_schedules(config: Config) -> Schedules:
     schedule_rate = schedules[config.learning_rate_schedule]
 
     def epsilon(hparams: HParams, steps):
+        if config.action_selection == "softmax":
+            return hparams.temperature
         start, end = hparams.epsilon_start, hparams.epsilon_end
         return schedule_epsilon(start, end, hparams.epsilon_steps, steps - hparams.epsilon_delay)
 
@@ -83,7 +106,11 @@ def make_schedules(config: Config) -> Schedules:
         start, end = hparams.learning_rate, hparams.learning_rate_end
         return schedule_rate(start, end, hparams.learning_rate_steps, steps)
 
-    return Schedules(epsilon, learning_rate)
+    def importance_exponent(hparams: HParams, steps):
+        start, end = hparams.importance_exponent, hparams.importance_exponent_end
+        return exploration.linear_schedule(start, end, hparams.importance_exponent_steps, steps)
+
+    return Schedules(epsilon, learning_rate, importance_exponent)
 
 
 def make_lengths(config: Config) -> Lengths:
@@ -94,4 +121,17 @@ def make_lengths(config: Config) -> Lengths:
         updates_per_iteration=config.updates_per_round,
         iterations_per_period=config.target_period // config.train_every,
         periods_per_chunk=config.chunk_steps // config.target_period,
+    )
+
+
+def make_round_lengths(config: Config) -> RoundLengths:
+    """The loop lengths of on-policy learning."""
+    minibatches = config.train_every // (config.batch_size * config.window)
+    return RoundLengths(
+        rows=config.train_every // config.num_envs,
+        segment=config.window,
+        batch_size=config.batch_size,
+        minibatches=minibatches,
+        epochs=config.updates_per_round // minibatches,
+        rounds_per_chunk=config.chunk_steps // config.train_every,
     )

@@ -36,6 +36,17 @@ def mix_uniform(
     return jnp.where(coin < epsilon, random_action, action.astype(jnp.int32))
 
 
+def softmax(key: jax.Array, q_values: jax.Array, temperature: jax.Array) -> jax.Array:
+    """Actions [E] with probability proportional to ``exp(q / temperature)``.
+
+    Args:
+      key: one key; every environment draws for itself.
+      q_values: [E, A].
+      temperature: [], positive.
+    """
+    return jax.random.categorical(key, q_values / temperature).astype(jnp.int32)
+
+
 def linear_schedule(
     start: jax.Array, end: jax.Array, num_steps: jax.Array, step: jax.Array
 ) -> jax.Array:

@@ -1,13 +1,18 @@
 """Losses on batches of windows: which parameters evaluate which observations.
 
 Every loss has the signature
-``loss(network, params, target_params, key, steps [B, T, ...], hparams) -> LossOutput``.
+``loss(network, params, target_params, key, steps [B, T, ...], hparams) -> LossOutput``
+and a last argument ``backup``, the way the next state is valued (see ``backups``).
 """
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 
-from jaxq import returns, td
+from jaxq import backups, returns, td
+from jaxq.backups import Lookahead, Values
 from jaxq.config import HParams
 from jaxq.types import LossOutput, Network, PyTree, Step, Transition
 
@@ -19,34 +24,65 @@ def q_loss(
     key: jax.Array,
     steps: Step,
     hparams: HParams,
+    backup: Callable = backups.greedy,
 ) -> LossOutput:
     """DQN (Mnih et al. 2015, equation 2), over windows of any length."""
-    batch = _fold(steps, hparams)
-    key_online, key_target = jax.random.split(key)
-    q_tm1 = _q_values(network, params, batch.obs, key_online)  # [B, A]
-    q_t = _q_values(network, target_params, batch.next_obs, key_target)
-    errors = jax.vmap(td.q_learning)(q_tm1, batch.action, batch.reward, batch.discount, q_t)
-    return _output(errors, q_tm1, hparams)
+    batch = fold(steps, hparams)
+    outputs = evaluate(network, params, target_params, key, batch)
+    q_values = _q_values(outputs)
+    return scalar_output(td_errors(q_values, batch, hparams, backup), q_values.online, hparams)
 
 
-def double_q_loss(
+def categorical_loss(
     network: Network,
     params: PyTree,
     target_params: PyTree,
     key: jax.Array,
     steps: Step,
     hparams: HParams,
+    backup: Callable = backups.greedy,
 ) -> LossOutput:
-    """Double DQN (van Hasselt et al. 2016): the online network selects, the target evaluates."""
-    batch = _fold(steps, hparams)
-    key_online, key_target, key_selector = jax.random.split(key, 3)
-    q_tm1 = _q_values(network, params, batch.obs, key_online)  # [B, A]
-    q_t_value = _q_values(network, target_params, batch.next_obs, key_target)
-    q_t_selector = _q_values(network, params, batch.next_obs, key_selector)
-    errors = jax.vmap(td.double_q_learning)(
-        q_tm1, batch.action, batch.reward, batch.discount, q_t_value, q_t_selector
+    """C51 (Bellemare et al. 2017, algorithm 1): cross-entropy with the projected distribution.
+
+    The network returns a ``CategoricalOutput``; the backup selects one action. The priority is the
+    loss, as in Rainbow (Hessel et al. 2018).
+    """
+    batch = fold(steps, hparams)
+    outputs = evaluate(network, params, target_params, key, batch)
+    ahead = look_ahead(_q_values(outputs), batch.action, hparams, backup)
+    probs_t = jnp.einsum("ba,bak->bk", ahead.policy, jax.nn.softmax(outputs.target.logits))
+    logits_tm1 = _taken(outputs.online.logits, batch.action)
+    loss = jax.vmap(td.categorical_td, (0, None, 0, 0, 0))(
+        logits_tm1, outputs.online.atoms, batch.reward, batch.discount, probs_t
     )
-    return _output(errors, q_tm1, hparams)
+    return LossOutput(loss, loss, {"q_value": outputs.online.q_values.mean(axis=-1)})
+
+
+def quantile_loss(
+    network: Network,
+    params: PyTree,
+    target_params: PyTree,
+    key: jax.Array,
+    steps: Step,
+    hparams: HParams,
+    backup: Callable = backups.greedy,
+) -> LossOutput:
+    """QR-DQN (Dabney et al. 2018a) and IQN (Dabney et al. 2018b): quantile regression.
+
+    The network returns a ``QuantileOutput``. Soft and Munchausen backups average quantiles over the
+    policy, fraction by fraction (Vieillard et al. 2020, appendix B.2). The priority is the loss.
+    """
+    batch = fold(steps, hparams)
+    outputs = evaluate(network, params, target_params, key, batch)
+    ahead = look_ahead(_q_values(outputs), batch.action, hparams, backup)
+    quantiles_t = jnp.einsum("ba,bak->bk", ahead.policy, outputs.target.quantiles)  # [B, K']
+    values_t = quantiles_t + ahead.entropy[:, None]
+    targets = (batch.reward + ahead.bonus)[:, None] + batch.discount[:, None] * values_t
+    quantiles_tm1 = _taken(outputs.online.quantiles, batch.action)
+    loss = jax.vmap(td.quantile_regression, (0, 0, 0, None))(
+        quantiles_tm1, outputs.online.fractions, targets, hparams.huber_delta
+    )
+    return LossOutput(loss, loss, {"q_value": outputs.online.quantiles.mean(axis=(1, 2))})
 
 
 def importance_weights(probabilities: jax.Array, exponent: jax.Array) -> jax.Array:
@@ -57,19 +93,78 @@ def importance_weights(probabilities: jax.Array, exponent: jax.Array) -> jax.Arr
     return (probabilities / probabilities.min()) ** -exponent
 
 
-def _fold(steps: Step, hparams: HParams) -> Transition:
+class Outputs(NamedTuple):
+    """A batch as the networks see it: outputs, or one array of each."""
+
+    online: Any  # before the step, with gradient
+    target: Any  # the target network, after the step
+    next_online: Any  # after the step
+    before: Any  # the target network, before the step
+
+
+def evaluate(
+    network: Network, params: PyTree, target_params: PyTree, key: jax.Array, batch: Transition
+) -> Outputs:
+    """Every output that a loss or a backup may need, each with noise of its own.
+
+    What is not used is not computed: XLA drops it.
+    """
+    keys = jax.random.split(key, 4)
+    return Outputs(
+        online=forward(network, params, batch.obs, keys[0]),
+        target=forward(network, target_params, batch.next_obs, keys[1]),
+        next_online=forward(network, params, batch.next_obs, keys[2]),
+        before=forward(network, target_params, batch.obs, keys[3]),
+    )
+
+
+def td_errors(
+    q_values: Outputs, batch: Transition, hparams: HParams, backup: Callable
+) -> jax.Array:
+    """TD errors [B] of values [B, A]."""
+    ahead = look_ahead(q_values, batch.action, hparams, backup)
+    return jax.vmap(td.expected_sarsa)(
+        q_values.online,
+        batch.action,
+        batch.reward + ahead.bonus,
+        batch.discount,
+        q_values.target + ahead.entropy[:, None],
+        ahead.policy,
+    )
+
+
+def fold(steps: Step, hparams: HParams) -> Transition:
+    """Windows [B, T, ...] as n-step transitions [B, ...], rewards scaled."""
+    steps = steps._replace(reward=hparams.reward_scale * steps.reward)
     return jax.vmap(returns.fold_window, in_axes=(0, None))(steps, hparams.gamma)
 
 
-def _q_values(network: Network, params: PyTree, obs: jax.Array, key: jax.Array) -> jax.Array:
-    no_reset = jnp.zeros(obs.shape[0], bool)
-    output, _ = network.apply(params, obs, key, (), no_reset)
-    return output.q_values
+def forward(network: Network, params: PyTree, obs: jax.Array, key: jax.Array) -> Any:
+    """The output of a network without memory for a batch [B, *obs]."""
+    return network.apply(params, obs, key, (), jnp.zeros(len(obs), bool))[0]
 
 
-def _output(errors: jax.Array, q_tm1: jax.Array, hparams: HParams) -> LossOutput:
+def scalar_output(errors: jax.Array, q_tm1: jax.Array, hparams: HParams) -> LossOutput:
+    """The output of a loss on TD errors [B] of values ``q_tm1 [B, A]``."""
     return LossOutput(
         loss=td.huber_loss(errors, hparams.huber_delta),
         priority=jnp.abs(errors),
         aux={"q_value": q_tm1.mean(axis=-1), "td_error": jnp.abs(errors)},
     )
+
+
+def look_ahead(
+    q_values: Outputs, action: jax.Array, hparams: HParams, backup: Callable
+) -> Lookahead:
+    """The backup of every window: leaves [B, ...]."""
+    values = Values(q_values.target, q_values.next_online, q_values.before, action)
+    return jax.vmap(backup, (0, None))(values, hparams)
+
+
+def _q_values(outputs: Outputs) -> Outputs:
+    return Outputs(*(output.q_values for output in outputs))
+
+
+def _taken(outputs: jax.Array, action: jax.Array) -> jax.Array:
+    """Of outputs [B, A, K] those of the action taken: [B, K]."""
+    return jnp.take_along_axis(outputs, action[:, None, None].astype(jnp.int32), axis=1)[:, 0]

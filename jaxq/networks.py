@@ -1,7 +1,7 @@
-"""Neural networks: torsos turn observations into features, heads turn features into values.
+"""Networks: torsos, and how a flax module becomes a ``Network``.
 
-Every network returns an output that carries ``q_values``, so that acting and action selection
-never ask which algorithm this is. Observations may be ``bool`` or ``float32``; torsos cast them.
+A torso turns observations, ``bool``, ``uint8`` or ``float32``, into features. A ``Network`` called
+with a key may draw noise, heads or fractions; called with ``None`` it is deterministic.
 """
 
 from collections.abc import Callable
@@ -10,41 +10,113 @@ from typing import Any, NamedTuple
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
-from jax.nn.initializers import Initializer
 
 from jaxq.errors import ConfigError
+from jaxq.heads import EnsembleOutput, QOutput
+from jaxq.layers import Dense, PatchConv, default_init
 from jaxq.types import Network
-
-default_init = nn.initializers.lecun_normal()
-
-
-class QOutput(NamedTuple):
-    """The plain output: one value per action."""
-
-    q_values: jax.Array  # [B, A]
 
 
 def from_flax(module: nn.Module) -> Network:
-    """A deterministic feed-forward flax module ``obs [B, *obs] -> output`` as a ``Network``."""
+    """A feed-forward flax module ``obs [B, *obs] -> output`` as a ``Network``.
+
+    The module's random stream is called ``noise``.
+    """
 
     def init(key: jax.Array, obs: jax.Array) -> Any:
         return module.init(key, obs)
 
-    def apply(params: Any, obs: jax.Array, key: jax.Array, carry: Any, reset: jax.Array):
-        del key, reset
-        return module.apply(params, obs), carry
+    def apply(params: Any, obs: jax.Array, key: jax.Array | None, carry: Any, reset: jax.Array):
+        del reset
+        return module.apply(params, obs, rngs=_streams(key)), carry
 
     return Network(init, apply)
 
 
-class ValueNetwork(nn.Module):
-    """A torso followed by a head."""
+def recurrent(module: "RecurrentNetwork") -> Network:
+    """A recurrent flax module as a ``Network`` that remembers until ``reset``."""
+
+    def initial_carry(key: jax.Array, rows: int) -> Any:
+        del key
+        return (jnp.zeros((rows, module.width)), jnp.zeros((rows, module.width)))
+
+    def init(key: jax.Array, obs: jax.Array) -> Any:
+        return module.init(key, initial_carry(key, len(obs)), obs)
+
+    def apply(params: Any, obs: jax.Array, key: jax.Array | None, carry: Any, reset: jax.Array):
+        carry = jax.tree.map(lambda leaf: jnp.where(reset[:, None], 0.0, leaf), carry)
+        return module.apply(params, carry, obs, rngs=_streams(key))
+
+    return Network(init, apply, initial_carry)
+
+
+class EnsembleCarry(NamedTuple):
+    """Which member acts in this episode, and which members learn from this step."""
+
+    member: jax.Array  # [B] uint8
+    mask: jax.Array  # [B, N] bool
+
+
+def ensemble(
+    module: nn.Module, num_members: int, prior_scale: float = 0.0, mask_probability: float = 1.0
+) -> Network:
+    """``num_members`` independent copies of a module with ``q_values``, as one ``Network``.
+
+    With a key the member that the carry names acts, without one their mean. The carry's member is
+    drawn for every episode (Osband et al. 2016, algorithm 1), its mask for every step.
+
+    Args:
+      prior_scale: every member is the sum of a trained copy and ``prior_scale`` times a random one
+        that never changes (Osband et al. 2018, equation 8).
+      mask_probability: of a member to learn from a step.
+    """
+
+    def draw_mask(key: jax.Array, rows: int) -> jax.Array:
+        return jax.random.bernoulli(key, mask_probability, (rows, num_members))
+
+    def initial_carry(key: jax.Array, rows: int) -> EnsembleCarry:
+        key_member, key_mask = jax.random.split(key)
+        member = jax.random.randint(key_member, (rows,), 0, num_members).astype(jnp.uint8)
+        return EnsembleCarry(member, draw_mask(key_mask, rows))
+
+    def init(key: jax.Array, obs: jax.Array) -> Any:
+        keys = jax.random.split(key, (2 if prior_scale else 1, num_members))
+        names = ("members", "priors")
+        return {n: jax.vmap(module.init, (0, None))(k, obs) for n, k in zip(names, keys)}
+
+    def q_values(stacked: Any, obs: jax.Array) -> jax.Array:  # [B, N, A]
+        return jax.vmap(lambda params: module.apply(params, obs).q_values, 0, 1)(stacked)
+
+    def apply(params: Any, obs: jax.Array, key: jax.Array | None, carry: Any, reset: jax.Array):
+        del reset
+        members = q_values(params["members"], obs)
+        if prior_scale:
+            members += prior_scale * q_values(jax.lax.stop_gradient(params["priors"]), obs)
+        if key is None or carry == ():
+            return EnsembleOutput(members.mean(axis=1), members), carry
+        acting = jnp.take_along_axis(members, carry.member[:, None, None], axis=1)[:, 0]
+        carry = carry._replace(mask=draw_mask(key, len(obs)))
+        return EnsembleOutput(acting, members), carry
+
+    return Network(init, apply, initial_carry)
+
+
+class RecurrentNetwork(nn.Module):
+    """A torso, an LSTM (Hochreiter & Schmidhuber 1997) and a head with one number per action.
+
+    The recurrent weights are not orthogonal at first, as flax's are by default: a batch of QR
+    decompositions, one per member, waits for ever on XLA's CPU, more often than not.
+    """
 
     torso: Callable[[jax.Array], jax.Array]
-    head: Callable[[jax.Array], Any]
+    head: Callable[[jax.Array], jax.Array]
+    width: int
 
-    def __call__(self, obs: jax.Array) -> Any:
-        return self.head(self.torso(obs))
+    @nn.compact
+    def __call__(self, carry: Any, obs: jax.Array) -> tuple[QOutput, Any]:
+        lstm = nn.OptimizedLSTMCell(self.width, recurrent_kernel_init=default_init)
+        carry, hidden = lstm(carry, self.torso(obs))
+        return QOutput(self.head(hidden)[..., 0]), carry
 
 
 class Flatten(nn.Module):
@@ -60,45 +132,16 @@ class MLP(nn.Module):
 
     widths: tuple[int, ...]
     layer_norm: bool = False
+    dense: Callable[[int], Callable] = Dense
 
     @nn.compact
     def __call__(self, obs: jax.Array) -> jax.Array:
         x = _flatten(obs.astype(jnp.float32))  # [B, features]
         for width in self.widths:
-            x = nn.Dense(width, kernel_init=default_init)(x)
+            x = self.dense(width)(x)
             x = nn.LayerNorm()(x) if self.layer_norm else x
             x = nn.relu(x)
         return x
-
-
-class PatchConv(nn.Module):
-    """``nn.Conv`` with VALID padding, written as "gather the shifted views, one matmul".
-
-    The same parameters and the same mathematics. Under ``vmap`` over members a convolution
-    becomes a grouped convolution, which is several times slower, forwards and backwards; a matmul
-    becomes a batched matmul.
-    """
-
-    features: int
-    kernel_size: tuple[int, int]
-    strides: tuple[int, int] = (1, 1)
-    kernel_init: Initializer = default_init
-
-    @nn.compact
-    def __call__(self, x: jax.Array) -> jax.Array:
-        (height, width), (stride_y, stride_x) = self.kernel_size, self.strides
-        batch, rows, columns, channels = x.shape
-        rows_out = (rows - height) // stride_y + 1
-        columns_out = (columns - width) // stride_x + 1
-        kernel = self.param("kernel", self.kernel_init, (height, width, channels, self.features))
-        bias = self.param("bias", nn.initializers.zeros, (self.features,))
-        # Rows first, then columns: two gathers of few long runs instead of one of many short ones.
-        x = _shifted_views(x, 1, height, stride_y, rows_out)
-        x = _shifted_views(x, 2, width, stride_x, columns_out)
-        patches = x.reshape(batch * rows_out * columns_out, width * height * channels)
-        weights = kernel.transpose(1, 0, 2, 3).reshape(-1, self.features)  # to the same order
-        y = patches @ weights + bias
-        return y.reshape(batch, rows_out, columns_out, self.features)
 
 
 class MinAtarTorso(nn.Module):
@@ -108,14 +151,15 @@ class MinAtarTorso(nn.Module):
     """
 
     widths: tuple[int, ...] = (128,)
-    channels: int = 16
     layer_norm: bool = False
+    dense: Callable[[int], Callable] = Dense
+    channels: int = 16
 
     @nn.compact
     def __call__(self, obs: jax.Array) -> jax.Array:
         x = PatchConv(self.channels, (3, 3))(obs.astype(jnp.float32))
         x = nn.LayerNorm()(x) if self.layer_norm else x
-        return MLP(self.widths, self.layer_norm)(nn.relu(x))
+        return MLP(self.widths, self.layer_norm, self.dense)(nn.relu(x))
 
 
 class NatureTorso(nn.Module):
@@ -123,6 +167,7 @@ class NatureTorso(nn.Module):
 
     widths: tuple[int, ...] = (512,)
     layer_norm: bool = False
+    dense: Callable[[int], Callable] = Dense
 
     @nn.compact
     def __call__(self, obs: jax.Array) -> jax.Array:
@@ -132,52 +177,17 @@ class NatureTorso(nn.Module):
             x = PatchConv(channels, kernel_size, strides)(x)
             x = nn.LayerNorm()(x) if self.layer_norm else x
             x = nn.relu(x)
-        return MLP(self.widths, self.layer_norm)(x)
-
-
-class LinearHead(nn.Module):
-    """One value per action, linear in the features."""
-
-    num_actions: int
-    use_bias: bool = True
-    kernel_init: Initializer = default_init
-
-    @nn.compact
-    def __call__(self, features: jax.Array) -> QOutput:
-        dense = nn.Dense(self.num_actions, use_bias=self.use_bias, kernel_init=self.kernel_init)
-        return QOutput(dense(features))
-
-
-class DuelingHead(nn.Module):
-    """State value plus advantages of zero mean (Wang et al. 2016, equation 9)."""
-
-    num_actions: int
-
-    @nn.compact
-    def __call__(self, features: jax.Array) -> QOutput:
-        value = nn.Dense(1, kernel_init=default_init)(features)  # [B, 1]
-        advantage = nn.Dense(self.num_actions, kernel_init=default_init)(features)  # [B, A]
-        return QOutput(dueling(value, advantage))
-
-
-def dueling(value: jax.Array, advantage: jax.Array) -> jax.Array:
-    """``V + A - mean_a A`` over the last axis, so that the mean over actions is ``V``."""
-    return value + advantage - advantage.mean(axis=-1, keepdims=True)
-
-
-def _shifted_views(x: jax.Array, axis: int, size: int, stride: int, count: int) -> jax.Array:
-    """The ``count`` windows of ``size`` along ``axis``, their elements side by side as channels."""
-    views = [
-        jax.lax.slice_in_dim(x, shift, shift + stride * (count - 1) + 1, stride, axis)
-        for shift in range(size)
-    ]
-    return jnp.concatenate(views, axis=-1)
+        return MLP(self.widths, self.layer_norm, self.dense)(x)
 
 
 def make_torso(
-    name: str, obs_spec: jax.ShapeDtypeStruct, widths: tuple[int, ...], layer_norm: bool
+    name: str,
+    obs_spec: jax.ShapeDtypeStruct,
+    widths: tuple[int, ...],
+    layer_norm: bool,
+    dense: Callable[[int], Callable] = Dense,
 ) -> nn.Module:
-    """The torso called ``name`` for observations of ``obs_spec``.
+    """The torso called ``name`` for observations of ``obs_spec``; ``dense`` makes its layers.
 
     Raises:
       ConfigError: the observation does not fit the torso.
@@ -191,11 +201,13 @@ def make_torso(
         )
     if name == "linear":
         return Flatten()
-    if name == "mlp":
-        return MLP(widths, layer_norm)
-    return {"minatar": MinAtarTorso, "nature": NatureTorso}[name](
-        widths=widths, layer_norm=layer_norm
+    return {"mlp": MLP, "minatar": MinAtarTorso, "nature": NatureTorso}[name](
+        widths=widths, layer_norm=layer_norm, dense=dense
     )
+
+
+def _streams(key: jax.Array | None) -> dict[str, jax.Array]:
+    return {} if key is None else {"noise": key}
 
 
 def _flatten(x: jax.Array) -> jax.Array:

@@ -1,12 +1,13 @@
 """Figures. Every figure says how many seeds it shows and what its band is."""
 
+import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from jaxq.stats import bootstrap_iqm
+from jaxq.stats import bootstrap_iqm, iqm
 
 COLORS = ("#2a6fbb", "#d1495b", "#2e8b57", "#e08e0b", "#7b4fa3", "#5b5b5b", "#17a2a2", "#b3568f")
 
@@ -55,6 +56,25 @@ def draw_comparison(path: Path, runs: Mapping[str, Mapping[str, np.ndarray]], ti
     axes.margins(x=0.01)
     note = f"IQM and 95% bootstrap interval over {num_seeds} seeds"
     axes.text(0.0, -0.17, note, transform=axes.transAxes, fontsize=8, color="#666666")
+    _save(figure, path)
+
+
+def draw_grid(path: Path, runs: Mapping[str, Mapping[str, Any]], title: str) -> None:
+    """The evaluation curves of many runs (label -> arrays of one lane), one small panel each."""
+    columns = 5
+    figure = _figure(2.5 * columns, 1.9 * math.ceil(len(runs) / columns) + 0.5)
+    panels = figure.subplots(-(-len(runs) // columns), columns, sharey=True, squeeze=False).flat
+    for axes in panels:
+        axes.set_visible(False)
+    for axes, (label, arrays) in zip(panels, runs.items()):
+        axes.set_visible(True)
+        values = arrays["eval_return"][0]
+        draw_band(axes, arrays["steps"], values, None, 0, True)
+        axes.set_title(f"{label}, {iqm(values[:, -1]):.4g}", fontsize=9)
+        axes.margins(x=0.01)
+    note = "IQM and 95% bootstrap interval, each seed thinly; the number is the last IQM"
+    figure.suptitle(f"{title}\n", fontsize=12)
+    figure.supxlabel(f"environment steps per seed; {note}", fontsize=8, color="#666666")
     _save(figure, path)
 
 

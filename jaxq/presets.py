@@ -1,24 +1,63 @@
 """Named experiments: data only, each with the source of its numbers."""
 
 from dataclasses import replace
-from typing import NamedTuple
 
-from jaxq.config import Config, HParams
-
-
-class Preset(NamedTuple):
-    """A complete experiment; everything in it can be overridden."""
-
-    summary: str  # what it is and where its numbers come from
-    config: Config
-    hparams: HParams
-    steps: int  # environment steps per member
-    seeds: int
-
+from jaxq.config import Config, HParams, Preset
+from jaxq.methods import METHODS
 
 # The defaults of Config and HParams are those of CleanRL's dqn.py. Ten environments at once
 # instead of one leave updates per step as they are and cost at most 9 steps of staleness.
 _CARTPOLE = Config(env="CartPole-v1", num_envs=10)
+
+# What a method needs beside its row to suit CartPole.
+_ON_CARTPOLE = {
+    # CleanRL's c51.py. Returns lie in [0, 100]; its support reaches to -100 all the same.
+    "c51": ({"num_atoms": 101}, {"optimizer_epsilon": 0.01 / 128}),
+    # RL Baselines3 Zoo, qrdqn.yml.
+    "qr-dqn": ({"num_atoms": 10}, {}),
+    "bootstrapped-dqn": ({"ensemble_size": 5}, {}),
+    # 16 steps learn after 8 of burn-in, a sequence begins every 8: proportions near those of
+    # Kapturowski et al. (2019). Updates are as many times rarer as a batch holds more steps.
+    "r2d2": (
+        {
+            "window": 24,
+            "burn_in": 8,
+            "n_step": 5,
+            "sequence_period": 8,
+            "batch_size": 32,
+            "widths": (64,),
+            "capacity": 40_000,
+            "train_every": 50,
+        },
+        {},
+    ),
+    # purejaxql, pqn_cartpole.yaml: 32 environments x 64 steps, 16 minibatches x 4 epochs.
+    "pqn": (
+        {
+            "num_envs": 32,
+            "widths": (256, 256),
+            "train_every": 2_048,
+            "target_period": 2_048,
+            "chunk_steps": 20_480,
+            "batch_size": 128,
+            "updates_per_round": 64,
+        },
+        {
+            "learning_rate": 1e-4,
+            "learning_rate_steps": 500_000.0,
+            "max_gradient_norm": 10.0,
+            "td_lambda": 0.95,
+            "reward_scale": 0.1,
+            "epsilon_end": 0.2,
+            "epsilon_steps": 100_000.0,
+        },
+    ),
+}
+_ON_CARTPOLE["drqn"] = ({**_ON_CARTPOLE["r2d2"][0], "window": 16, "burn_in": 0, "n_step": 1}, {})
+_ON_CARTPOLE["pqn-lstm"] = (
+    {**_ON_CARTPOLE["pqn"][0], "widths": (64,), "window": 64, "batch_size": 2},
+    _ON_CARTPOLE["pqn"][1],
+)
 
 # RL Baselines3 Zoo, dqn.yml. Its target periods of 250 and 600 steps are not multiples of its
 # training periods of 4 and 16; ours are the next larger multiples.
@@ -47,7 +86,93 @@ _YOUNG_TIAN_HPARAMS = HParams(
 )
 
 
-def _cartpole(summary: str, **changes) -> Preset:
+def _on_cartpole(name: str) -> Preset:
+    method = METHODS[name]
+    structure, numbers = _ON_CARTPOLE.get(name, ({}, {}))
+    config, hparams = method.apply(_CARTPOLE, HParams())
+    summary = f"{method.paper}: {method.idea}; CartPole-v1, otherwise as dqn-cartpole."
+    config, hparams = replace(config, **structure), hparams._replace(**numbers)
+    return Preset(summary, config, hparams, steps=500_000, seeds=8)
+
+
+# bsuite, baselines/jax/boot_dqn: 50-50 networks, Adam 1e-3, batches of 128 of the last 10,000
+# steps, a target network of 4 updates. 2,000 episodes of 10 steps; 10 greedy ones every 20.
+_DEEP_SEA = Config(
+    env="DeepSea-bsuite",
+    env_kwargs=("size=10",),
+    widths=(50, 50),
+    capacity=10_000,
+    batch_size=128,
+    prefill=200,
+    train_every=1,
+    target_period=4,
+    chunk_steps=200,
+)
+
+
+def _on_deep_sea(name: str, **numbers) -> Preset:
+    method = METHODS[name]
+    config, hparams = method.apply(_DEEP_SEA, HParams(learning_rate=1e-3))
+    summary = f"{method.paper}: {method.idea}; exploration in DeepSea of size 10, as bsuite."
+    return Preset(summary, config, hparams._replace(**numbers), steps=20_000, seeds=16)
+
+
+# Context in the first two of 21 observations, question in the last; -1 or 1, chance is 0.
+_MEMORY_CHAIN = Config(env="MemoryChain-bsuite", widths=(64,), eval_episodes=100)
+_MEMORY_CHAIN_HPARAMS = HParams(env_params={"memory_length": 20})
+_ON_MEMORY_CHAIN = {
+    "dqn": ({"num_envs": 8, "train_every": 16, "target_period": 1_600, "chunk_steps": 16_000}, {}),
+    "r2d2": (
+        {
+            "num_envs": 8,
+            "window": 42,
+            "burn_in": 0,
+            "n_step": 3,
+            "sequence_period": 21,
+            "batch_size": 32,
+            "capacity": 42_000,
+            "train_every": 40,
+            "target_period": 1_600,
+            "chunk_steps": 16_000,
+        },
+        {"learning_rate": 1e-3, "epsilon_steps": 50_000.0},
+    ),
+    # purejaxql, pqn_rnn_memory_chain.yaml: 32 environments x 128 steps, 16 minibatches x 4 epochs.
+    "pqn-lstm": (
+        {
+            "num_envs": 32,
+            "window": 128,
+            "train_every": 4_096,
+            "target_period": 4_096,
+            "chunk_steps": 16_384,
+            "batch_size": 2,
+            "updates_per_round": 64,
+        },
+        {
+            "learning_rate": 1e-3,
+            "max_gradient_norm": 10.0,
+            "td_lambda": 0.95,
+            "epsilon_end": 0.01,
+            "epsilon_steps": 30_000.0,
+        },
+    ),
+}
+_ON_MEMORY_CHAIN["pqn"] = (
+    {**_ON_MEMORY_CHAIN["pqn-lstm"][0], "window": 1, "batch_size": 256},
+    _ON_MEMORY_CHAIN["pqn-lstm"][1],
+)
+
+
+def _on_memory_chain(name: str) -> Preset:
+    method = METHODS[name]
+    structure, numbers = _ON_MEMORY_CHAIN[name]
+    config, hparams = method.apply(_MEMORY_CHAIN, _MEMORY_CHAIN_HPARAMS)
+    config, hparams = replace(config, **structure), hparams._replace(**numbers)
+    summary = f"{method.paper}: {method.idea}; MemoryChain, context 20 steps back."
+    return Preset(summary, config, hparams, steps=300_000, seeds=8)
+
+
+def _rung(summary: str, **changes) -> Preset:
     return Preset(summary, replace(_CARTPOLE, **changes), HParams(), steps=500_000, seeds=8)
 
 
@@ -59,6 +184,60 @@ def _young_tian(game: str, learning_rate: float) -> Preset:
     config = replace(_YOUNG_TIAN, env=f"{game}-MinAtar-original")
     hparams = _YOUNG_TIAN_HPARAMS._replace(learning_rate=learning_rate)
     return Preset(summary, config, hparams, steps=5_000_000, seeds=2)
+
+
+# Revisiting Rainbow (Obando-Ceron & Castro 2021), Configs/*.gin: Adam, an update every 4 steps,
+# epsilon to 0.01 over 250,000. Two differences: the network is that of Young & Tian (2019), with a
+# hidden layer, and noisy layers begin with sigma 0.5 as their authors say, not 0.1.
+_REVISITED = replace(
+    _YOUNG_TIAN, optimizer="adam", num_envs=1, train_every=4, prefill=1_000, chunk_steps=20_000
+)
+_REVISITED_HPARAMS = HParams(
+    learning_rate=1e-4,
+    optimizer_epsilon=3.125e-4,
+    huber_delta=1.0,
+    epsilon_end=0.01,
+    epsilon_steps=250_000.0,
+)
+_ON_MINATAR = ("c51", "qr-dqn", "iqn", "munchausen-dqn", "rainbow")
+# purejaxql, pqn_minatar.yaml: 128 environments x 32 steps, 32 minibatches x 2 epochs.
+_PQN_MINATAR = {
+    "network": "minatar",
+    "widths": (128,),
+    "num_envs": 128,
+    "train_every": 4_096,
+    "target_period": 4_096,
+    "chunk_steps": 40_960,
+    "batch_size": 128,
+    "updates_per_round": 64,
+}
+_PQN_MINATAR_HPARAMS = {
+    "learning_rate": 5e-4,
+    "learning_rate_steps": 10_000_000.0,
+    "max_gradient_norm": 10.0,
+    "td_lambda": 0.65,
+    "epsilon_steps": 1_000_000.0,
+}
+_GAMES = ("Asterix", "Breakout", "Freeway", "Seaquest", "SpaceInvaders")
+
+
+def _on_minatar(name: str, game: str) -> Preset:
+    method = METHODS[name]
+    config, hparams = method.apply(
+        replace(_REVISITED, env=f"{game}-MinAtar-original"), _REVISITED_HPARAMS
+    )
+    config = replace(config, num_atoms=32) if name == "iqn" else config
+    summary = f"{method.paper}: {method.idea}; {game}, as Obando-Ceron & Castro (2021)."
+    return Preset(summary, config, hparams, steps=10_000_000, seeds=2)
+
+
+def _pqn_minatar(game: str) -> Preset:
+    """On gymnax's own protocol, as its authors use it."""
+    method = METHODS["pqn"]
+    config, hparams = method.apply(Config(env=f"{game}-MinAtar"), HParams())
+    config = replace(config, **_PQN_MINATAR)
+    summary = f"{method.paper}: {method.idea}; {game} under gymnax's protocol, as its authors."
+    return Preset(summary, config, hparams._replace(**_PQN_MINATAR_HPARAMS), 10_000_000, seeds=2)
 
 
 PRESETS = {
@@ -87,7 +266,7 @@ PRESETS = {
         steps=400_000,
         seeds=32,
     ),
-    "online-q-cartpole": _cartpole(
+    "online-q-cartpole": _rung(
         "The first rung: Q-learning with a network, learning from the newest step only.",
         num_envs=1,
         replay="latest",
@@ -95,16 +274,9 @@ PRESETS = {
         train_every=1,
         target_period=1,
     ),
-    "replay-q-cartpole": _cartpole(
+    "replay-q-cartpole": _rung(
         "The second rung: experience replay (Lin 1992), still without a target network.",
         target_period=10,
-    ),
-    "dqn-cartpole": _cartpole(
-        "DQN (Mnih et al. 2015) with the hyperparameters of CleanRL's dqn.py.",
-    ),
-    "double-dqn-cartpole": _cartpole(
-        "Double DQN (van Hasselt et al. 2016), everything else as dqn-cartpole.",
-        agent="double-dqn",
     ),
     "dqn-acrobot": Preset(
         "DQN on Acrobot-v1 with the hyperparameters of RL Baselines3 Zoo.",
@@ -147,4 +319,12 @@ PRESETS = {
     "dqn-freeway": _young_tian("Freeway", 2.0**-11),
     "dqn-seaquest": _young_tian("Seaquest", 2.0**-13),
     "dqn-spaceinvaders": _young_tian("SpaceInvaders", 2.0**-12),
+    **{f"{name}-cartpole": _on_cartpole(name) for name in METHODS},
+    **{f"{name}-memorychain": _on_memory_chain(name) for name in _ON_MEMORY_CHAIN},
+    **{
+        f"{name}-{game.lower()}": _on_minatar(name, game) for name in _ON_MINATAR for game in _GAMES
+    },
+    **{f"pqn-{game.lower()}": _pqn_minatar(game) for game in _GAMES},
+    "bootstrapped-dqn-deepsea": _on_deep_sea("bootstrapped-dqn"),
+    "dqn-deepsea": _on_deep_sea("dqn", epsilon_start=0.05),
 }

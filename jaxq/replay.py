@@ -1,4 +1,4 @@
-"""Replay on the device: the newest steps, or a uniform sample of the past.
+"""Replay on the device: the newest steps, or a uniform or prioritized sample of the past.
 
 A member's replay is ONE byte matrix ``[rows, E, bytes]``: one packed record per step, one gather
 per batch and one write per block. With one ring per field XLA copies whole rings at every step.
@@ -12,8 +12,9 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
-from jaxq.records import make_codec
-from jaxq.types import Clock, Replay, Sample, Step
+from jaxq import sumtree
+from jaxq.records import Codec, make_codec
+from jaxq.types import Clock, PyTree, Replay, Sample, Step
 
 
 class RingState(NamedTuple):
@@ -47,7 +48,7 @@ def latest(step: Step, *, rows_per_block: int, window: int = 1) -> Replay:
         del clock, key
         rows = jnp.arange(rows_per_block)[:, None] + jnp.arange(window)  # [rows_per_block, T]
         windows = jnp.swapaxes(state.ring[rows], 1, 2)  # [rows_per_block, E, T, bytes]
-        steps = codec.unpack(windows.reshape(batch_size, window, -1))
+        steps = _first_carry(codec.unpack(windows.reshape(batch_size, window, -1)))
         return Sample(steps, jnp.arange(batch_size), jnp.ones(batch_size))
 
     return Replay(init, add, sample, _no_update)
@@ -83,11 +84,115 @@ def uniform(step: Step, *, capacity: int, batch_size: int, window: int = 1) -> R
         start, env = jax.random.randint(key, (batch_size, 2), 0, limits).T  # [B], [B]
         first = (written - held + start) % num_rows  # the ring's oldest row, plus start
         rows = (first[:, None] + jnp.arange(window)) % num_rows  # [B, T]
-        steps = codec.unpack(state.ring[rows, env[:, None]])
+        steps = _first_carry(codec.unpack(state.ring[rows, env[:, None]]))
         probability = 1.0 / (num_starts * num_envs).astype(jnp.float32)
         return Sample(steps, first * num_envs + env, jnp.full(batch_size, probability))
 
     return Replay(init, add, sample, _no_update)
+
+
+class PrioritizedState(NamedTuple):
+    ring: jax.Array  # [rows, E, bytes] uint8
+    pending: jax.Array  # [E, bytes] uint8, the carry at the beginning of the newest period
+    tree: sumtree.SumTree  # of starts x E leaves, the priorities of the windows that begin there
+    maximum: jax.Array  # [] the largest priority so far
+
+
+def prioritized(
+    step: Step, *, capacity: int, batch_size: int, window: int = 1, period: int = 1
+) -> Replay:
+    """A ring sampled in proportion to priorities, proportional variant (Schaul et al. 2016, 3.3).
+
+    Batches are stratified: one window from each of B equal shares of the total. A window whose last
+    step has just arrived takes the largest priority so far; one that lacks a step, or has lost one
+    to newer steps, is never drawn.
+
+    Only carries with which a window begins are kept, since a recurrent carry is many times the
+    rest of a step. Each is spread over the rows of its period, so that there is still one ring: a
+    second one, whose write does not depend on the learning, is copied whole at every step.
+
+    Args:
+      step: one step of every environment (arrays or shapes), leaves [E, ...].
+      capacity: as in ``uniform``, and a multiple of ``period * E``; it holds a block and a window.
+      batch_size: B.
+      window: T.
+      period: rows between the beginnings of windows; at most T.
+    """
+    num_envs, codec = _layout(step._replace(carry=()))
+    carry_codec = _codec(step.carry)
+    num_rows, num_starts = capacity // num_envs, capacity // num_envs // period
+    part_bytes = -(-carry_codec.num_bytes // period)
+
+    def init() -> PrioritizedState:
+        return PrioritizedState(
+            ring=jnp.zeros((num_rows, num_envs, codec.num_bytes + part_bytes), jnp.uint8),
+            pending=jnp.zeros((num_envs, period * part_bytes), jnp.uint8),
+            tree=sumtree.make(num_starts * num_envs),
+            maximum=jnp.float32(1.0),
+        )
+
+    def carry_parts(pending: jax.Array, carry: PyTree, begin: jax.Array, num_new: int):
+        """What new rows keep of the carries, [K, E, bytes], and the newest carry that begins."""
+        packed = jnp.zeros((num_new, num_envs, 0), jnp.uint8)
+        if carry_codec.num_bytes:
+            packed = carry_codec.pack(carry)
+        padding = period * part_bytes - carry_codec.num_bytes
+        packed = jnp.pad(packed, ((0, 0), (0, 0), (0, padding)))
+        candidates = jnp.concatenate([pending[None], packed])  # [1 + K, E, bytes]
+        rows = begin + jnp.arange(num_new)
+        since = rows % period  # rows since the beginning of the period
+        held = candidates[jnp.maximum(rows - since - begin + 1, 0)]
+        parts = held.reshape(num_new, num_envs, period, part_bytes)
+        return parts[jnp.arange(num_new), :, since], held[-1]
+
+    def add(state: PrioritizedState, clock: Clock, steps: Step) -> PrioritizedState:
+        num_new = steps.reward.shape[0]
+        begin = clock.steps // num_envs  # rows written before, and after
+        end = begin + num_new
+        parts, pending = carry_parts(state.pending, steps.carry, begin, num_new)
+        block = jnp.concatenate([codec.pack(steps._replace(carry=())), parts], axis=-1)
+        ring = jax.lax.dynamic_update_slice(state.ring, block, (begin % num_rows, 0, 0))
+        # All windows that contain a new row: those that are complete, and those yet to be.
+        first = -(-(begin - window + 1) // period)
+        starts = first + jnp.arange((num_new + window - 2) // period + 1)
+        rows = starts * period
+        exists = (rows >= 0) & (rows < end)
+        leaves = (starts % num_starts)[:, None] * num_envs + jnp.arange(num_envs)
+        indices = jnp.where(exists[:, None], leaves, sumtree.NOWHERE)
+        priority = jnp.where(rows + window <= end, state.maximum, 0.0)
+        priority = jnp.broadcast_to(priority[:, None], indices.shape)
+        tree = sumtree.assign(state.tree, indices.ravel(), priority.ravel())
+        return PrioritizedState(ring, pending, tree, state.maximum)
+
+    def sample(state: PrioritizedState, clock: Clock, key: jax.Array) -> Sample:
+        del clock
+        total = sumtree.total(state.tree)
+        shares = (jnp.arange(batch_size) + jax.random.uniform(key, (batch_size,))) / batch_size
+        leaves = sumtree.find(state.tree, shares * total)
+        start, env = leaves // num_envs, leaves % num_envs
+        rows = (start[:, None] * period + jnp.arange(window)) % num_rows  # [B, T]
+        records = state.ring[rows, env[:, None]]  # [B, T, bytes]
+        steps = codec.unpack(records[..., : codec.num_bytes])
+        if carry_codec.num_bytes:
+            packed = records[:, :period, codec.num_bytes :].reshape(batch_size, 1, -1)
+            steps = steps._replace(carry=carry_codec.unpack(packed[..., : carry_codec.num_bytes]))
+        return Sample(steps, leaves, state.tree[-1][leaves] / total)
+
+    def update(state: PrioritizedState, indices: jax.Array, priority: jax.Array):
+        # Without a floor a window of no error would never be drawn again.
+        priority = jnp.maximum(priority, _FLOOR * state.maximum)
+        maximum = jnp.maximum(state.maximum, priority.max())
+        return state._replace(tree=sumtree.assign(state.tree, indices, priority), maximum=maximum)
+
+    return Replay(init, add, sample, update)
+
+
+_FLOOR = 1e-6
+
+
+def _first_carry(steps: Step) -> Step:
+    """Windows [B, T, ...] with the carry of their first step only, [B, 1, ...]."""
+    return steps._replace(carry=jax.tree.map(lambda leaf: leaf[:, :1], steps.carry))
 
 
 def _no_update(state: RingState, indices: jax.Array, priority: jax.Array) -> RingState:
@@ -98,6 +203,10 @@ def _no_update(state: RingState, indices: jax.Array, priority: jax.Array) -> Rin
 
 def _layout(step: Step):
     """E and the codec of one environment's step."""
-    num_envs = step.reward.shape[0]
-    record = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape[1:], leaf.dtype), step)
-    return num_envs, make_codec(record)
+    return step.reward.shape[0], _codec(step)
+
+
+def _codec(tree: PyTree) -> Codec:
+    """The codec of one environment's part of a tree with leaves [E, ...]."""
+    one = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape[1:], leaf.dtype), tree)
+    return make_codec(one)

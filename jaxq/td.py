@@ -1,8 +1,8 @@
-"""Temporal-difference errors for ONE example, in the notation of the papers.
+"""Temporal-difference errors and losses for ONE example, in the notation of the papers.
 
 ``_tm1`` is the step before, ``_t`` the step after; ``discount_t`` is ``gamma**n``, or 0 where the
 task terminated. Names and argument order follow rlax where it has the same function. No
-parameters, no batch: ``jax.vmap`` at the call site.
+parameters, no batch: ``jax.vmap`` at the call site. Gradients stop at every target.
 """
 
 import chex
@@ -24,11 +24,9 @@ def q_learning(
       a_tm1: [], the action taken.
       r_t: [], reward.
       discount_t: [].
-      q_t: [A], values after the step; the gradient stops at the target.
+      q_t: [A], values after the step.
     """
-    chex.assert_rank([q_tm1, a_tm1, r_t, discount_t, q_t], [1, 0, 0, 0, 1])
-    target_tm1 = r_t + discount_t * jnp.max(q_t)
-    return jax.lax.stop_gradient(target_tm1) - q_tm1[a_tm1]
+    return double_q_learning(q_tm1, a_tm1, r_t, discount_t, q_t, q_t)
 
 
 def double_q_learning(
@@ -44,8 +42,24 @@ def double_q_learning(
     The target network's ``q_t_value [A]`` evaluates the action that the online network's
     ``q_t_selector [A]`` selects; the rest as in ``q_learning``.
     """
-    chex.assert_rank([q_tm1, a_tm1, r_t, discount_t, q_t_value, q_t_selector], [1, 0, 0, 0, 1, 1])
-    target_tm1 = r_t + discount_t * q_t_value[jnp.argmax(q_t_selector)]
+    greedy = jax.nn.one_hot(jnp.argmax(q_t_selector), len(q_t_selector))
+    return expected_sarsa(q_tm1, a_tm1, r_t, discount_t, q_t_value, greedy)
+
+
+def expected_sarsa(
+    q_tm1: jax.Array,
+    a_tm1: jax.Array,
+    r_t: jax.Array,
+    discount_t: jax.Array,
+    q_t: jax.Array,
+    probs_a_t: jax.Array,
+) -> jax.Array:
+    """TD error against the value of a policy (van Seijen et al. 2009, equation 5).
+
+    ``probs_a_t [A]`` are the policy's probabilities after the step; the rest as in ``q_learning``.
+    """
+    chex.assert_rank([q_tm1, a_tm1, r_t, discount_t, q_t, probs_a_t], [1, 0, 0, 0, 1, 1])
+    target_tm1 = r_t + discount_t * jnp.dot(q_t, probs_a_t)
     return jax.lax.stop_gradient(target_tm1) - q_tm1[a_tm1]
 
 
@@ -56,3 +70,61 @@ def huber_loss(x: jax.Array, delta: jax.Array | float = 1.0) -> jax.Array:
     """
     clipped = jnp.clip(x, -delta, delta)
     return clipped * (x - 0.5 * clipped)
+
+
+def categorical_projection(z_p: jax.Array, probs: jax.Array, z_q: jax.Array) -> jax.Array:
+    """The distribution on ``z_q`` nearest to one on other atoms (Bellemare et al. 2017, eq. 7).
+
+    Every atom's probability goes to its two neighbours, in proportion to nearness; beyond the ends
+    to the last atom. Nothing is lost, and where nothing lies beyond, the mean is kept.
+
+    Args:
+      z_p: [K'], atoms of the distribution, in any order.
+      probs: [K'], its probabilities.
+      z_q: [K], increasing, equally spaced atoms to project onto.
+    """
+    chex.assert_rank([z_p, probs, z_q], 1)
+    distance = jnp.abs(jnp.clip(z_p, z_q[0], z_q[-1]) - z_q[:, None])  # [K, K']
+    share = jnp.clip(1.0 - distance / (z_q[1] - z_q[0]), 0.0, 1.0)
+    return share @ probs
+
+
+def categorical_td(
+    logits_tm1: jax.Array,
+    atoms: jax.Array,
+    r_t: jax.Array,
+    discount_t: jax.Array,
+    probs_t: jax.Array,
+) -> jax.Array:
+    """Cross-entropy of the projected target (Bellemare et al. 2017, algorithm 1).
+
+    Args:
+      logits_tm1: [K], of the action taken.
+      atoms: [K].
+      r_t: [].
+      discount_t: [].
+      probs_t: [K], the distribution after the step, on the same atoms.
+    """
+    chex.assert_rank([logits_tm1, atoms, r_t, discount_t, probs_t], [1, 1, 0, 0, 1])
+    target = categorical_projection(r_t + discount_t * atoms, probs_t, atoms)
+    return -jnp.sum(jax.lax.stop_gradient(target) * jax.nn.log_softmax(logits_tm1))
+
+
+def quantile_regression(
+    dist_src: jax.Array, tau_src: jax.Array, dist_target: jax.Array, huber_param: jax.Array
+) -> jax.Array:
+    """Quantile Huber loss (Dabney et al. 2018a, equation 10), of QR-DQN and IQN alike.
+
+    Args:
+      dist_src: [K], the quantiles to learn.
+      tau_src: [K], their fractions.
+      dist_target: [K'], samples or quantiles of the target.
+      huber_param: [], the kappa beyond which errors weigh linearly; positive and finite.
+
+    Returns:
+      [], the sum over ``dist_src`` of the mean over ``dist_target``.
+    """
+    chex.assert_rank([dist_src, tau_src, dist_target, huber_param], [1, 1, 1, 0])
+    errors = jax.lax.stop_gradient(dist_target) - dist_src[:, None]  # [K, K']
+    weights = jnp.abs(tau_src[:, None] - (errors < 0))
+    return jnp.sum(jnp.mean(weights * huber_loss(errors, huber_param) / huber_param, axis=1))

@@ -17,7 +17,8 @@ import optax
 
 from jaxq.config import HParams
 from jaxq.losses import importance_weights
-from jaxq.types import Agent, Clock, Env, PyTree, Replay, Step, Trainer
+from jaxq.rollout import Actor, Schedules, make_act_and_step, step_shapes
+from jaxq.types import Agent, Clock, Env, PyTree, Replay, Step, Target, Trainer
 
 
 class TrainState(NamedTuple):
@@ -43,62 +44,36 @@ class Lengths(NamedTuple):
     periods_per_chunk: int
 
 
-class Schedules(NamedTuple):
-    """Numbers that change with the clock: ``schedule(hparams, steps) -> scalar``."""
-
-    epsilon: Callable[[HParams, jax.Array], jax.Array]
-    learning_rate: Callable[[HParams, jax.Array], jax.Array]
-
-
-def polyak(params: PyTree, target_params: PyTree, hparams: HParams) -> PyTree:
-    """``tau * params + (1 - tau) * target`` (Lillicrap et al. 2016); tau 1 copies."""
-    tau = hparams.tau
-    return jax.tree.map(lambda new, old: tau * new + (1.0 - tau) * old, params, target_params)
-
-
 def make_trainer(
     env: Env,
     agent: Agent,
     make_replay: Callable[[Step], Replay],
     optimizer: Callable[[HParams, jax.Array], optax.GradientTransformation],
     schedules: Schedules,
+    target: Target,
     lengths: Lengths,
-    update_target: Callable[[PyTree, PyTree, HParams], PyTree] = polyak,
 ) -> Trainer:
     """Compose a training run of one member.
 
     Args:
       make_replay: receives the shapes of one step [E, ...] and returns the replay.
       optimizer: ``optimizer(hparams, learning_rate)``.
-      update_target: ``update_target(params, target_params, hparams)``.
+      target: how the target network follows the parameters, once a period.
     """
     block_steps = lengths.rows_per_block * env.num_envs
-    shapes = _step_shapes(env, agent)
-    replay = make_replay(shapes)
-
-    def act_and_step(actor, key, params, epsilon, env_params):
-        obs, carry, env_state = actor
-        key_act, key_env, key_carry = jax.random.split(key, 3)
-        action, next_carry = agent.act(params, carry, key_act, obs, epsilon)
-        reset_obs, env_state, outcome, episode = env.step(key_env, env_state, action, env_params)
-        reward, terminated, done, next_obs = outcome
-        step = Step(
-            obs, action.astype(shapes.action.dtype), reward, terminated, done, next_obs, carry
-        )
-        fresh = agent.initial_carry(key_carry, env.num_envs)
-        carry = jax.tree.map(lambda new, old: _where(done, new, old), fresh, next_carry)
-        return (reset_obs, carry, env_state), (step, episode)
+    replay = make_replay(step_shapes(env, agent))
+    act_and_step = make_act_and_step(env, agent)
 
     def collect(state: TrainState, clock: Clock, hparams: HParams, key: jax.Array):
         """One block of steps [K, E, ...] and the episodes that ended in it [K, E]."""
         env_params = env.params(hparams.env_params)
         epsilon = schedules.epsilon(hparams, clock.steps)
-        (obs, carry, env_state), block = jax.lax.scan(
+        actor, block = jax.lax.scan(
             lambda actor, key: act_and_step(actor, key, state.params, epsilon, env_params),
-            (state.obs, state.carry, state.env_state),
+            Actor(state.obs, state.carry, state.env_state),
             jax.random.split(key, lengths.rows_per_block),
         )
-        return state._replace(obs=obs, carry=carry, env_state=env_state), *block
+        return state._replace(**actor._asdict()), *block
 
     def write(state: TrainState, clock: Clock, steps: Step) -> tuple[TrainState, Clock]:
         ring = replay.add(state.replay, clock, steps)
@@ -108,7 +83,8 @@ def make_trainer(
         """One gradient update on one sample."""
         key_sample, key_loss = jax.random.split(key)
         sample = replay.sample(state.replay, clock, key_sample)
-        weights = importance_weights(sample.probabilities, hparams.importance_exponent)
+        exponent = schedules.importance_exponent(hparams, clock.steps)
+        weights = importance_weights(sample.probabilities, exponent)
 
         def objective(params):
             output = agent.loss(params, state.target_params, key_loss, sample.steps, hparams)
@@ -143,8 +119,8 @@ def make_trainer(
 
     def period(loop, hparams: HParams):
         (state, clock), totals = _repeat(iteration, loop, hparams, lengths.iterations_per_period)
-        target = update_target(state.params, state.target_params, hparams)
-        return (state._replace(target_params=target), clock), totals
+        target_params = target.update(state.params, state.target_params, hparams)
+        return (state._replace(target_params=target_params), clock), totals
 
     def chunk(state: TrainState, clock: Clock, hparams: HParams):
         (state, end), totals = _repeat(period, (state, clock), hparams, lengths.periods_per_chunk)
@@ -164,7 +140,9 @@ def make_trainer(
         carry = agent.initial_carry(key_carry, env.num_envs)
         params = agent.init(key_params, obs, carry)
         opt_state = optimizer(hparams, jnp.float32(0.0)).init(params)
-        state = TrainState(params, params, opt_state, replay.init(), env_state, obs, carry, key)
+        state = TrainState(
+            params, target.init(params), opt_state, replay.init(), env_state, obs, carry, key
+        )
 
         def fill(loop, key):
             state, steps, _ = collect(*loop, hparams, key)
@@ -180,21 +158,3 @@ def _repeat(body: Callable, loop: PyTree, hparams: HParams, length: int):
     """``body`` applied ``length`` times, and the sum of what it reports."""
     loop, totals = jax.lax.scan(lambda loop, _: body(loop, hparams), loop, length=length)
     return loop, jax.tree.map(lambda values: values.sum(axis=0), totals)
-
-
-def _step_shapes(env: Env, agent: Agent) -> Step:
-    """The shapes of one step of every environment, leaves [E, ...]."""
-
-    def shapes(shape, dtype):
-        return jax.ShapeDtypeStruct((env.num_envs, *shape), dtype)
-
-    obs = shapes(env.obs_spec.shape, env.obs_spec.dtype)
-    flag, reward = shapes((), bool), shapes((), jnp.float32)
-    carry = jax.eval_shape(lambda: agent.initial_carry(jax.random.key(0), env.num_envs))
-    action = shapes((), jnp.uint8 if env.num_actions <= 256 else jnp.int32)
-    return Step(obs, action, reward, flag, flag, obs, carry)
-
-
-def _where(condition: jax.Array, new: jax.Array, old: jax.Array) -> jax.Array:
-    """``new`` where ``condition`` [E] holds, for leaves [E, ...]."""
-    return jnp.where(condition.reshape(-1, *[1] * (new.ndim - 1)), new, old)

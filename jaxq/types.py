@@ -46,7 +46,7 @@ class Episode(NamedTuple):
 class Sample(NamedTuple):
     """A batch of windows from a replay."""
 
-    steps: Step  # leaves [B, T, ...]
+    steps: Step  # leaves [B, T, ...]; of the carry only the window's first, [B, 1, ...]
     indices: jax.Array  # [B], where the windows lie; for ``Replay.update``
     probabilities: jax.Array  # [B], probability with which each window was drawn
 
@@ -88,15 +88,24 @@ class Env(NamedTuple):
     step: Callable
 
 
+def no_carry(key: jax.Array, rows: int) -> tuple:
+    """The carry of a network without memory."""
+    del key, rows
+    return ()
+
+
 class Network(NamedTuple):
     """``init(key, obs) -> params``;
-    ``apply(params, obs [B, *obs], key, carry, reset [B]) -> (Output, carry)``.
+    ``apply(params, obs [B, *obs], key, carry, reset [B]) -> (Output, carry)``;
+    ``initial_carry(key, B) -> carry``.
 
-    A network without noise ignores the key; one without memory passes the carry through.
+    Without a key (``None``) the output is deterministic: no noise, the mean of an ensemble. A
+    network without noise ignores the key; one without memory passes the carry through.
     """
 
     init: Callable
     apply: Callable
+    initial_carry: Callable = no_carry
 
 
 class Agent(NamedTuple):
@@ -114,6 +123,15 @@ class Agent(NamedTuple):
     act: Callable
     act_greedy: Callable
     loss: Callable
+
+
+class Target(NamedTuple):
+    """``init(params) -> target_params``;
+    ``update(params, target_params, hparams) -> target_params``.
+    """
+
+    init: Callable
+    update: Callable
 
 
 class Replay(NamedTuple):

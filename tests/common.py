@@ -11,6 +11,7 @@ from jaxq import agents, envs
 from jaxq.config import Config, HParams
 from jaxq.evaluation import make_evaluator
 from jaxq.experiment import Experiment, make_experiment, make_trainer_from
+from jaxq.methods import METHODS
 from jaxq.population import stack_members
 from jaxq.presets import PRESETS
 from jaxq.types import Trainer
@@ -43,13 +44,36 @@ TABLE = Config(
     eval_episodes=4,
     eval_max_steps=60,
 )
+_NETWORK = replace(TABLE, network="mlp", widths=(32,), optimizer="adam")
+_SEQUENCES = {"window": 8, "sequence_period": 4, "batch_size": 8, "memory_width": 16}
+_ROLLOUTS = {"train_every": 80, "target_period": 80, "batch_size": 20, "updates_per_round": 8}
+_ON_TABLE = {  # what a row needs beside its own names to suit these environments
+    "c51": {"support": (-15.0, 15.0), "num_atoms": 31},
+    "rainbow": {"support": (-15.0, 15.0), "num_atoms": 31, "batch_size": 32},
+    "iqn": {"num_atoms": 4, "batch_size": 32},
+    "munchausen-iqn": {"num_atoms": 4, "batch_size": 32},
+    "qr-dqn": {"num_atoms": 9},
+    "bootstrapped-dqn": {"ensemble_size": 3},
+    "soft-q": {"action_selection": "epsilon-greedy"},  # to visit everything
+    "drqn": _SEQUENCES,
+    "r2d2": _SEQUENCES,
+    "pqn": _ROLLOUTS,
+    "pqn-lstm": {
+        **_ROLLOUTS,
+        "window": 20,
+        "batch_size": 1,
+        "memory_width": 16,
+        "updates_per_round": 20,
+    },
+    "reset-dqn": {"reset_period": 24_000},
+}
 RECIPES = {
     "table": TABLE,
     "table, newest steps": replace(TABLE, replay="latest", num_envs=8, train_every=8),
-    "dqn": replace(TABLE, network="mlp", widths=(32,), optimizer="adam"),
-    "double dqn": replace(TABLE, network="mlp", widths=(32,), optimizer="adam", agent="double-dqn"),
-    "dqn, window 3": replace(TABLE, network="mlp", widths=(32,), optimizer="adam", window=3),
-    "dueling": replace(TABLE, network="mlp", widths=(32,), optimizer="adam", dueling=True),
+    **{
+        name: replace(method.apply(_NETWORK, HParams())[0], **_ON_TABLE.get(name, {}))
+        for name, method in METHODS.items()
+    },
 }
 
 

@@ -9,10 +9,12 @@ from conftest import ROOT
 
 # From the ground up; a module may import only modules of the rows before its own.
 LAYERS = [
-    ["errors", "types", "stats"],
-    ["config", "td", "returns", "exploration", "records", "networks"],
-    ["envs", "losses", "replay", "evaluation", "presets", "sweeps"],
-    ["agents", "train"],
+    ["errors", "types", "stats", "sumtree", "layers"],
+    ["config", "td", "returns", "exploration", "records", "heads"],
+    ["envs", "networks", "backups", "targets", "replay", "validation", "sweeps", "methods"],
+    ["losses", "evaluation", "presets", "rollout", "optimizers"],
+    ["ensembles", "recurrent", "train", "pqn", "resets"],
+    ["agents"],
     ["experiment", "placement", "policy", "plots", "results", "progress", "provenance"],
     ["population", "render", "checkpoint"],
     ["runner"],

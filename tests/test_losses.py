@@ -1,16 +1,19 @@
 """Losses: reductions to simpler cases, and where gradients may go."""
 
+from functools import partial
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jaxq import networks
+from jaxq import backups, heads, networks
 from jaxq.config import HParams
-from jaxq.losses import double_q_loss, importance_weights, q_loss
+from jaxq.losses import importance_weights, q_loss
 from jaxq.types import Step
 
-NETWORK = networks.from_flax(networks.ValueNetwork(networks.MLP((16,)), networks.LinearHead(3)))
+NETWORK = networks.from_flax(heads.ValueNetwork(networks.MLP((16,)), heads.LinearHead(3)))
+double_q_loss = partial(q_loss, backup=backups.double)
 KEY = jax.random.key(0)
 HPARAMS = HParams(gamma=0.9)
 

@@ -1,12 +1,14 @@
 """Networks equal their textbook versions."""
 
+from functools import partial
+
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jaxq import networks
+from jaxq import heads, layers, networks
 from jaxq.errors import ConfigError
 
 
@@ -22,7 +24,7 @@ from jaxq.errors import ConfigError
 )
 def test_patches_and_one_matmul_equal_a_convolution(shape, features, kernel, strides):
     """Same parameters, same values, same gradients as nn.Conv."""
-    ours = networks.PatchConv(features, kernel, strides)
+    ours = layers.PatchConv(features, kernel, strides)
     theirs = nn.Conv(features, kernel, strides, padding="VALID")
     x = jax.random.normal(jax.random.key(0), (2, *shape))
     params = theirs.init(jax.random.key(1), x)
@@ -52,14 +54,16 @@ def test_no_grouped_convolution_under_vmap():
 def test_dueling_mean_is_the_state_value():
     value = jnp.array([[3.0], [-1.0]])
     advantage = jnp.array([[1.0, 2.0, 6.0], [0.0, 0.0, 1.0]])
-    q_values = networks.dueling(value, advantage)
+    q_values = heads.dueling(value, advantage)
     np.testing.assert_allclose(q_values.mean(axis=-1), [3.0, -1.0], rtol=1e-6)
-    np.testing.assert_allclose(networks.dueling(value, advantage + 5.0), q_values, rtol=1e-5)
+    np.testing.assert_allclose(heads.dueling(value, advantage + 5.0), q_values, rtol=1e-5)
 
 
 def test_a_linear_network_on_one_hot_observations_is_a_table():
-    head = networks.LinearHead(4, use_bias=False, kernel_init=nn.initializers.zeros)
-    network = networks.from_flax(networks.ValueNetwork(networks.Flatten(), head))
+    dense = partial(nn.Dense, use_bias=False, kernel_init=nn.initializers.zeros)
+    network = networks.from_flax(
+        heads.ValueNetwork(networks.Flatten(), heads.LinearHead(4, dense=dense))
+    )
     params = network.init(jax.random.key(0), jnp.zeros((1, 16), bool))
     (table,) = jax.tree.leaves(params)
     assert table.shape == (16, 4) and not table.any()
@@ -87,3 +91,76 @@ def test_torsos_take_the_observations_they_are_for(name, shape, layer_norm):
 def test_torsos_refuse_other_observations(name, shape):
     with pytest.raises(ConfigError, match=f"network={name} needs image"):
         networks.make_torso(name, jax.ShapeDtypeStruct(shape, jnp.float32), (8,), False)
+
+
+def test_noise_of_a_noisy_layer_by_hand():
+    """Variance 2 / pi sigma^2 x^2 per input and output, plus the bias's; the mean is the mean."""
+    layer, x = layers.NoisyDense(3), jnp.array([[1.0, -2.0]])
+    params = layer.init(jax.random.key(0), x)
+    sigma = 0.5 / np.sqrt(2.0)
+    np.testing.assert_allclose(params["params"]["kernel_sigma"], sigma)
+    assert np.abs(params["params"]["kernel"]).max() <= 1 / np.sqrt(2.0)
+    draw = lambda key: layer.apply(params, x, rngs={"noise": key})[0]  # noqa: E731
+    noise = jax.vmap(draw)(jax.random.split(jax.random.key(1), 200_000)) - layer.apply(params, x)
+    factor = np.sqrt(2 / np.pi)  # E[f(e)^2] = E|e|
+    expected = sigma**2 * factor * (factor * (1.0 + 4.0) + 1.0)
+    np.testing.assert_allclose(noise.mean(axis=0), 0.0, atol=0.01)
+    np.testing.assert_allclose(noise.var(axis=0), expected, rtol=0.03)
+    np.testing.assert_array_equal(draw(jax.random.key(7)), draw(jax.random.key(7)))
+
+
+def test_two_noisy_layers_have_noise_of_their_own():
+    module = networks.MLP((4, 4), dense=lambda width: layers.NoisyDense(width))
+    params = module.init(jax.random.key(0), jnp.ones((1, 4)))
+    seen = []
+    original = jax.random.normal
+    jax.random.normal = lambda key, *x: seen.append(original(key, *x)) or seen[-1]
+    try:
+        module.apply(params, jnp.ones((1, 4)), rngs={"noise": jax.random.key(0)})
+    finally:
+        jax.random.normal = original
+    assert len(seen) == 2 and not np.allclose(*seen)
+
+
+def test_spectral_layers_divide_by_the_largest_singular_value():
+    layer = layers.SpectralDense(8, iterations=200)
+    params = layer.init(jax.random.key(0), jnp.zeros((1, 5)))
+    kernel = params["params"]["kernel"]
+    expected = kernel / np.linalg.norm(kernel, 2)
+    np.testing.assert_allclose(layer.apply(params, jnp.eye(5)), expected, atol=1e-4)
+
+
+def test_cosines_are_cosines():
+    fractions = jnp.linspace(0.0, 1.0, 1_001)
+    expected = np.cos(np.pi * np.outer(np.asarray(fractions, np.float64), np.arange(1, 65)))
+    np.testing.assert_allclose(layers.cosines(fractions, 64), expected, atol=2e-5)
+
+
+def test_implicit_quantiles_at_midpoints_and_at_random():
+    """Without a key all fractions are midpoints; with one, selection has fractions of its own."""
+    head = heads.LinearHead(3)
+    network = networks.from_flax(heads.ImplicitQuantileNetwork(networks.MLP((16,)), head, 8))
+    obs = jax.random.normal(jax.random.key(0), (5, 4))
+    params = network.init(jax.random.key(1), obs)
+    greedy, _ = network.apply(params, obs, None, (), None)
+    np.testing.assert_allclose(greedy.fractions[0], (np.arange(8) + 0.5) / 8)
+    np.testing.assert_allclose(greedy.q_values, greedy.quantiles.mean(axis=-1), rtol=1e-5)
+    drawn, _ = network.apply(params, obs, jax.random.key(2), (), None)
+    assert drawn.quantiles.shape == (5, 3, 8) and len(np.unique(drawn.fractions)) == 40
+    assert not np.allclose(drawn.q_values, drawn.quantiles.mean(axis=-1), atol=1e-6)
+
+
+def test_categorical_values_are_the_means_of_their_atoms():
+    network = heads.CategoricalNetwork(networks.Flatten(), heads.LinearHead(2, 5), (-1.0, 1.0))
+    params = network.init(jax.random.key(0), jnp.zeros((1, 3)))
+    output = network.apply(params, jnp.eye(3))
+    probs = jax.nn.softmax(output.logits)
+    np.testing.assert_allclose(output.q_values, probs @ np.linspace(-1, 1, 5), rtol=1e-5)
+
+
+def test_dueling_means_are_over_actions_for_each_atom():
+    head = heads.DuelingHead(4, 6)
+    params = head.init(jax.random.key(0), jnp.ones((2, 3)))
+    outputs = head.apply(params, jnp.ones((2, 3)))
+    value = jnp.ones((2, 3)) @ params["params"]["Dense_0"]["kernel"]
+    np.testing.assert_allclose(outputs.mean(axis=1), value, atol=1e-5)

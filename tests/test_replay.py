@@ -10,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from jaxq import replay
+from jaxq.losses import importance_weights
 from jaxq.types import Clock, Step
 
 
@@ -122,3 +123,131 @@ def test_update_is_the_identity_without_priorities():
     ring = replay.uniform(spec(1), capacity=4, batch_size=2)
     state = ring.init()
     assert ring.update(state, jnp.zeros(2), jnp.ones(2)) is state
+
+
+def spec_with_carry(num_envs):
+    carry = jax.ShapeDtypeStruct((num_envs, 5), jnp.float32)
+    return spec(num_envs)._replace(carry=carry)
+
+
+def block_with_carry(first_row, num_rows, num_envs):
+    block = block_at(first_row, num_rows, num_envs)
+    return block._replace(carry=block.reward[..., None] * np.arange(1.0, 6.0, dtype=np.float32))
+
+
+@settings(max_examples=15, deadline=None)
+@given(
+    num_envs=st.integers(1, 3),
+    rows_per_block=st.integers(1, 5),
+    periods_held=st.integers(2, 4),
+    period=st.integers(1, 4),
+    more=st.integers(0, 3),
+    blocks_written=st.integers(1, 16),
+)
+def test_prioritized_samples_every_complete_window_and_no_other(
+    num_envs, rows_per_block, periods_held, period, more, blocks_written
+):
+    """Windows, wrapping, carries at the beginnings, equal priorities: all against a NumPy ring."""
+    window = period + more
+    rows = rows_per_block * period * periods_held
+    written = rows_per_block * blocks_written
+    if window + rows_per_block > rows:
+        return
+    ring = replay.prioritized(
+        spec_with_carry(num_envs),
+        capacity=rows * num_envs,
+        batch_size=512,
+        window=window,
+        period=period,
+    )
+    state = ring.init()
+    for first in range(0, written, rows_per_block):
+        block = block_with_carry(first, rows_per_block, num_envs)
+        state = ring.add(state, clock_at(first, num_envs), block)
+    oldest = max(0, written - rows)
+    starts = [s for s in range(oldest, written - window + 1) if s % period == 0]
+    held = sorted((s, e) for s in starts for e in range(num_envs))
+    assert float(state.tree[-1].sum()) == len(held)
+    if not held:
+        return
+    sample = ring.sample(state, clock_at(written, num_envs), jax.random.key(written))
+    marks = np.asarray(sample.steps.reward)
+    first_rows = np.floor(marks[:, 0] + 1e-3).astype(int)
+    envs = np.round((marks[:, 0] - first_rows) * 100).astype(int)
+    assert sorted(set(zip(first_rows, envs))) == held  # stratified: 512 draws miss none
+    for back in range(window):
+        expected = (first_rows + back + envs / 100.0).astype(np.float32)
+        np.testing.assert_array_equal(marks[:, back], expected)
+    np.testing.assert_allclose(sample.probabilities, 1.0 / len(held), rtol=1e-5)
+    carry = (marks[:, :1] * np.arange(1.0, 6.0, dtype=np.float32))[:, None]
+    np.testing.assert_array_equal(sample.steps.carry, carry)
+
+
+def prioritized_ring(rows, batch_size, **options):
+    ring = replay.prioritized(spec(1), capacity=rows, batch_size=batch_size, **options)
+    state = ring.init()
+    for row in range(rows):
+        state = ring.add(state, clock_at(row, 1), block_at(row, 1, 1))
+    return ring, state
+
+
+def test_prioritized_probabilities_and_weights_by_hand():
+    """Priorities 1, 2, 3, 4: P = p / 10; an exponent is applied before, and only once."""
+    ring, state = prioritized_ring(4, 10_000)
+    state = ring.update(state, jnp.arange(4), jnp.array([1.0, 2.0, 3.0, 4.0]))
+    sample = ring.sample(state, clock_at(4, 1), jax.random.key(0))
+    counts = np.bincount(np.asarray(sample.steps.reward[:, 0]).astype(int))
+    np.testing.assert_allclose(counts, [1000, 2000, 3000, 4000], atol=1)  # stratified
+    np.testing.assert_allclose(
+        sample.probabilities, np.asarray(sample.steps.reward[:, 0] + 1) / 10, rtol=1e-6
+    )
+    weights = importance_weights(sample.probabilities, 0.5)
+    expected = (4 * np.asarray(sample.probabilities)) ** -0.5
+    np.testing.assert_allclose(weights, expected / expected.max(), rtol=1e-6)
+
+
+def test_new_windows_take_the_largest_priority_so_far():
+    ring, state = prioritized_ring(8, 4)
+    state = ring.update(state, jnp.array([2, 3]), jnp.array([7.0, 0.5]))
+    state = ring.update(state, jnp.array([2]), jnp.array([0.1]))  # the maximum is remembered
+    state = ring.add(state, clock_at(8, 1), block_at(8, 1, 1))  # overwrites row 0
+    np.testing.assert_allclose(state.tree[-1][:8], [7.0, 1, 0.1, 0.5, 1, 1, 1, 1])
+
+
+def test_a_priority_of_zero_can_be_drawn_again():
+    ring, state = prioritized_ring(4, 4)
+    state = ring.update(state, jnp.arange(4), jnp.zeros(4))
+    assert np.all(np.asarray(state.tree[-1][:4]) > 0)
+    sample = ring.sample(state, clock_at(4, 1), jax.random.key(0))
+    np.testing.assert_allclose(sample.probabilities, 0.25)
+
+
+def test_exponent_zero_is_uniform_with_weights_of_one():
+    ring, state = prioritized_ring(64, 32)
+    errors = jax.random.uniform(jax.random.key(1), (64,)).at[3].set(0.0)
+    state = ring.update(state, jnp.arange(64), errors**0.0)
+    sample = ring.sample(state, clock_at(64, 1), jax.random.key(0))
+    np.testing.assert_allclose(sample.probabilities, 1 / 64, rtol=1e-6)
+    np.testing.assert_allclose(importance_weights(sample.probabilities, 1.0), 1.0, rtol=1e-6)
+
+
+def test_sampling_frequencies_equal_flashbax():
+    """Both draw in proportion to priority ** exponent."""
+    flashbax = pytest.importorskip("flashbax")
+    priorities = np.random.default_rng(0).uniform(0.1, 3.0, 50).astype(np.float32)
+    buffer = flashbax.make_prioritised_flat_buffer(
+        max_length=51, min_length=2, sample_batch_size=50, priority_exponent=0.6
+    )
+    theirs = buffer.init({"x": jnp.float32(0)})
+    for row in range(51):
+        theirs = buffer.add(theirs, {"x": jnp.float32(row)})
+    theirs = buffer.set_priorities(theirs, jnp.arange(50), jnp.array(priorities))
+    keys = jax.random.split(jax.random.key(0), 1_000)
+    drawn = jax.jit(jax.vmap(lambda key: buffer.sample(theirs, key)))(keys)
+    counts = np.bincount(np.asarray(drawn.experience.first["x"]).astype(int).ravel(), minlength=50)
+    ring, state = prioritized_ring(50, 50_000)
+    state = ring.update(state, jnp.arange(50), jnp.array(priorities) ** 0.6)
+    sample = ring.sample(state, clock_at(50, 1), jax.random.key(1))
+    ours = np.bincount(np.asarray(sample.steps.reward[:, 0]).astype(int), minlength=50)
+    np.testing.assert_allclose(ours / 50_000, priorities**0.6 / (priorities**0.6).sum(), atol=1e-4)
+    np.testing.assert_allclose(ours / 50_000, counts[:50] / 50_000, atol=4e-3)

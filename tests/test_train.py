@@ -156,9 +156,9 @@ def test_tabular_composition_is_the_textbook_rule_step_by_step():
 
 
 def _shapes(env, agent):
-    from jaxq.train import _step_shapes
+    from jaxq.rollout import step_shapes
 
-    return _step_shapes(env, agent)
+    return step_shapes(env, agent)
 
 
 @cache

@@ -5,8 +5,8 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-from jaxq.agents import make_optimizer, scale_by_centered_rms
 from jaxq.config import Config, HParams
+from jaxq.optimizers import make_optimizer, scale_by_centered_rms
 
 
 def run(transform, gradients):

@@ -1,0 +1,77 @@
+"""Every method on CartPole-v1, in one table and one figure.
+
+    methods.py [NAME ...] [--seeds 16] [--steps 250000] [--out runs/methods]
+
+Every method is its preset, trained as by train.py in a directory of its own; epsilon falls over
+half of the steps, as in CleanRL. A method that is already complete is not trained again, so an
+interrupted comparison goes on where it stopped.
+"""
+
+import dataclasses
+from pathlib import Path
+
+import tyro
+from rich.console import Console
+from rich.table import Table
+
+from jaxq import cli, plots, results
+from jaxq.config import Preset
+from jaxq.errors import unknown
+from jaxq.methods import METHODS
+from jaxq.presets import PRESETS
+
+# On-policy learning takes the 500,000 steps of its authors' settings.
+STEPS = {"pqn": 500_000, "pqn-lstm": 500_000}
+
+
+@dataclasses.dataclass(frozen=True)
+class Arguments:
+    names: tyro.conf.Positional[tuple[str, ...]] = ()
+    """Methods; all by default."""
+    seeds: int = 16
+    """Seeds of every method."""
+    steps: int = 250_000
+    """Environment steps per seed; the pqn methods take 500,000."""
+    out: Path = Path("runs/methods")
+    """Directory of the runs, the table and the figure."""
+
+
+def methods(arguments: list[str], console: Console) -> None:
+    args = tyro.cli(Arguments, args=arguments, prog="methods.py", description=__doc__)
+    for name in args.names:
+        if name not in METHODS:
+            raise unknown("method", name, METHODS)
+    jobs = {
+        name: (f"{name}-cartpole", _preset(name, args.steps), args.seeds)
+        for name in args.names or METHODS
+    }
+    runs = cli.train_each(jobs, args.out, console)
+    lines = ["| method | IQM (95%) | worst seed | seconds |", "|---|---|---|---|"]
+    table = Table(title=f"CartPole-v1, {args.seeds} seeds, last evaluation", title_justify="left")
+    for column in ("method", "IQM", "95% interval", "worst seed", "seconds"):
+        table.add_column(column, justify="left" if column == "method" else "right")
+    for name, run in runs.items():
+        lane, seconds = run["scores"]["lanes"][0], f"{run['meta']['seconds']:.0f}"
+        low, high = lane["iqm_95"]
+        cells = (f"{lane['iqm']:.4g}", f"{low:.4g} to {high:.4g}", f"{lane['worst']:.4g}")
+        table.add_row(name, *cells, seconds)
+        lines.append(f"| `{name}` | {cells[0]} ({cells[1]}) | {cells[2]} | {seconds} |")
+    console.print(table)
+    results.write_text(args.out / "methods.md", "\n".join(lines) + "\n")
+    path = args.out / "methods.png"
+    plots.draw_grid(path, runs, f"CartPole-v1, {args.seeds} seeds")
+    console.print(f"Figure: {path}", soft_wrap=True)
+
+
+def _preset(name: str, steps: int) -> Preset:
+    preset = PRESETS[f"{name}-cartpole"]
+    if name in STEPS:
+        return preset._replace(steps=STEPS[name])
+    hparams = preset.hparams
+    if hparams.epsilon_start > 0.0:
+        hparams = hparams._replace(epsilon_steps=steps / 2)
+    return preset._replace(steps=steps, hparams=hparams)
+
+
+if __name__ == "__main__":
+    cli.main(methods)

@@ -1,0 +1,154 @@
+"""Every method as what it changes in DQN: names in a ``Config`` and the numbers that go with them.
+
+A row here is a whole method. Presets apply rows to environments, the tests apply them to exactly
+solvable problems, and ``experiments/methods.py`` compares them.
+"""
+
+from dataclasses import replace
+from typing import Any, NamedTuple
+
+from jaxq.config import Config, HParams
+
+
+class Method(NamedTuple):
+    """A row."""
+
+    paper: str
+    idea: str
+    config: dict[str, Any] = {}
+    hparams: dict[str, Any] = {}
+
+    def apply(self, config: Config, hparams: HParams) -> tuple[Config, HParams]:
+        """The method in place of DQN."""
+        return replace(config, **self.config), hparams._replace(**self.hparams)
+
+
+_NO_EPSILON = {"epsilon_start": 0.0, "epsilon_end": 0.0}
+_PRIORITIES = {"priority_exponent": 0.6, "importance_exponent": 0.4}
+_ON_POLICY = {
+    "agent": "pqn",
+    "replay": "none",
+    "prefill": 0,
+    "optimizer": "radam",
+    "clip_gradients": True,
+    "layer_norm": True,
+}
+_SEQUENCES = {"memory": "lstm", "replay": "prioritized"}
+
+METHODS = {
+    "dqn": Method("Mnih et al. 2015", "replay and a target network"),
+    "double-dqn": Method(
+        "van Hasselt et al. 2016",
+        "the online network selects, the target network evaluates",
+        {"backup": "double"},
+    ),
+    "dueling-dqn": Method("Wang et al. 2016", "state value plus advantages", {"dueling": True}),
+    "n-step-dqn": Method("Sutton 1988; Hessel et al. 2018", "targets over 3 steps", {"window": 3}),
+    "prioritized-dqn": Method(
+        "Schaul et al. 2016",
+        "replay what surprised",
+        {"replay": "prioritized", "backup": "double"},
+        _PRIORITIES,
+    ),
+    "noisy-dqn": Method(
+        "Fortunato et al. 2018", "learned noise explores", {"dense": "noisy"}, _NO_EPSILON
+    ),
+    "c51": Method(
+        "Bellemare et al. 2017", "the distribution of returns, on atoms", {"agent": "c51"}
+    ),
+    "qr-dqn": Method(
+        "Dabney et al. 2018a",
+        "the distribution of returns, as quantiles",
+        {"agent": "qr-dqn"},
+        {"huber_delta": 1.0},
+    ),
+    "iqn": Method(
+        "Dabney et al. 2018b",
+        "quantiles at random fractions",
+        {"agent": "iqn", "num_atoms": 8},
+        {"huber_delta": 1.0},
+    ),
+    "rainbow": Method(
+        "Hessel et al. 2018",
+        "double, dueling, 3-step, prioritized, noisy and categorical together",
+        {
+            "agent": "c51",
+            "backup": "double",
+            "dueling": True,
+            "dense": "noisy",
+            "replay": "prioritized",
+            "window": 3,
+        },
+        {**_NO_EPSILON, "priority_exponent": 0.5, "importance_exponent": 0.4},
+    ),
+    "soft-q": Method(
+        "Haarnoja et al. 2017",
+        "values of the softmax policy and its entropy",
+        {"backup": "soft", "action_selection": "softmax"},
+    ),
+    "munchausen-dqn": Method(
+        "Vieillard et al. 2020", "the action's log-probability as a bonus", {"backup": "munchausen"}
+    ),
+    "munchausen-iqn": Method(
+        "Vieillard et al. 2020",
+        "the same with implicit quantiles",
+        {"agent": "iqn", "num_atoms": 8, "backup": "munchausen"},
+        {"huber_delta": 1.0},
+    ),
+    "bootstrapped-dqn": Method(
+        "Osband et al. 2016, 2018",
+        "one member of an ensemble with random priors acts for an episode",
+        {
+            "agent": "bootstrapped",
+            "ensemble_size": 10,
+            "prior_scale": 3.0,
+            "mask_probability": 0.5,
+        },
+        _NO_EPSILON,
+    ),
+    "rem": Method(
+        "Agarwal et al. 2020",
+        "random mixtures of an ensemble",
+        {"agent": "rem", "ensemble_size": 4},
+    ),
+    "maxmin-dqn": Method(
+        "Lan et al. 2020",
+        "targets from the minimum of an ensemble",
+        {"agent": "maxmin", "ensemble_size": 4},
+    ),
+    "averaged-dqn": Method(
+        "Anschel et al. 2017",
+        "targets from the mean of the last target networks",
+        {"agent": "averaged", "ensemble_size": 5},
+    ),
+    "drqn": Method(
+        "Hausknecht & Stone 2015",
+        "a recurrent network learns from sequences",
+        {**_SEQUENCES, "agent": "drqn"},
+    ),
+    "r2d2": Method(
+        "Kapturowski et al. 2019",
+        "stored memories, burn-in, rescaled values, prioritized sequences",
+        {**_SEQUENCES, "agent": "r2d2", "backup": "double", "burn_in": 2, "n_step": 3},
+        {"priority_exponent": 0.9, "importance_exponent": 0.6},
+    ),
+    "pqn": Method("Gallici et al. 2024", "on-policy Q(lambda) with LayerNorm alone", _ON_POLICY),
+    "pqn-lstm": Method(
+        "Gallici et al. 2024", "the same with a memory", {**_ON_POLICY, "memory": "lstm"}
+    ),
+    "layer-norm-dqn": Method(
+        "Ba et al. 2016", "every hidden layer normalised", {"layer_norm": True}
+    ),
+    "weight-decay-dqn": Method(
+        "Loshchilov & Hutter 2019",
+        "decoupled weight decay",
+        {"optimizer": "adamw"},
+        {"weight_decay": 1e-2},
+    ),
+    "spectral-dqn": Method(
+        "Gogianu et al. 2021", "layers of spectral norm 1", {"dense": "spectral"}
+    ),
+    "reset-dqn": Method(
+        "Nikishin et al. 2022", "the head starts anew from time to time", {"reset_period": 100_000}
+    ),
+}

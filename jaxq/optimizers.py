@@ -1,0 +1,79 @@
+"""Optimizers whose numbers can all be swept."""
+
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import optax
+
+from jaxq.config import Config, HParams
+from jaxq.types import PyTree
+
+
+def make_optimizer(config: Config) -> Callable[[HParams, jax.Array], optax.GradientTransformation]:
+    """``optimizer(hparams, learning_rate)``: built inside the traced function, so that all its
+    numbers can be swept."""
+    scale = {
+        "sgd": lambda hparams: optax.identity(),
+        "adam": lambda hparams: optax.scale_by_adam(*_adam_numbers(hparams)),
+        "adamw": lambda hparams: optax.chain(
+            optax.scale_by_adam(*_adam_numbers(hparams)),
+            optax.add_decayed_weights(hparams.weight_decay, _is_decayed),
+        ),
+        "radam": lambda hparams: optax.scale_by_radam(*_adam_numbers(hparams)),
+        "rmsprop": lambda hparams: scale_by_centered_rms(
+            hparams.rmsprop_decay, hparams.optimizer_epsilon
+        ),
+    }[config.optimizer]
+
+    def optimizer(hparams: HParams, learning_rate: jax.Array) -> optax.GradientTransformation:
+        clip = (
+            optax.clip_by_global_norm(hparams.max_gradient_norm)
+            if config.clip_gradients
+            else optax.identity()
+        )
+        return optax.chain(clip, scale(hparams), optax.scale(-learning_rate))
+
+    return optimizer
+
+
+def scale_by_centered_rms(decay: jax.Array, epsilon: jax.Array) -> optax.GradientTransformation:
+    """Centred RMSprop (Graves 2013, equations 38 to 41), epsilon outside the root as in PyTorch.
+
+    ``optax.scale_by_stddev(eps_in_sqrt=False)`` with one difference: rounding makes the variance
+    of a steady gradient slightly negative, and its root NaN; here it is at least 0.
+    """
+
+    def init(params):
+        zeros = jax.tree.map(jnp.zeros_like, params)
+        return zeros, zeros
+
+    def update(gradients, state, params=None):
+        del params
+        mean, square = state
+        mean = jax.tree.map(lambda m, g: decay * m + (1 - decay) * g, mean, gradients)
+        square = jax.tree.map(lambda s, g: decay * s + (1 - decay) * g**2, square, gradients)
+        scaled = jax.tree.map(
+            lambda g, m, s: g / (jnp.sqrt(jnp.maximum(s - m**2, 0.0)) + epsilon),
+            gradients,
+            mean,
+            square,
+        )
+        return scaled, (mean, square)
+
+    return optax.GradientTransformation(init, update)
+
+
+def _adam_numbers(hparams: HParams) -> tuple:
+    return hparams.adam_beta1, hparams.adam_beta2, hparams.optimizer_epsilon
+
+
+def _is_decayed(params: PyTree) -> PyTree:
+    """Weights decay; biases, normalisation and what is never trained do not."""
+
+    def decays(path: tuple, leaf: Any) -> bool:
+        names = [entry.key for entry in path]
+        return names[-1] == "kernel" and "priors" not in names
+
+    return jax.tree_util.tree_map_with_path(decays, params)

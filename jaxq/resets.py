@@ -1,0 +1,50 @@
+"""Periodic resets of the last layers, against the primacy bias (Nikishin et al. 2022, section 4).
+
+A trainer made from a trainer: nothing in a loop knows of it.
+"""
+
+from collections.abc import Callable
+
+import jax
+import jax.numpy as jnp
+
+from jaxq.types import Agent, Clock, Env, PyTree, Trainer
+
+
+def with_resets(
+    trainer: Trainer, env: Env, agent: Agent, optimizer: Callable, period: int
+) -> Trainer:
+    """``trainer`` with the head made anew whenever ``period`` environment steps have passed.
+
+    Every module called ``head`` starts again, in the parameters and in the target network, and so
+    does the whole state of the optimizer. The replay stays: the new head learns from it.
+    Chunks must divide the period.
+    """
+
+    def reset(state, hparams):
+        key, key_init = jax.random.split(state.key)
+        params = agent.init(key_init, state.obs, state.carry)
+        changed = {"key": key, "params": _with_heads_of(state.params, params)}
+        if hasattr(state, "target_params"):
+            changed["target_params"] = _with_heads_of(state.target_params, params)
+        opt_state = optimizer(hparams, jnp.float32(0.0)).init(changed["params"])
+        return state._replace(**changed, opt_state=opt_state)
+
+    def chunk(state: PyTree, clock: Clock, hparams: PyTree):
+        begin = clock.steps
+        state, clock, metrics = trainer.chunk(state, clock, hparams)
+        is_due = clock.steps // period > begin // period
+        keep = lambda state, hparams: state  # noqa: E731
+        return jax.lax.cond(is_due, reset, keep, state, hparams), clock, metrics
+
+    return Trainer(trainer.init, chunk)
+
+
+def _with_heads_of(params: PyTree, fresh: PyTree) -> PyTree:
+    """``params`` with the leaves below every ``head`` taken from ``fresh``."""
+
+    def choose(path, old, new):
+        is_head = "head" in [entry.key for entry in path]
+        return jnp.broadcast_to(new, old.shape) if is_head else old
+
+    return jax.tree_util.tree_map_with_path(choose, params, fresh)

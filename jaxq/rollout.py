@@ -1,0 +1,69 @@
+"""Acting in the environment as both loops do it: one step of every environment at a time."""
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from jaxq.config import HParams
+from jaxq.types import Agent, Env, Episode, PyTree, Step
+
+
+class Actor(NamedTuple):
+    """What acting carries along."""
+
+    obs: jax.Array  # [E, *obs]
+    carry: PyTree
+    env_state: PyTree
+
+
+class Schedules(NamedTuple):
+    """Numbers that change with the clock: ``schedule(hparams, steps) -> scalar``."""
+
+    epsilon: Callable[[HParams, jax.Array], jax.Array]
+    learning_rate: Callable[[HParams, jax.Array], jax.Array]
+    importance_exponent: Callable[[HParams, jax.Array], jax.Array]
+
+
+def make_act_and_step(env: Env, agent: Agent) -> Callable:
+    """``act_and_step(actor, key, params, epsilon, env_params) -> (actor, (Step, Episode))``.
+
+    After the end of an episode the carry begins anew; the step keeps the one before acting.
+    """
+    dtype = action_dtype(env)
+
+    def act_and_step(
+        actor: Actor, key: jax.Array, params: PyTree, epsilon: jax.Array, env_params: PyTree
+    ) -> tuple[Actor, tuple[Step, Episode]]:
+        key_act, key_env, key_carry = jax.random.split(key, 3)
+        action, carry = agent.act(params, actor.carry, key_act, actor.obs, epsilon)
+        obs, env_state, outcome, episode = env.step(key_env, actor.env_state, action, env_params)
+        step = Step(actor.obs, action.astype(dtype), *outcome, actor.carry)
+        fresh = agent.initial_carry(key_carry, env.num_envs)
+        carry = jax.tree.map(lambda new, old: where(step.done, new, old), fresh, carry)
+        return Actor(obs, carry, env_state), (step, episode)
+
+    return act_and_step
+
+
+def step_shapes(env: Env, agent: Agent) -> Step:
+    """The shapes of one step of every environment, leaves [E, ...]."""
+
+    def shapes(shape, dtype):
+        return jax.ShapeDtypeStruct((env.num_envs, *shape), dtype)
+
+    obs = shapes(env.obs_spec.shape, env.obs_spec.dtype)
+    flag, reward = shapes((), bool), shapes((), jnp.float32)
+    carry = jax.eval_shape(lambda: agent.initial_carry(jax.random.key(0), env.num_envs))
+    return Step(obs, shapes((), action_dtype(env)), reward, flag, flag, obs, carry)
+
+
+def action_dtype(env: Env) -> jnp.dtype:
+    """The smallest type that actions are stored in."""
+    return jnp.uint8 if env.num_actions <= 256 else jnp.int32
+
+
+def where(condition: jax.Array, new: jax.Array, old: jax.Array) -> jax.Array:
+    """``new`` where ``condition`` [E] holds, for leaves [E, ...]."""
+    return jnp.where(condition.reshape(-1, *[1] * (new.ndim - 1)), new, old)
