@@ -4,6 +4,7 @@ from dataclasses import replace
 
 from jaxq.config import Config, HParams, Preset
 from jaxq.methods import METHODS
+from jaxq.minatar import MINATAR
 
 # The defaults of Config and HParams are those of CleanRL's dqn.py. Ten environments at once
 # instead of one leave updates per step as they are and cost at most 9 steps of staleness.
@@ -63,27 +64,6 @@ _ON_CARTPOLE["pqn-lstm"] = (
 # training periods of 4 and 16; ours are the next larger multiples.
 _ZOO = Config(widths=(256, 256), clip_gradients=True, eval_max_steps=1_000)
 _ZOO_HPARAMS = HParams(huber_delta=1.0, max_gradient_norm=10.0)
-
-# MinAtar, examples/dqn.py. Two differences: batches are drawn with replacement (of 100,000), and
-# layers start from flax's default initialisation instead of PyTorch's.
-_YOUNG_TIAN = Config(
-    network="minatar",
-    widths=(128,),
-    optimizer="rmsprop",
-    capacity=100_000,
-    batch_size=32,
-    prefill=5_000,
-    train_every=1,
-    target_period=1_000,
-    chunk_steps=20_000,
-)
-_YOUNG_TIAN_HPARAMS = HParams(
-    optimizer_epsilon=0.01,
-    huber_delta=1.0,
-    epsilon_end=0.1,
-    epsilon_delay=5_000.0,
-    epsilon_steps=100_000.0,
-)
 
 
 def _on_cartpole(name: str) -> Preset:
@@ -176,70 +156,6 @@ def _rung(summary: str, **changes) -> Preset:
     return Preset(summary, replace(_CARTPOLE, **changes), HParams(), steps=500_000, seeds=8)
 
 
-def _young_tian(game: str, learning_rate: float) -> Preset:
-    summary = (
-        f"DQN on {game}, protocol and hyperparameters of Young & Tian (2019), with the best step "
-        f"size of their sensitivity study."
-    )
-    config = replace(_YOUNG_TIAN, env=f"{game}-MinAtar-original")
-    hparams = _YOUNG_TIAN_HPARAMS._replace(learning_rate=learning_rate)
-    return Preset(summary, config, hparams, steps=5_000_000, seeds=2)
-
-
-# Revisiting Rainbow (Obando-Ceron & Castro 2021), Configs/*.gin: Adam, an update every 4 steps,
-# epsilon to 0.01 over 250,000. Two differences: the network is that of Young & Tian (2019), with a
-# hidden layer, and noisy layers begin with sigma 0.5 as their authors say, not 0.1.
-_REVISITED = replace(
-    _YOUNG_TIAN, optimizer="adam", num_envs=1, train_every=4, prefill=1_000, chunk_steps=20_000
-)
-_REVISITED_HPARAMS = HParams(
-    learning_rate=1e-4,
-    optimizer_epsilon=3.125e-4,
-    huber_delta=1.0,
-    epsilon_end=0.01,
-    epsilon_steps=250_000.0,
-)
-_ON_MINATAR = ("c51", "qr-dqn", "iqn", "munchausen-dqn", "rainbow")
-# purejaxql, pqn_minatar.yaml: 128 environments x 32 steps, 32 minibatches x 2 epochs.
-_PQN_MINATAR = {
-    "network": "minatar",
-    "widths": (128,),
-    "num_envs": 128,
-    "train_every": 4_096,
-    "target_period": 4_096,
-    "chunk_steps": 40_960,
-    "batch_size": 128,
-    "updates_per_round": 64,
-}
-_PQN_MINATAR_HPARAMS = {
-    "learning_rate": 5e-4,
-    "learning_rate_steps": 10_000_000.0,
-    "max_gradient_norm": 10.0,
-    "td_lambda": 0.65,
-    "epsilon_steps": 1_000_000.0,
-}
-_GAMES = ("Asterix", "Breakout", "Freeway", "Seaquest", "SpaceInvaders")
-
-
-def _on_minatar(name: str, game: str) -> Preset:
-    method = METHODS[name]
-    config, hparams = method.apply(
-        replace(_REVISITED, env=f"{game}-MinAtar-original"), _REVISITED_HPARAMS
-    )
-    config = replace(config, num_atoms=32) if name == "iqn" else config
-    summary = f"{method.paper}: {method.idea}; {game}, as Obando-Ceron & Castro (2021)."
-    return Preset(summary, config, hparams, steps=10_000_000, seeds=2)
-
-
-def _pqn_minatar(game: str) -> Preset:
-    """On gymnax's own protocol, as its authors use it."""
-    method = METHODS["pqn"]
-    config, hparams = method.apply(Config(env=f"{game}-MinAtar"), HParams())
-    config = replace(config, **_PQN_MINATAR)
-    summary = f"{method.paper}: {method.idea}; {game} under gymnax's protocol, as its authors."
-    return Preset(summary, config, hparams._replace(**_PQN_MINATAR_HPARAMS), 10_000_000, seeds=2)
-
-
 PRESETS = {
     "q-table-frozenlake": Preset(
         "Tabular Q-learning (Watkins 1989) on the slippery 4x4 FrozenLake; V*(start) is 0.542.",
@@ -314,17 +230,9 @@ PRESETS = {
         steps=120_000,
         seeds=8,
     ),
-    "dqn-asterix": _young_tian("Asterix", 2.0**-13),
-    "dqn-breakout": _young_tian("Breakout", 2.0**-9),
-    "dqn-freeway": _young_tian("Freeway", 2.0**-11),
-    "dqn-seaquest": _young_tian("Seaquest", 2.0**-13),
-    "dqn-spaceinvaders": _young_tian("SpaceInvaders", 2.0**-12),
     **{f"{name}-cartpole": _on_cartpole(name) for name in METHODS},
     **{f"{name}-memorychain": _on_memory_chain(name) for name in _ON_MEMORY_CHAIN},
-    **{
-        f"{name}-{game.lower()}": _on_minatar(name, game) for name in _ON_MINATAR for game in _GAMES
-    },
-    **{f"pqn-{game.lower()}": _pqn_minatar(game) for game in _GAMES},
     "bootstrapped-dqn-deepsea": _on_deep_sea("bootstrapped-dqn"),
     "dqn-deepsea": _on_deep_sea("dqn", epsilon_start=0.05),
+    **MINATAR,
 }

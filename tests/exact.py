@@ -111,15 +111,26 @@ def h(x):
     return np.sign(x) * (np.sqrt(np.abs(x) + 1) - 1) + 1e-3 * x
 
 
-def quantiles(mdp: Tables, gamma: float, count: int, kappa: float = 1.0) -> np.ndarray:
-    """QR-DQN: [S, A, K], each a minimiser of the quantile Huber loss, by bisection."""
+def quantiles(
+    mdp: Tables, gamma: float, count: int, kappa: float = 1.0, temperature=0.0, alpha=0.0
+) -> np.ndarray:
+    """QR-DQN: [S, A, K], each a minimiser of the quantile Huber loss, by bisection.
+
+    With a temperature soft, quantiles averaged over the policy; with ``alpha`` Munchausen.
+    """
     fractions = (np.arange(count) + 0.5) / count
     num_states, num_actions, _ = mdp.transition.shape
 
     def backup(theta):
-        best = theta[np.arange(num_states), theta.mean(axis=2).argmax(axis=1)]  # [S, K]
-        future = gamma * (1 - mdp.ends)[:, None] * best
-        targets = mdp.reward[..., None] + future  # [S, A, S', K]
+        policy, bonus = np.eye(num_actions)[theta.mean(axis=2).argmax(axis=1)], 0.0
+        entropy = np.zeros((num_states, 1))
+        if temperature:
+            policy, log_policy = softmax(theta.mean(axis=2), temperature)
+            entropy = -temperature * (policy * log_policy).sum(axis=1, keepdims=True)
+            bonus = alpha * np.clip(temperature * log_policy, -1.0, 0.0)[..., None, None]
+        value = np.einsum("sa,sak->sk", policy, theta) + entropy
+        future = gamma * (1 - mdp.ends)[:, None] * value
+        targets = mdp.reward[..., None] + bonus + future  # [S, A, S', K]
         weights = np.broadcast_to(mdp.transition[..., None] / count, targets.shape)
         targets = targets.reshape(num_states, num_actions, 1, -1)
         weights = weights.reshape(num_states, num_actions, 1, -1)

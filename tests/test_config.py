@@ -67,7 +67,7 @@ def test_documents_round_trip():
             "capacity=20 must be at least 25, to hold window=15 of num_envs=1 and a block",
         ),
         ({**LSTM, "burn_in": 4, "window": 4}, "window=4 must be at least burn_in + n_step = 5"),
-        ({**ON_POLICY, "prefill": 10}, "prefill=10 must be 0 for agent=pqn"),
+        ({**ON_POLICY, "prefill": 40}, "prefill=40 must be 0 for agent=pqn"),
         ({**ON_POLICY, "target_period": 80}, "target_period=80 must be train_every=40"),
         ({**ON_POLICY, "batch_size": 15}, "train_every=40 must be a multiple of window x num_envs"),
         ({**ON_POLICY, "updates_per_round": 3}, "updates_per_round=3 must be a multiple of the 4"),

@@ -135,16 +135,21 @@ def test_sequences_and_rescaled_values(name, agent):
 
 
 @pytest.mark.parametrize("name", MDPS)
-@pytest.mark.parametrize("agent", ["rem", "maxmin"])
-def test_ensembles(name, agent):
-    """With N members a random one learns, or each by its share: every one reaches Q*."""
+@pytest.mark.parametrize("agent, tolerance", [("rem", 0.02), ("maxmin", 0.15)])
+def test_ensembles(name, agent, tolerance):
+    """A random member learns, or each by its share: all reach Q*.
+
+    Every window comes 16 times, so that maxmin's minimum is hardly one over the draws; what is left
+    pulls its values down by up to 0.12, of 8.
+    """
     mdp, steps, weights = mdp_and_windows(name, 1)
+    steps, weights = jax.tree.map(lambda x: np.repeat(x, 16, axis=0), (steps, weights / 16))
     module = table(mdp.transition.shape[1])
     network = networks.ensemble(module, 3)
-    optimizer = optax.sgd(optax.linear_schedule(0.1, 0.0, 40_000))
-    params = learn(LOSSES[agent], network, steps, weights, HPARAMS, optimizer, 40_000)
+    optimizer = optax.sgd(optax.linear_schedule(0.5, 0.005, 4_000))
+    params = learn(LOSSES[agent], network, steps, weights, HPARAMS, optimizer, 4_000)
     output = learned(network, params, len(mdp.ends))
-    assert_close(output.members.mean(axis=1), exact.optimal(mdp, GAMMA), mdp)
+    assert_close(output.members.mean(axis=1), exact.optimal(mdp, GAMMA), mdp, tolerance)
 
 
 @pytest.mark.parametrize("name", MDPS)
@@ -211,8 +216,8 @@ def test_quantiles(name):
     "agent, backup, dense, tolerance",
     [
         ("dqn", "greedy", "noisy", 0.1),  # its own noise never vanishes entirely
-        ("iqn", "greedy", "plain", 0.15),  # against quantiles at 31 midpoints
-        ("iqn", "munchausen", "plain", 0.2),  # a quantile Huber loss is not quite a mean
+        ("iqn", "greedy", "plain", 0.3),  # of values up to 8: 16 random fractions, which now and
+        ("iqn", "munchausen", "plain", 0.3),  # then select another action, against 15 midpoints
     ],
 )
 def test_methods_that_draw(name, agent, backup, dense, tolerance):
@@ -225,13 +230,17 @@ def test_methods_that_draw(name, agent, backup, dense, tolerance):
         network = networks.from_flax(heads.ImplicitQuantileNetwork(torso, head, 16))
     else:
         network = networks.from_flax(heads.ValueNetwork(torso, head))
-    hparams = HPARAMS._replace(huber_delta=1.0 if agent == "iqn" else jnp.inf)
+    hparams = HPARAMS
+    if agent == "iqn":  # a policy of random values needs a temperature that hides their noise
+        hparams = HPARAMS._replace(huber_delta=1.0, temperature=1.0)
     loss = partial(LOSSES[agent], backup=getattr(backups, backup))
-    optimizer = optax.adam(optax.linear_schedule(3e-3, 1e-5, 4_000))
-    params = learn(loss, network, steps, weights, hparams, optimizer, 4_000)
+    optimizer = optax.adam(optax.linear_schedule(5e-3, 1e-5, 3_000))
+    params = learn(loss, network, steps, weights, hparams, optimizer, 3_000)
     expected = {
         ("dqn", "greedy"): lambda: exact.optimal(mdp, GAMMA),
-        ("iqn", "greedy"): lambda: exact.quantiles(mdp, GAMMA, 31).mean(axis=-1),
-        ("iqn", "munchausen"): lambda: exact.soft(mdp, GAMMA, 0.1, HPARAMS.munchausen_alpha),
+        ("iqn", "greedy"): lambda: exact.quantiles(mdp, GAMMA, 15).mean(axis=-1),
+        ("iqn", "munchausen"): lambda: exact.quantiles(
+            mdp, GAMMA, 15, temperature=1.0, alpha=HPARAMS.munchausen_alpha
+        ).mean(axis=-1),
     }[agent, backup]()
     assert_close(learned(network, params, num_states).q_values, expected, mdp, tolerance)

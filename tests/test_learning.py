@@ -183,3 +183,44 @@ def test_cartpole_is_solved_and_valued_beyond_its_time_limit(name):
     print(name, "final IQM", score, "greedy values", np.round(values, 1))
     assert score >= 475
     assert values and 95 <= np.median(values) <= 105
+
+
+def final_returns(name: str, seeds: int, steps: int, last: int = 1) -> np.ndarray:
+    """Greedy returns [S, last, K] of the last evaluations of a preset."""
+    preset = PRESETS[name]
+    experiment = make_experiment(preset.config, preset.hparams)
+    members = make_population(
+        experiment.trainer, experiment.evaluate, [preset.hparams], range(seeds)
+    )
+    (states, clock), returns = members.init(), []
+    while int(clock.steps) < steps:
+        states, clock, _ = members.chunk(states, clock)
+        returns.append(members.evaluate(states, clock).returns)
+    return np.stack(returns[-last:], axis=1)
+
+
+@pytest.mark.slow
+def test_memory_is_needed_and_enough_on_memory_chain():
+    """Context 20 steps back: 1 with an LSTM, chance without."""
+    remembers = final_returns("pqn-lstm-memorychain", seeds=2, steps=200_000)
+    forgets = final_returns("pqn-memorychain", seeds=2, steps=200_000)
+    print("with memory", remembers.mean(axis=(1, 2)), "without", forgets.mean(axis=(1, 2)))
+    assert remembers.mean(axis=(1, 2)).min() >= 0.9
+    assert np.abs(forgets.mean(axis=(1, 2))).max() < 0.4
+
+
+@pytest.mark.slow
+def test_randomized_priors_explore_where_epsilon_does_not():
+    """DeepSea of size 10, the last 100 greedy episodes of 250."""
+    explores = final_returns("bootstrapped-dqn-deepsea", seeds=4, steps=4_000, last=10)
+    dithers = final_returns("dqn-deepsea", seeds=4, steps=4_000, last=10)
+    solved = (explores > 0.9).all(axis=(1, 2)), (dithers > 0.9).all(axis=(1, 2))
+    print("solved with priors", solved[0], "with epsilon", solved[1])
+    assert solved[0].mean() >= 0.75 and solved[1].mean() <= 0.25
+
+
+@pytest.mark.slow
+def test_pqn_solves_cartpole_with_its_authors_settings():
+    score = iqm(final_returns("pqn-cartpole", seeds=8, steps=500_000).mean(axis=(1, 2)))
+    print("PQN on CartPole, 8 seeds:", score)
+    assert score >= 475

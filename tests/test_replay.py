@@ -135,7 +135,7 @@ def block_with_carry(first_row, num_rows, num_envs):
     return block._replace(carry=block.reward[..., None] * np.arange(1.0, 6.0, dtype=np.float32))
 
 
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=8, deadline=None)
 @given(
     num_envs=st.integers(1, 3),
     rows_per_block=st.integers(1, 5),
@@ -242,7 +242,7 @@ def test_sampling_frequencies_equal_flashbax():
     for row in range(51):
         theirs = buffer.add(theirs, {"x": jnp.float32(row)})
     theirs = buffer.set_priorities(theirs, jnp.arange(50), jnp.array(priorities))
-    keys = jax.random.split(jax.random.key(0), 1_000)
+    keys = jax.random.split(jax.random.key(0), 400)
     drawn = jax.jit(jax.vmap(lambda key: buffer.sample(theirs, key)))(keys)
     counts = np.bincount(np.asarray(drawn.experience.first["x"]).astype(int).ravel(), minlength=50)
     ring, state = prioritized_ring(50, 50_000)
@@ -250,4 +250,4 @@ def test_sampling_frequencies_equal_flashbax():
     sample = ring.sample(state, clock_at(50, 1), jax.random.key(1))
     ours = np.bincount(np.asarray(sample.steps.reward[:, 0]).astype(int), minlength=50)
     np.testing.assert_allclose(ours / 50_000, priorities**0.6 / (priorities**0.6).sum(), atol=1e-4)
-    np.testing.assert_allclose(ours / 50_000, counts[:50] / 50_000, atol=4e-3)
+    np.testing.assert_allclose(ours / 50_000, counts[:50] / 20_000, atol=6e-3)
