@@ -28,7 +28,8 @@ def make_evaluator(
     K is ``env.num_envs``. Each environment contributes its first episode and nothing else, so
     short episodes are not counted more often than long ones. Actions are greedy, or random with
     probability ``hparams.eval_epsilon``. ``values`` is an alarm: on a task that ends only by a
-    time limit, with reward 1, it should approach 1 / (1 - gamma).
+    time limit, with reward 1, it should approach 1 / (1 - gamma). It is in the units that the
+    method learns: of scaled rewards, or rescaled where the loss rescales.
     """
     num_episodes = env.num_envs
 

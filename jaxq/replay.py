@@ -93,7 +93,7 @@ def uniform(step: Step, *, capacity: int, batch_size: int, window: int = 1) -> R
 
 class PrioritizedState(NamedTuple):
     ring: jax.Array  # [rows, E, bytes] uint8
-    pending: jax.Array  # [E, bytes] uint8, the carry at the beginning of the newest period
+    pending: PyTree  # [E, bytes] uint8, the newest carry with which a window begins; () without
     tree: sumtree.SumTree  # of starts x E leaves, the priorities of the windows that begin there
     maximum: jax.Array  # [] the largest priority so far
 
@@ -126,17 +126,15 @@ def prioritized(
     def init() -> PrioritizedState:
         return PrioritizedState(
             ring=jnp.zeros((num_rows, num_envs, codec.num_bytes + part_bytes), jnp.uint8),
-            pending=jnp.zeros((num_envs, period * part_bytes), jnp.uint8),
+            pending=jnp.zeros((num_envs, period * part_bytes), jnp.uint8) if part_bytes else (),
             tree=sumtree.make(num_starts * num_envs),
             maximum=jnp.float32(1.0),
         )
 
-    def carry_parts(pending: jax.Array, carry: PyTree, begin: jax.Array, num_new: int):
-        """What new rows keep of the carries, [K, E, bytes], and the newest carry that begins."""
-        packed = jnp.zeros((num_new, num_envs, 0), jnp.uint8)
-        if carry_codec.num_bytes:
-            packed = carry_codec.pack(carry)
-        padding = period * part_bytes - carry_codec.num_bytes
+    def carry_parts(pending: jax.Array, carry: PyTree, begin: jax.Array):
+        """What new rows keep of the carries, [K, E, bytes], and the newest pending one."""
+        packed = carry_codec.pack(carry)  # [K, E, bytes]
+        num_new, padding = len(packed), period * part_bytes - carry_codec.num_bytes
         packed = jnp.pad(packed, ((0, 0), (0, 0), (0, padding)))
         candidates = jnp.concatenate([pending[None], packed])  # [1 + K, E, bytes]
         rows = begin + jnp.arange(num_new)
@@ -149,8 +147,10 @@ def prioritized(
         num_new = steps.reward.shape[0]
         begin = clock.steps // num_envs  # rows written before, and after
         end = begin + num_new
-        parts, pending = carry_parts(state.pending, steps.carry, begin, num_new)
-        block = jnp.concatenate([codec.pack(steps._replace(carry=())), parts], axis=-1)
+        block, pending = codec.pack(steps._replace(carry=())), state.pending
+        if part_bytes:
+            parts, pending = carry_parts(pending, steps.carry, begin)
+            block = jnp.concatenate([block, parts], axis=-1)
         ring = jax.lax.dynamic_update_slice(state.ring, block, (begin % num_rows, 0, 0))
         # All windows that contain a new row: those that are complete, and those yet to be.
         first = -(-(begin - window + 1) // period)
@@ -173,7 +173,7 @@ def prioritized(
         rows = (start[:, None] * period + jnp.arange(window)) % num_rows  # [B, T]
         records = state.ring[rows, env[:, None]]  # [B, T, bytes]
         steps = codec.unpack(records[..., : codec.num_bytes])
-        if carry_codec.num_bytes:
+        if part_bytes:
             packed = records[:, :period, codec.num_bytes :].reshape(batch_size, 1, -1)
             steps = steps._replace(carry=carry_codec.unpack(packed[..., : carry_codec.num_bytes]))
         return Sample(steps, leaves, state.tree[-1][leaves] / total)

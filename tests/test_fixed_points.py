@@ -216,8 +216,9 @@ def test_quantiles(name):
     "agent, backup, dense, tolerance",
     [
         ("dqn", "greedy", "noisy", 0.1),  # its own noise never vanishes entirely
-        ("iqn", "greedy", "plain", 0.3),  # of values up to 8: 16 random fractions, which now and
-        ("iqn", "munchausen", "plain", 0.3),  # then select another action, against 15 midpoints
+        # Of values up to 8; random fractions now and then select another action than midpoints.
+        pytest.param("iqn", "greedy", "plain", 0.3, marks=pytest.mark.slow),
+        pytest.param("iqn", "munchausen", "plain", 0.3, marks=pytest.mark.slow),
     ],
 )
 def test_methods_that_draw(name, agent, backup, dense, tolerance):

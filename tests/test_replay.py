@@ -183,6 +183,13 @@ def test_prioritized_samples_every_complete_window_and_no_other(
     np.testing.assert_array_equal(sample.steps.carry, carry)
 
 
+def test_no_array_of_the_state_is_empty():
+    """A checkpoint cannot hold arrays of no elements."""
+    for shapes in (spec(2), spec_with_carry(2)):
+        state = replay.prioritized(shapes, capacity=8, batch_size=2).init()
+        assert all(leaf.size for leaf in jax.tree.leaves(state))
+
+
 def prioritized_ring(rows, batch_size, **options):
     ring = replay.prioritized(spec(1), capacity=rows, batch_size=batch_size, **options)
     state = ring.init()
