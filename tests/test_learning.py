@@ -94,6 +94,7 @@ def test_every_recipe(name):
         assert all(np.isfinite(metrics[key]).all() for key in ("loss", "q_value"))
     saved, saved_clock = members.fetch(states), clock
     assert before == jax.tree.map(lambda x: (x.shape, x.dtype), saved)
+    assert all(leaf.size for leaf in jax.tree.leaves(saved))  # or a checkpoint could not hold it
     states, clock, _ = members.chunk(states, clock)
     resumed, resumed_clock, _ = members.chunk(members.place(saved), saved_clock)
     final = members.fetch(states)

@@ -135,3 +135,9 @@ def test_noise_is_per_environment():
     assert len(np.unique(np.asarray(q_values)[:, 0])) == 16
     first, second = (agent.act_greedy(params, (), jax.random.key(k), obs)[1] for k in (0, 1))
     np.testing.assert_array_equal(first, second)
+
+
+def test_no_decomposition_in_the_initialisation():
+    """Trap: the QR of flax's orthogonal recurrent weights, batched over members, deadlocks on CPU."""
+    text = jax.jit(LSTM.init).lower(KEY, jnp.zeros((1, 5))).as_text().lower()
+    assert "lapack" not in text and "qr" not in text
