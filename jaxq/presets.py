@@ -16,7 +16,7 @@ _ON_CARTPOLE = {
     "c51": ({"num_atoms": 101}, {"optimizer_epsilon": 0.01 / 128}),
     # 10 quantiles as in RL Baselines3 Zoo. Losses that are linear in large errors (quantiles, or a
     # Huber loss of delta 1) let values run away at dqn-cartpole's step size: the few steps on which
-    # an episode ends no longer outweigh the others. A larger step size does not; the zoo's is 2.3e-3.
+    # an episode ends do not outweigh the others. A larger one holds; the zoo's is 2.3e-3.
     "qr-dqn": ({"num_atoms": 10}, {"learning_rate": 1e-3}),
     "iqn": ({}, {"learning_rate": 1e-3}),
     "munchausen-iqn": ({}, {"learning_rate": 1e-3}),
