@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 
 from jaxq import backups, ensembles, exploration, heads, layers, losses, networks, recurrent
-from jaxq.config import Config
+from jaxq.config import ENSEMBLES, SEQUENCES, Config
 from jaxq.types import Agent, Env, Network
 
 LOSSES = {
@@ -86,7 +86,7 @@ def make_loss_from(config: Config) -> Callable:
     if config.agent == "pqn":
         return loss
     loss = partial(loss, backup=BACKUPS[config.backup])
-    if config.agent in ("drqn", "r2d2"):
+    if config.agent in SEQUENCES:
         loss = partial(loss, burn_in=config.burn_in, n_step=config.n_step)
     return loss
 
@@ -106,7 +106,7 @@ def make_network_from(config: Config, env: Env) -> Network:
     if config.memory == "lstm":
         return networks.recurrent(networks.RecurrentNetwork(torso, head, config.memory_width))
     module = _make_module(config, torso, head)
-    if config.agent in ("bootstrapped", "rem", "maxmin"):
+    if config.agent in ENSEMBLES:
         return networks.ensemble(
             module, config.ensemble_size, config.prior_scale, config.mask_probability
         )

@@ -193,7 +193,7 @@ def train_each(
       jobs: label -> name, preset and number of seeds; steps are the preset's.
 
     Returns:
-      label -> ``steps``, ``eval_return`` and ``eval_value``, and the run's ``scores`` and ``meta``.
+      label -> ``steps`` and ``eval_return``, and the run's ``scores`` and ``meta``.
 
     Raises:
       ConfigError: ``out`` holds a run of another configuration, or of other seeds or steps.
@@ -211,7 +211,7 @@ def train_each(
                 f"out={out} holds another {name} than the one asked for; choose another directory."
             )
         with np.load(directory / results.METRICS) as arrays:
-            curves = {key: arrays[key] for key in ("steps", "eval_return", "eval_value")}
+            curves = {key: arrays[key] for key in ("steps", "eval_return")}
         documents = {
             key: json.loads((directory / file).read_text())
             for key, file in (("scores", results.SCORES), ("meta", results.META))

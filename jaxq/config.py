@@ -14,6 +14,8 @@ import numpy as np
 from jaxq.errors import unknown
 
 INFINITY = float("inf")
+ENSEMBLES = ("bootstrapped", "rem", "maxmin")  # agents whose network has several members
+SEQUENCES = ("drqn", "r2d2")  # agents that learn from sequences in a replay
 
 
 class HParams(NamedTuple):

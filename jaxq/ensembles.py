@@ -11,7 +11,7 @@ import jax.numpy as jnp
 
 from jaxq import backups, td
 from jaxq.config import HParams
-from jaxq.losses import Outputs, evaluate, fold, forward, scalar_output, td_errors
+from jaxq.losses import Outputs, each, evaluate, fold, scalar_output, td_errors
 from jaxq.types import LossOutput, Network, PyTree, Step
 
 
@@ -31,7 +31,7 @@ def bootstrapped_loss(
     """
     batch = fold(steps, hparams)
     mask = steps.carry.mask[:, 0].astype(jnp.float32)  # [B, N]
-    members = _members(evaluate(network, params, target_params, key, batch))
+    members = each(evaluate(network, params, target_params, key, batch), "members")
     errors = jax.vmap(lambda q_values: td_errors(q_values, batch, hparams, backup), 1, 1)(members)
     size = jnp.sum(mask * jnp.abs(errors), axis=1) / jnp.maximum(mask.sum(axis=1), 1.0)
     loss = jnp.sum(mask * td.huber_loss(errors, hparams.huber_delta), axis=1)
@@ -51,7 +51,8 @@ def random_mixture_loss(
     """REM (Agarwal et al. 2020, equation 4): one random convex mixture of the members per batch."""
     batch = fold(steps, hparams)
     key_evaluate, key_mixture = jax.random.split(key)
-    members = _members(evaluate(network, params, target_params, key_evaluate, batch))
+    outputs = evaluate(network, params, target_params, key_evaluate, batch)
+    members = each(outputs, "members")
     weights = jax.random.uniform(key_mixture, members.online.shape[1:2])
     weights /= weights.sum()
     q_values = jax.tree.map(lambda values: jnp.einsum("n,bna->ba", weights, values), members)
@@ -74,7 +75,8 @@ def maxmin_loss(
     """
     batch = fold(steps, hparams)
     key_evaluate, key_member = jax.random.split(key)
-    members = _members(evaluate(network, params, target_params, key_evaluate, batch))
+    outputs = evaluate(network, params, target_params, key_evaluate, batch)
+    members = each(outputs, "members")
     rows, count = members.online.shape[:2]
     chosen = jax.random.randint(key_member, (rows,), 0, count)
     q_values = jax.tree.map(lambda values: values.min(axis=1), members)
@@ -97,21 +99,11 @@ def averaged_loss(
     updates, leaves [N, ...], as ``targets.latest`` keeps it.
     """
     batch = fold(steps, hparams)
-    keys = jax.random.split(key, 4)
-
-    def mean_target(obs, key):
-        values = jax.vmap(lambda params: forward(network, params, obs, key).q_values)(target_params)
-        return values.mean(axis=0)
-
-    q_values = Outputs(
-        online=forward(network, params, batch.obs, keys[0]).q_values,
-        target=mean_target(batch.next_obs, keys[1]),
-        next_online=forward(network, params, batch.next_obs, keys[2]).q_values,
-        before=mean_target(batch.obs, keys[3]),
+    q_values = jax.vmap(
+        lambda target: each(evaluate(network, params, target, key, batch), "q_values"),
+        out_axes=Outputs(online=None, target=0, next_online=None, before=0),
+    )(target_params)
+    q_values = q_values._replace(
+        target=q_values.target.mean(axis=0), before=q_values.before.mean(axis=0)
     )
     return scalar_output(td_errors(q_values, batch, hparams, backup), q_values.online, hparams)
-
-
-def _members(outputs: Outputs) -> Outputs:
-    """The members' values [B, N, A] of every output."""
-    return Outputs(*(output.members for output in outputs))

@@ -29,7 +29,7 @@ def q_loss(
     """DQN (Mnih et al. 2015, equation 2), over windows of any length."""
     batch = fold(steps, hparams)
     outputs = evaluate(network, params, target_params, key, batch)
-    q_values = _q_values(outputs)
+    q_values = each(outputs, "q_values")
     return scalar_output(td_errors(q_values, batch, hparams, backup), q_values.online, hparams)
 
 
@@ -49,7 +49,7 @@ def categorical_loss(
     """
     batch = fold(steps, hparams)
     outputs = evaluate(network, params, target_params, key, batch)
-    ahead = look_ahead(_q_values(outputs), batch.action, hparams, backup)
+    ahead = look_ahead(each(outputs, "q_values"), batch.action, hparams, backup)
     probs_t = jnp.einsum("ba,bak->bk", ahead.policy, jax.nn.softmax(outputs.target.logits))
     logits_tm1 = _taken(outputs.online.logits, batch.action)
     loss = jax.vmap(td.categorical_td, (0, None, 0, 0, 0))(
@@ -74,7 +74,7 @@ def quantile_loss(
     """
     batch = fold(steps, hparams)
     outputs = evaluate(network, params, target_params, key, batch)
-    ahead = look_ahead(_q_values(outputs), batch.action, hparams, backup)
+    ahead = look_ahead(each(outputs, "q_values"), batch.action, hparams, backup)
     quantiles_t = jnp.einsum("ba,bak->bk", ahead.policy, outputs.target.quantiles)  # [B, K']
     values_t = quantiles_t + ahead.entropy[:, None]
     targets = (batch.reward + ahead.bonus)[:, None] + batch.discount[:, None] * values_t
@@ -118,6 +118,11 @@ def evaluate(
     )
 
 
+def each(outputs: Outputs, field: str) -> Outputs:
+    """One field of every output."""
+    return Outputs(*(getattr(output, field) for output in outputs))
+
+
 def td_errors(
     q_values: Outputs, batch: Transition, hparams: HParams, backup: Callable
 ) -> jax.Array:
@@ -159,10 +164,6 @@ def look_ahead(
     """The backup of every window: leaves [B, ...]."""
     values = Values(q_values.target, q_values.next_online, q_values.before, action)
     return jax.vmap(backup, (0, None))(values, hparams)
-
-
-def _q_values(outputs: Outputs) -> Outputs:
-    return Outputs(*(output.q_values for output in outputs))
 
 
 def _taken(outputs: jax.Array, action: jax.Array) -> jax.Array:

@@ -40,9 +40,7 @@ _YOUNG_TIAN_HPARAMS = HParams(
 # Revisiting Rainbow (Obando-Ceron & Castro 2021), Configs/*.gin: Adam, an update every 4 steps,
 # epsilon to 0.01 over 250,000. Two differences: the network is that of Young & Tian (2019), with a
 # hidden layer, and noisy layers begin with sigma 0.5 as their authors say, not 0.1.
-_REVISITED = replace(
-    _YOUNG_TIAN, optimizer="adam", num_envs=1, train_every=4, prefill=1_000, chunk_steps=20_000
-)
+_REVISITED = replace(_YOUNG_TIAN, optimizer="adam", train_every=4, prefill=1_000)
 _REVISITED_HPARAMS = HParams(
     learning_rate=1e-4,
     optimizer_epsilon=3.125e-4,

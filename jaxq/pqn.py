@@ -16,7 +16,13 @@ import optax
 
 from jaxq.config import HParams
 from jaxq.returns import lambda_returns
-from jaxq.rollout import Actor, Schedules, make_act_and_step
+from jaxq.rollout import (
+    Actor,
+    Schedules,
+    episode_metrics,
+    episode_totals,
+    make_act_and_step,
+)
 from jaxq.types import Agent, Clock, Env, PyTree, Trainer
 
 
@@ -127,9 +133,7 @@ def make_pqn(
         )
         totals = {
             "learning": jax.tree.map(jnp.mean, learning),
-            "episodes": jnp.sum(episodes.ended),
-            "return": jnp.sum(episodes.total_reward, where=episodes.ended),
-            "length": jnp.sum(episodes.length, where=episodes.ended),
+            **episode_totals(episodes),
         }
         return (state, clock), totals
 
@@ -139,12 +143,10 @@ def make_pqn(
             (state, clock),
             length=lengths.rounds_per_chunk,
         )
-        episodes = rounds["episodes"].sum()
+        learning = jax.tree.map(jnp.mean, rounds.pop("learning"))
         metrics = {
-            **jax.tree.map(jnp.mean, rounds["learning"]),
-            "episodes": episodes,
-            "train_return": rounds["return"].sum() / episodes,  # NaN where none ended
-            "train_length": rounds["length"].sum() / episodes,
+            **learning,
+            **episode_metrics(jax.tree.map(jnp.sum, rounds)),
             "epsilon": schedules.epsilon(hparams, clock.steps),
         }
         return state, clock, metrics

@@ -104,13 +104,7 @@ def recurrent_q_loss(
         rewards, discounts, value_t, late.done
     )
     targets = jax.lax.stop_gradient(rescaling.forth(totals))
-    errors = targets - _taken(online, late.action)  # [B, T']
-    size = jnp.abs(errors)
-    return LossOutput(
-        loss=td.huber_loss(errors, hparams.huber_delta).mean(axis=1),
-        priority=_MAX_SHARE * size.max(axis=1) + (1.0 - _MAX_SHARE) * size.mean(axis=1),
-        aux={"q_value": online.mean(axis=(1, 2)), "td_error": size.mean(axis=1)},
-    )
+    return _output(targets - _taken(online, late.action), online, hparams)
 
 
 def lambda_loss(
@@ -127,10 +121,18 @@ def lambda_loss(
     """
     carry = jax.tree.map(lambda x: x[:, 0], steps.carry)
     q_values, _ = unroll(network, params, key, carry, steps)
-    errors = jax.lax.stop_gradient(targets) - _taken(q_values, steps.action)  # [B, T]
-    size = jnp.abs(errors).mean(axis=1)
-    aux = {"q_value": q_values.mean(axis=(1, 2)), "td_error": size}
-    return LossOutput(td.huber_loss(errors, hparams.huber_delta).mean(axis=1), size, aux)
+    errors = jax.lax.stop_gradient(targets) - _taken(q_values, steps.action)
+    return _output(errors, q_values, hparams)
+
+
+def _output(errors: jax.Array, q_values: jax.Array, hparams: HParams) -> LossOutput:
+    """The output of a loss on TD errors [B, T] of values [B, T, A]."""
+    size = jnp.abs(errors)
+    return LossOutput(
+        loss=td.huber_loss(errors, hparams.huber_delta).mean(axis=1),
+        priority=_MAX_SHARE * size.max(axis=1) + (1.0 - _MAX_SHARE) * size.mean(axis=1),
+        aux={"q_value": q_values.mean(axis=(1, 2)), "td_error": size.mean(axis=1)},
+    )
 
 
 def _taken(q_values: jax.Array, action: jax.Array) -> jax.Array:

@@ -8,12 +8,10 @@ from collections.abc import Callable
 import jax
 import jax.numpy as jnp
 
-from jaxq.types import Agent, Clock, Env, PyTree, Trainer
+from jaxq.types import Agent, Clock, PyTree, Trainer
 
 
-def with_resets(
-    trainer: Trainer, env: Env, agent: Agent, optimizer: Callable, period: int
-) -> Trainer:
+def with_resets(trainer: Trainer, agent: Agent, optimizer: Callable, period: int) -> Trainer:
     """``trainer`` with the head made anew whenever ``period`` environment steps have passed.
 
     Every module called ``head`` starts again, in the parameters and in the target network, and so

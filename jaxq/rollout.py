@@ -1,6 +1,6 @@
 """Acting in the environment as both loops do it: one step of every environment at a time."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import NamedTuple
 
 import jax
@@ -45,6 +45,24 @@ def make_act_and_step(env: Env, agent: Agent) -> Callable:
         return Actor(obs, carry, env_state), (step, episode)
 
     return act_and_step
+
+
+def episode_totals(episodes: Episode) -> dict[str, jax.Array]:
+    """Sums over the episodes that ended; sums of these are totals again."""
+    return {
+        "episodes": jnp.sum(episodes.ended),
+        "return": jnp.sum(episodes.total_reward, where=episodes.ended),
+        "length": jnp.sum(episodes.length, where=episodes.ended),
+    }
+
+
+def episode_metrics(totals: Mapping[str, jax.Array]) -> dict[str, jax.Array]:
+    """What the totals of a chunk say; the means are NaN where no episode ended."""
+    return {
+        "episodes": totals["episodes"],
+        "train_return": totals["return"] / totals["episodes"],
+        "train_length": totals["length"] / totals["episodes"],
+    }
 
 
 def step_shapes(env: Env, agent: Agent) -> Step:

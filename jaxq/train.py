@@ -17,7 +17,14 @@ import optax
 
 from jaxq.config import HParams
 from jaxq.losses import importance_weights
-from jaxq.rollout import Actor, Schedules, make_act_and_step, step_shapes
+from jaxq.rollout import (
+    Actor,
+    Schedules,
+    episode_metrics,
+    episode_totals,
+    make_act_and_step,
+    step_shapes,
+)
 from jaxq.types import Agent, Clock, Env, PyTree, Replay, Step, Target, Trainer
 
 
@@ -111,9 +118,7 @@ def make_trainer(
         state, steps, episodes = collect(state, clock, hparams, key_collect)
         totals = {
             "learning": jax.tree.map(lambda means: means.sum(axis=0), learning),
-            "episodes": jnp.sum(episodes.ended),
-            "return": jnp.sum(episodes.total_reward, where=episodes.ended),
-            "length": jnp.sum(episodes.length, where=episodes.ended),
+            **episode_totals(episodes),
         }
         return write(state, clock, steps), totals
 
@@ -127,9 +132,7 @@ def make_trainer(
         updates = end.updates - clock.updates
         metrics = {
             **{name: total / updates for name, total in totals["learning"].items()},
-            "episodes": totals["episodes"],
-            "train_return": totals["return"] / totals["episodes"],  # NaN where none ended
-            "train_length": totals["length"] / totals["episodes"],
+            **episode_metrics(totals),
             "epsilon": schedules.epsilon(hparams, end.steps),
         }
         return state, end, metrics

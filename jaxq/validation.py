@@ -3,11 +3,9 @@
 from collections.abc import Callable
 from typing import Literal, get_args, get_origin, get_type_hints
 
-from jaxq.config import INFINITY, Config, HParams
+from jaxq.config import ENSEMBLES, INFINITY, SEQUENCES, Config, HParams
 from jaxq.errors import ConfigError, unknown
 
-_ENSEMBLES = ("bootstrapped", "rem", "maxmin")
-_SEQUENCES = ("drqn", "r2d2")
 _QUANTILES = ("qr-dqn", "iqn")
 _MAY_BE_ZERO = ("prefill", "burn_in", "reset_period")
 
@@ -80,24 +78,24 @@ def _check_method(config: Config, hparams: HParams) -> None:
     for is_wrong, message in (
         (is_pqn != (config.replay == "none"), f"replay={config.replay} and {method} do not fit; "
          "pqn needs replay=none, and nothing else accepts it"),
-        (config.agent in _SEQUENCES and config.memory == "none",
+        (config.agent in SEQUENCES and config.memory == "none",
          f"memory=none must be lstm for {method}"),
-        (config.memory != "none" and config.agent not in (*_SEQUENCES, "pqn"),
+        (config.memory != "none" and config.agent not in (*SEQUENCES, "pqn"),
          f"memory={config.memory} needs agent=drqn, r2d2 or pqn, not {config.agent}"),
         (is_pqn and config.backup != "greedy",
          f"backup={config.backup} must be greedy for {method}"),
         (config.agent in ("c51", "r2d2") and entropic,
          f"backup={config.backup} must be greedy or double for {method}"),
-        (entropic and config.agent not in _SEQUENCES and config.window > 1,
+        (entropic and config.agent not in SEQUENCES and config.window > 1,
          f"window={config.window} must be 1 for backup={config.backup}, whose later bonuses a "
          "longer window would lose"),
-        (entropic and config.agent in _SEQUENCES and config.n_step > 1,
+        (entropic and config.agent in SEQUENCES and config.n_step > 1,
          f"n_step={config.n_step} must be 1 for backup={config.backup}"),
         (config.agent in _QUANTILES and not 0.0 < kappa < INFINITY,
          f"huber_delta={kappa} must be positive and finite for {method}, usually 1"),
         (config.agent == "averaged" and hparams.tau != 1.0,
          f"tau={hparams.tau} must be 1 for {method}, which keeps whole copies"),
-        (config.agent in _SEQUENCES and config.burn_in + config.n_step > config.window,
+        (config.agent in SEQUENCES and config.burn_in + config.n_step > config.window,
          f"window={config.window} must be at least burn_in + n_step = "
          f"{config.burn_in + config.n_step}"),
         ((entropic or config.action_selection == "softmax") and hparams.temperature <= 0.0,
@@ -211,12 +209,12 @@ _NEEDS = {
     "noise_sigma": _choice("dense", "noisy"),
     "num_atoms": _choice("agent", "c51", *_QUANTILES),
     "support": _choice("agent", "c51"),
-    "ensemble_size": _choice("agent", *_ENSEMBLES, "averaged"),
-    "prior_scale": _choice("agent", *_ENSEMBLES),
+    "ensemble_size": _choice("agent", *ENSEMBLES, "averaged"),
+    "prior_scale": _choice("agent", *ENSEMBLES),
     "mask_probability": _choice("agent", "bootstrapped"),
     "memory_width": _choice("memory", "lstm"),
-    "burn_in": _choice("agent", *_SEQUENCES),
-    "n_step": _choice("agent", *_SEQUENCES),
+    "burn_in": _choice("agent", *SEQUENCES),
+    "n_step": _choice("agent", *SEQUENCES),
     "sequence_period": _choice("replay", "prioritized"),
     "break_ties": _choice("action_selection", "epsilon-greedy"),
     "max_gradient_norm": ("clip_gradients", lambda config: config.clip_gradients),

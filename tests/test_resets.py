@@ -13,9 +13,7 @@ HPARAMS = cast(SMALL_HPARAMS)
 def test_the_head_and_the_optimizer_start_anew_and_the_rest_stays():
     experiment = small()
     optimizer = optimizers.make_optimizer(SMALL)
-    trainer = resets.with_resets(
-        experiment.trainer, experiment.env, experiment.agent, optimizer, period=200
-    )
+    trainer = resets.with_resets(experiment.trainer, experiment.agent, optimizer, period=200)
     state, clock = jax.jit(trainer.init)(jax.random.key(0), HPARAMS)
     plain, chunk = jax.jit(experiment.trainer.chunk), jax.jit(trainer.chunk)
     for expected_reset in (False, True, False):  # after 140, 240 and 340 steps
