@@ -94,15 +94,13 @@ def make_loss_from(config: Config) -> Callable:
 def make_network_from(config: Config, env: Env) -> Network:
     """The network that ``config`` names, for ``env``."""
     dense = _make_dense(config)
+    last_dense = layers.SpectralDense if config.dense == "spectral" else None
     torso = networks.make_torso(
-        config.network, env.obs_spec, config.widths, config.layer_norm, dense
+        config.network, env.obs_spec, config.widths, config.layer_norm, dense, last_dense
     )
     num_outputs = config.num_atoms if config.agent in ("c51", "qr-dqn") else 1
     make_head = heads.DuelingHead if config.dueling else heads.LinearHead
-    # Values must be free to be large: only hidden layers are normalised.
-    head = make_head(
-        env.num_actions, num_outputs, layers.Dense if config.dense == "spectral" else dense
-    )
+    head = make_head(env.num_actions, num_outputs, dense)
     if config.memory == "lstm":
         return networks.recurrent(networks.RecurrentNetwork(torso, head, config.memory_width))
     module = _make_module(config, torso, head)
@@ -126,8 +124,6 @@ def _make_module(config: Config, torso: nn.Module, head: nn.Module) -> nn.Module
 def _make_dense(config: Config) -> Callable[[int], Any]:
     if config.network == "linear":  # the weights of a table start at zero, and need no bias
         return partial(nn.Dense, use_bias=False, kernel_init=nn.initializers.zeros)
-    return {
-        "plain": layers.Dense,
-        "noisy": partial(layers.NoisyDense, sigma=config.noise_sigma),
-        "spectral": layers.SpectralDense,
-    }[config.dense]
+    if config.dense == "noisy":
+        return partial(layers.NoisyDense, sigma=config.noise_sigma)
+    return layers.Dense

@@ -112,7 +112,7 @@ class Config:
     layer_norm: bool = False
     """Normalise every hidden layer."""
     dense: Literal["plain", "noisy", "spectral"] = "plain"
-    """Dense layers: noisy ones explore by themselves, spectral ones have norm 1."""
+    """Dense layers: noisy ones explore by themselves; spectral has norm 1 before the head."""
     noise_sigma: float = 0.5
     """Initial noise of noisy layers, times 1 / sqrt(inputs)."""
     dueling: bool = False

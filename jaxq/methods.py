@@ -146,7 +146,9 @@ METHODS = {
         {"weight_decay": 1e-2},
     ),
     "spectral-dqn": Method(
-        "Gogianu et al. 2021", "layers of spectral norm 1", {"dense": "spectral"}
+        "Gogianu et al. 2021",
+        "the layer before the head has spectral norm 1",
+        {"dense": "spectral"},
     ),
     "reset-dqn": Method(
         "Nikishin et al. 2022", "the head starts anew from time to time", {"reset_period": 100_000}

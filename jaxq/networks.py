@@ -133,12 +133,14 @@ class MLP(nn.Module):
     widths: tuple[int, ...]
     layer_norm: bool = False
     dense: Callable[[int], Callable] = Dense
+    last_dense: Callable[[int], Callable] | None = None  # the layer before the head, if different
 
     @nn.compact
     def __call__(self, obs: jax.Array) -> jax.Array:
         x = _flatten(obs.astype(jnp.float32))  # [B, features]
-        for width in self.widths:
-            x = self.dense(width)(x)
+        for layer, width in enumerate(self.widths, start=1):
+            make = self.last_dense if layer == len(self.widths) else None
+            x = (make or self.dense)(width)(x)
             x = nn.LayerNorm()(x) if self.layer_norm else x
             x = nn.relu(x)
         return x
@@ -153,13 +155,14 @@ class MinAtarTorso(nn.Module):
     widths: tuple[int, ...] = (128,)
     layer_norm: bool = False
     dense: Callable[[int], Callable] = Dense
+    last_dense: Callable[[int], Callable] | None = None
     channels: int = 16
 
     @nn.compact
     def __call__(self, obs: jax.Array) -> jax.Array:
         x = PatchConv(self.channels, (3, 3))(obs.astype(jnp.float32))
         x = nn.LayerNorm()(x) if self.layer_norm else x
-        return MLP(self.widths, self.layer_norm, self.dense)(nn.relu(x))
+        return MLP(self.widths, self.layer_norm, self.dense, self.last_dense)(nn.relu(x))
 
 
 class NatureTorso(nn.Module):
@@ -168,6 +171,7 @@ class NatureTorso(nn.Module):
     widths: tuple[int, ...] = (512,)
     layer_norm: bool = False
     dense: Callable[[int], Callable] = Dense
+    last_dense: Callable[[int], Callable] | None = None
 
     @nn.compact
     def __call__(self, obs: jax.Array) -> jax.Array:
@@ -177,7 +181,7 @@ class NatureTorso(nn.Module):
             x = PatchConv(channels, kernel_size, strides)(x)
             x = nn.LayerNorm()(x) if self.layer_norm else x
             x = nn.relu(x)
-        return MLP(self.widths, self.layer_norm, self.dense)(x)
+        return MLP(self.widths, self.layer_norm, self.dense, self.last_dense)(x)
 
 
 def make_torso(
@@ -186,8 +190,11 @@ def make_torso(
     widths: tuple[int, ...],
     layer_norm: bool,
     dense: Callable[[int], Callable] = Dense,
+    last_dense: Callable[[int], Callable] | None = None,
 ) -> nn.Module:
-    """The torso called ``name`` for observations of ``obs_spec``; ``dense`` makes its layers.
+    """The torso called ``name`` for observations of ``obs_spec``.
+
+    ``dense`` makes its dense layers, ``last_dense`` the last of them where it is given.
 
     Raises:
       ConfigError: the observation does not fit the torso.
@@ -202,7 +209,7 @@ def make_torso(
     if name == "linear":
         return Flatten()
     return {"mlp": MLP, "minatar": MinAtarTorso, "nature": NatureTorso}[name](
-        widths=widths, layer_norm=layer_norm, dense=dense
+        widths=widths, layer_norm=layer_norm, dense=dense, last_dense=last_dense
     )
 
 

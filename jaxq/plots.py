@@ -109,6 +109,41 @@ def draw_sensitivity(path: Path, table: Sequence[Mapping[str, Any]], names: Sequ
     _save(figure, path)
 
 
+def draw_throughput(path: Path, records: Sequence[Mapping[str, Any]]) -> None:
+    """Environment steps per second against the number of members, one panel per kind of work.
+
+    Args:
+      records: each with ``title``, ``program``, ``members``, ``steps_per_second`` (of every turn).
+    """
+    titles = list(dict.fromkeys(record["title"] for record in records))
+    programs = list(dict.fromkeys(record["program"] for record in records))
+    columns = min(3, len(titles))
+    figure = _figure(4.2 * columns, 3.2 * math.ceil(len(titles) / columns) + 0.5)
+    panels = figure.subplots(-(-len(titles) // columns), columns, squeeze=False).flat
+    for axes in panels:
+        axes.set_visible(False)
+    for axes, title in zip(panels, titles):
+        axes.set_visible(True)
+        for index, program in enumerate(programs):
+            mine = [r for r in records if (r["title"], r["program"]) == (title, program)]
+            members, rates = [r["members"] for r in mine], [r["steps_per_second"] for r in mine]
+            style = "--" if program == "ceiling" else "o-"
+            color = COLORS[index % len(COLORS)]
+            medians = [np.median(rate) for rate in rates]
+            axes.plot(members, medians, style, color=color, label=program, linewidth=1.6)
+            low, high = [min(rate) for rate in rates], [max(rate) for rate in rates]
+            axes.fill_between(members, low, high, color=color, alpha=0.15, linewidth=0)
+        axes.set_title(title, fontsize=9)
+        axes.set_xscale("log", base=2)
+        axes.set_yscale("log")
+        axes.set_xticks(sorted({r["members"] for r in records}), minor=False)
+        axes.xaxis.set_major_formatter("{x:g}")
+        axes.set(xlabel="members", ylabel="environment steps / s")
+    handles = {h.get_label(): h for a in figure.axes for h in a.get_lines()}
+    figure.legend(handles.values(), handles.keys(), loc="outside lower center", ncols=len(handles))
+    _save(figure, path)
+
+
 def draw_band(axes, steps, values, label, index: int, show_seeds: bool) -> None:
     """IQM over seeds of ``values`` [S, T] with its interval, and each seed thinly if asked."""
     color = COLORS[index % len(COLORS)]

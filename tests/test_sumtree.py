@@ -20,12 +20,13 @@ def assert_sums(tree):
         assert not level[len(sums) :].any()
 
 
+PRIORITIES = st.floats(0, 100, width=32, allow_subnormal=False)  # XLA takes those for 0
+
+
 @settings(max_examples=25, deadline=None)
 @given(
     st.integers(1, 3_000),
-    st.lists(
-        st.tuples(st.integers(0, 2_999), st.floats(0, 100, width=32)), min_size=1, max_size=40
-    ),
+    st.lists(st.tuples(st.integers(0, 2_999), PRIORITIES), min_size=1, max_size=40),
 )
 def test_leaves_and_sums(num_leaves, writes):
     """Duplicates in one call take the largest value; what lies beyond the leaves is ignored."""

@@ -1,0 +1,218 @@
+"""How fast jaxq is: beside other libraries on the same work, and beside its own ceiling.
+
+    benchmark.py [WORKLOAD ...] [--members 1 8 32] [--purejaxrl DIR] [--purejaxql DIR]
+                 [--peer-python PYTHON] [--out runs/benchmark]
+
+Every program is a process of its own. All are compiled first, one at a time; then they run in
+turns, A B C A B C, so that a busy minute of the machine meets all of them. Figures are medians of
+environment steps per second over all members, with the smallest and the largest.
+
+The ceiling adds up learning, acting and the environment, each alone in a scan. Peers are found in
+the Python given by --peer-python (they need older libraries than jaxq) and, where they are not
+packages, in the directories given; what is not there is left out.
+"""
+
+import dataclasses
+import json
+import os
+import statistics
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+import tyro
+from rich.console import Console
+from workloads import WORKLOADS
+
+from jaxq import cli, plots, provenance, results
+from jaxq.errors import unknown
+
+HERE = Path(__file__).resolve().parent
+PARTS = ("learning", "acting", "environment")
+
+
+@dataclasses.dataclass(frozen=True)
+class Arguments:
+    names: tyro.conf.Positional[tuple[str, ...]] = ()
+    """Workloads; all by default."""
+    members: tuple[int, ...] = (1, 8, 32)
+    """Numbers of members."""
+    turns: int = 5
+    """How often each program runs."""
+    batch: int | None = None
+    """Members that jaxq vmaps together; chosen by default."""
+    ceiling: bool = True
+    """Measure the parts of jaxq alone, too."""
+    purejaxrl: Path | None = None
+    """Directory of a checkout."""
+    purejaxql: Path | None = None
+    """Directory of a checkout."""
+    peer_python: Path = Path(sys.executable)
+    """The Python in which the peers' dependencies, rejax and stable-baselines3 are installed."""
+    out: Path = Path("runs/benchmark")
+    """Directory of the table, the figure and the numbers."""
+
+
+class Process:
+    """A contender, compiled and waiting."""
+
+    def __init__(self, python: Path, name: str, workload: dict, folder: Path):
+        path = folder / "workload.json"
+        path.write_text(json.dumps(workload))
+        self.errors = (folder / "errors.txt").open("w+")
+        self.process = subprocess.Popen(
+            [str(python), str(HERE / "contenders.py"), name, str(path)],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=self.errors,
+            text=True,
+        )
+        self.prepared_seconds = self._answer()["prepared_seconds"]
+
+    def run(self) -> dict:
+        self.process.stdin.write("run\n")
+        self.process.stdin.flush()
+        return self._answer()
+
+    def close(self) -> None:
+        self.process.kill()
+        self.process.wait()
+
+    def _answer(self) -> dict:
+        line = self.process.stdout.readline()
+        if not line:
+            self.errors.seek(0)
+            raise RuntimeError("".join(self.errors.readlines()[-3:]).strip())
+        return json.loads(line)
+
+
+def benchmark(arguments: list[str], console: Console) -> None:
+    args = tyro.cli(Arguments, args=arguments, prog="benchmark.py", description=__doc__)
+    for name in args.names:
+        if name not in WORKLOADS:
+            raise unknown("workload", name, WORKLOADS)
+    args.out.mkdir(parents=True, exist_ok=True)
+    records = []
+    for name in args.names or WORKLOADS:
+        for members in args.members:
+            console.print(f"[bold]{WORKLOADS[name].title}[/], members {members}")
+            records += measure(name, members, args, console)
+            document = {"provenance": provenance.describe(), "cores": _cores(), "records": records}
+            results.write_json(args.out / "benchmark.json", document)
+            results.write_text(args.out / "benchmark.md", markdown(document))
+    shown = [r for r in records if r["program"] not in PARTS]
+    plots.draw_throughput(args.out / "benchmark.png", shown)
+    console.print(f"Table, numbers and figure: {args.out}/benchmark.md, .json, .png")
+
+
+def measure(name: str, members: int, args: Arguments, console: Console) -> list[dict]:
+    """One record per program, after ``turns`` turns of all."""
+    processes: dict[str, Process] = {}
+    with tempfile.TemporaryDirectory() as folder:
+        for label, python, contender, workload in contenders(name, members, args):
+            try:
+                processes[label] = Process(python, contender, workload, Path(folder))
+            except RuntimeError as error:
+                console.print(f"  {label} is left out: {error}", markup=False)
+        answers = {label: [] for label in processes}
+        for _ in range(args.turns):
+            for label, process in processes.items():
+                answers[label].append(process.run())
+        for process in processes.values():
+            process.close()
+    records = []
+    for label, runs in answers.items():
+        records.append(
+            {
+                "workload": name,
+                "title": WORKLOADS[name].title,
+                "members": members,
+                "program": label,
+                "steps_per_second": [run["steps"] / run["seconds"] for run in runs],
+                "prepared_seconds": processes[label].prepared_seconds,
+                "peak_mb": runs[-1]["peak_mb"],
+            }
+        )
+    records = _with_ceiling(records)
+    for record in records:
+        rates = record["steps_per_second"]
+        spread = f"[{min(rates):,.0f} to {max(rates):,.0f}]"
+        console.print(f"  {record['program']:12} {statistics.median(rates):10,.0f} {spread}")
+    return records
+
+
+def contenders(name: str, members: int, args: Arguments):
+    """``(label, python, contender, workload)`` of everything that is there and can do the work."""
+    workload = WORKLOADS[name]
+    common = {"members": members, "cores": workload.cores or _cores(), "network": workload.network}
+    ours = {
+        **common,
+        "preset": workload.preset,
+        "config": {**workload.config, "chunk_steps": workload.chunk_steps},
+        "batch": args.batch,
+    }
+    yield "jaxq", sys.executable, "jaxq", ours
+    for part in PARTS if args.ceiling else ():
+        yield part, sys.executable, "jaxq", {**ours, "part": part}
+    paths = {"purejaxrl": args.purejaxrl, "purejaxql": args.purejaxql}
+    for peer, numbers in workload.peers.items():
+        if peer in paths and paths[peer] is None:
+            continue
+        rounds = -(-workload.peer_steps // (members * workload.peer_round))
+        theirs = {
+            **common,
+            "arguments": numbers,
+            "path": str(paths.get(peer)),
+            "short_steps": workload.peer_round,
+            "steps": (rounds + 1) * workload.peer_round,
+        }
+        yield peer, args.peer_python, peer, theirs
+
+
+def _with_ceiling(records: list[dict]) -> list[dict]:
+    """The parts as one record: a step of all takes the sum of their times."""
+    parts = [record for record in records if record["program"] in PARTS]
+    if len(parts) < len(PARTS):
+        return records
+    turns = zip(*(record["steps_per_second"] for record in parts))
+    rates = [1.0 / sum(1.0 / rate for rate in turn) for turn in turns]
+    ceiling = {**parts[0], "program": "ceiling", "steps_per_second": rates}
+    return [*records, ceiling]
+
+
+def markdown(document: dict) -> str:
+    """The table, with the machine and the versions it belongs to."""
+    origin = document["provenance"]
+    versions = ", ".join(f"{name} {value}" for name, value in origin["versions"].items())
+    lines = [
+        f"{document['cores']} cores of {origin['device']} ({origin['platform']}); {versions}; "
+        f"commit {(origin['commit'] or 'unknown')[:12]}; medians (smallest to largest).",
+        "",
+        "| workload | members | program | steps/s | jaxq is | preparing, s | peak, MB |",
+        "|---|---|---|---|---|---|---|",
+    ]
+    groups: dict[tuple, list[dict]] = {}
+    for record in document["records"]:
+        groups.setdefault((record["workload"], record["members"]), []).append(record)
+    for (name, members), records in groups.items():
+        ours = statistics.median(records[0]["steps_per_second"])
+        for record in records:
+            if record["program"] in PARTS:
+                continue
+            rates = record["steps_per_second"]
+            median = statistics.median(rates)
+            lines.append(
+                f"| {WORKLOADS[name].title} | {members} | {record['program']} | {median:,.0f} "
+                f"({min(rates):,.0f} to {max(rates):,.0f}) | {ours / median:.2f}x | "
+                f"{record['prepared_seconds']:.1f} | {record['peak_mb']:,.0f} |"
+            )
+    return "\n".join(lines) + "\n"
+
+
+def _cores() -> int:
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+
+
+if __name__ == "__main__":
+    cli.main(benchmark)
