@@ -1,6 +1,6 @@
 """Replay on the device: the newest steps, or a uniform or prioritized sample of the past.
 
-A member's replay is ONE byte matrix ``[rows, E, bytes]``: one packed record per step, one gather
+A member's replay is ONE matrix ``[rows, E, words]``: one packed record per step, one gather
 per batch and one write per block. With one ring per field XLA copies whole rings at every step.
 A row holds the step of every environment at one moment, so a window of length T is T consecutive
 rows of one environment. The write position follows from the clock, which is the same for every
@@ -18,7 +18,7 @@ from jaxq.types import Clock, PyTree, Replay, Sample, Step
 
 
 class RingState(NamedTuple):
-    ring: jax.Array  # [rows, E, bytes] uint8
+    ring: jax.Array  # [rows, E, words] uint32
 
 
 def latest(step: Step, *, rows_per_block: int, window: int = 1) -> Replay:
@@ -37,7 +37,7 @@ def latest(step: Step, *, rows_per_block: int, window: int = 1) -> Replay:
     batch_size = rows_per_block * num_envs
 
     def init() -> RingState:
-        return RingState(jnp.zeros((num_rows, num_envs, codec.num_bytes), jnp.uint8))
+        return RingState(jnp.zeros((num_rows, num_envs, codec.num_words), jnp.uint32))
 
     def add(state: RingState, clock: Clock, steps: Step) -> RingState:
         del clock
@@ -47,7 +47,7 @@ def latest(step: Step, *, rows_per_block: int, window: int = 1) -> Replay:
     def sample(state: RingState, clock: Clock, key: jax.Array) -> Sample:
         del clock, key
         rows = jnp.arange(rows_per_block)[:, None] + jnp.arange(window)  # [rows_per_block, T]
-        windows = jnp.swapaxes(state.ring[rows], 1, 2)  # [rows_per_block, E, T, bytes]
+        windows = jnp.swapaxes(state.ring[rows], 1, 2)  # [rows_per_block, E, T, words]
         steps = _first_carry(codec.unpack(windows.reshape(batch_size, window, -1)))
         return Sample(steps, jnp.arange(batch_size), jnp.ones(batch_size))
 
@@ -69,11 +69,11 @@ def uniform(step: Step, *, capacity: int, batch_size: int, window: int = 1) -> R
     num_rows = capacity // num_envs
 
     def init() -> RingState:
-        return RingState(jnp.zeros((num_rows, num_envs, codec.num_bytes), jnp.uint8))
+        return RingState(jnp.zeros((num_rows, num_envs, codec.num_words), jnp.uint32))
 
     def add(state: RingState, clock: Clock, steps: Step) -> RingState:
         head = (clock.steps // num_envs) % num_rows
-        block = codec.pack(steps)  # [K, E, bytes]
+        block = codec.pack(steps)  # [K, E, words]
         return RingState(jax.lax.dynamic_update_slice(state.ring, block, (head, 0, 0)))
 
     def sample(state: RingState, clock: Clock, key: jax.Array) -> Sample:
@@ -92,8 +92,8 @@ def uniform(step: Step, *, capacity: int, batch_size: int, window: int = 1) -> R
 
 
 class PrioritizedState(NamedTuple):
-    ring: jax.Array  # [rows, E, bytes] uint8
-    pending: PyTree  # [E, bytes] uint8, the newest carry with which a window begins; () without
+    ring: jax.Array  # [rows, E, words] uint32
+    pending: PyTree  # [E, words] uint32, the newest carry with which a window begins; () without
     tree: sumtree.SumTree  # of starts x E leaves, the priorities of the windows that begin there
     maximum: jax.Array  # [] the largest priority so far
 
@@ -121,26 +121,26 @@ def prioritized(
     num_envs, codec = _layout(step._replace(carry=()))
     carry_codec = _codec(step.carry)
     num_rows, num_starts = capacity // num_envs, capacity // num_envs // period
-    part_bytes = -(-carry_codec.num_bytes // period)
+    part_words = -(-carry_codec.num_words // period)
 
     def init() -> PrioritizedState:
         return PrioritizedState(
-            ring=jnp.zeros((num_rows, num_envs, codec.num_bytes + part_bytes), jnp.uint8),
-            pending=jnp.zeros((num_envs, period * part_bytes), jnp.uint8) if part_bytes else (),
+            ring=jnp.zeros((num_rows, num_envs, codec.num_words + part_words), jnp.uint32),
+            pending=jnp.zeros((num_envs, period * part_words), jnp.uint32) if part_words else (),
             tree=sumtree.make(num_starts * num_envs),
             maximum=jnp.float32(1.0),
         )
 
     def carry_parts(pending: jax.Array, carry: PyTree, begin: jax.Array):
-        """What new rows keep of the carries, [K, E, bytes], and the newest pending one."""
-        packed = carry_codec.pack(carry)  # [K, E, bytes]
-        num_new, padding = len(packed), period * part_bytes - carry_codec.num_bytes
+        """What new rows keep of the carries, [K, E, words], and the newest pending one."""
+        packed = carry_codec.pack(carry)  # [K, E, words]
+        num_new, padding = len(packed), period * part_words - carry_codec.num_words
         packed = jnp.pad(packed, ((0, 0), (0, 0), (0, padding)))
-        candidates = jnp.concatenate([pending[None], packed])  # [1 + K, E, bytes]
+        candidates = jnp.concatenate([pending[None], packed])  # [1 + K, E, words]
         rows = begin + jnp.arange(num_new)
         since = rows % period  # rows since the beginning of the period
         held = candidates[jnp.maximum(rows - since - begin + 1, 0)]
-        parts = held.reshape(num_new, num_envs, period, part_bytes)
+        parts = held.reshape(num_new, num_envs, period, part_words)
         return parts[jnp.arange(num_new), :, since], held[-1]
 
     def add(state: PrioritizedState, clock: Clock, steps: Step) -> PrioritizedState:
@@ -148,7 +148,7 @@ def prioritized(
         begin = clock.steps // num_envs  # rows written before, and after
         end = begin + num_new
         block, pending = codec.pack(steps._replace(carry=())), state.pending
-        if part_bytes:
+        if part_words:
             parts, pending = carry_parts(pending, steps.carry, begin)
             block = jnp.concatenate([block, parts], axis=-1)
         ring = jax.lax.dynamic_update_slice(state.ring, block, (begin % num_rows, 0, 0))
@@ -171,11 +171,11 @@ def prioritized(
         leaves = sumtree.find(state.tree, shares * total)
         start, env = leaves // num_envs, leaves % num_envs
         rows = (start[:, None] * period + jnp.arange(window)) % num_rows  # [B, T]
-        records = state.ring[rows, env[:, None]]  # [B, T, bytes]
-        steps = codec.unpack(records[..., : codec.num_bytes])
-        if part_bytes:
-            packed = records[:, :period, codec.num_bytes :].reshape(batch_size, 1, -1)
-            steps = steps._replace(carry=carry_codec.unpack(packed[..., : carry_codec.num_bytes]))
+        records = state.ring[rows, env[:, None]]  # [B, T, words]
+        steps = codec.unpack(records[..., : codec.num_words])
+        if part_words:
+            packed = records[:, :period, codec.num_words :].reshape(batch_size, 1, -1)
+            steps = steps._replace(carry=carry_codec.unpack(packed[..., : carry_codec.num_words]))
         return Sample(steps, leaves, state.tree[-1][leaves] / total)
 
     def update(state: PrioritizedState, indices: jax.Array, priority: jax.Array):

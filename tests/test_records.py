@@ -36,20 +36,20 @@ def test_round_trip_is_exact(leaves, lead, seed):
     spec = {str(i): jax.ShapeDtypeStruct(shape, t) for i, (shape, t) in enumerate(leaves)}
     codec = make_codec(spec)
     rows = codec.pack({name: jnp.asarray(value) for name, value in tree.items()})
-    assert rows.dtype == jnp.uint8 and rows.shape == (*lead, codec.num_bytes)
+    assert rows.dtype == jnp.uint32 and rows.shape == (*lead, codec.num_words)
     for name, value in codec.unpack(rows).items():
         assert value.shape == tree[name].shape and value.dtype == tree[name].dtype
         assert np.asarray(value).tobytes() == tree[name].tobytes()
 
 
-def test_minatar_breakout_takes_50_bytes_per_observation():
+def test_minatar_breakout_takes_50_bytes_per_observation_and_two_of_padding():
     image = jax.ShapeDtypeStruct((10, 10, 4), jnp.bool_)
-    assert make_codec(image).num_bytes == 50
+    assert make_codec(image).num_words == 13
 
 
-def test_all_booleans_share_their_bytes():
+def test_all_booleans_share_their_words():
     flag = jax.ShapeDtypeStruct((), jnp.bool_)
-    assert make_codec((flag,) * 8).num_bytes == 1
+    assert make_codec((flag,) * 32).num_words == 1
 
 
 def test_types_without_fixed_bytes_are_refused():

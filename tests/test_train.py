@@ -170,13 +170,13 @@ def breakout_program():
     state, clock = jax.eval_shape(trainer.init, jax.random.key(0), hparams)
     compiled = jax.jit(trainer.chunk, donate_argnums=0).lower(state, clock, hparams).compile()
     ring = state.replay.ring
-    return compiled, "u8[" + ",".join(map(str, ring.shape)) + "]", ring.size
+    return compiled, "u32[" + ",".join(map(str, ring.shape)) + "]", ring.nbytes
 
 
 def test_no_ring_is_copied_in_the_loop():
     """Trap: XLA fuses the write into the gather and copies the whole ring at every step.
 
-    The order sample -> learn -> collect -> write and one byte matrix are what prevents it.
+    The order sample -> learn -> collect -> write and one matrix of words are what prevents it.
     """
     compiled, ring_type, _ = breakout_program()
     copies = [
@@ -206,10 +206,10 @@ def test_the_ring_of_a_batch_of_members_is_updated_in_place_too():
     shapes = _leading(state, batch), clock, _leading(hparams, batch)
     compiled = jax.jit(chunk, donate_argnums=0).lower(*shapes).compile()
     ring = shapes[0].replay.ring
-    ring_type = "u8[" + ",".join(map(str, ring.shape)) + "]"
+    ring_type = "u32[" + ",".join(map(str, ring.shape)) + "]"
     made = [line for line in compiled.as_text().splitlines() if f"= {ring_type}" in line]
     assert made and not [line for line in made if " copy(" in line or " scatter(" in line]
-    assert compiled.memory_analysis().alias_size_in_bytes >= ring.size
+    assert compiled.memory_analysis().alias_size_in_bytes >= ring.nbytes
 
 
 def test_no_convolution_in_the_program():
