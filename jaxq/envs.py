@@ -1,6 +1,6 @@
 """Environments: gymnax classes as ``Env``, with exact episode ends and statistics.
 
-The only importer of gymnax (inside functions: it takes seconds). Three decisions are made here,
+The only importer of gymnax (in functions: it takes half a second). Three decisions are made here,
 once, so that nothing downstream has to ask:
 
 * what a time limit means (``bootstrap``: the episode would have gone on, so values do;
@@ -11,7 +11,11 @@ once, so that nothing downstream has to ask:
 """
 
 import ast
+import importlib
+import sys
 from collections.abc import Callable, Mapping
+from functools import partial
+from types import ModuleType
 from typing import Any, NamedTuple
 
 import jax
@@ -121,7 +125,7 @@ def make_gymnax(name: str, kwargs: tuple[str, ...] = ()) -> tuple[Any, PyTree]:
     if name not in env_names():
         raise unknown("env", name, env_names())
 
-    import gymnax  # imported here: takes seconds
+    gymnax = _import_gymnax()  # here: takes half a second
     from gymnax.wrappers import StickyActionWrapper
 
     base = name.removesuffix(_ORIGINAL)
@@ -289,3 +293,25 @@ def _parse_kwargs(kwargs: tuple[str, ...]) -> dict[str, Any]:
         except (ValueError, SyntaxError):
             arguments[name] = value
     return arguments
+
+
+def _import_gymnax() -> ModuleType:
+    """gymnax without what it draws with, which would be half of the time of a warm start.
+
+    Its environments import pyplot and seaborn, and so pandas and SciPy. They get stand-ins that
+    load the real module when something in it is used.
+    """
+    slow = [name for name in ("matplotlib.pyplot", "seaborn") if name not in sys.modules]
+    for name in slow:
+        sys.modules[name] = stand_in = ModuleType(name)
+        stand_in.__getattr__ = partial(_of_real_module, name)
+    try:
+        import gymnax
+    finally:
+        for name in slow:
+            del sys.modules[name]
+    return gymnax
+
+
+def _of_real_module(module: str, attribute: str) -> Any:
+    return getattr(importlib.import_module(module), attribute)

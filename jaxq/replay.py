@@ -79,13 +79,13 @@ def uniform(step: Step, *, capacity: int, batch_size: int, window: int = 1) -> R
     def sample(state: RingState, clock: Clock, key: jax.Array) -> Sample:
         written = clock.steps // num_envs
         held = jnp.minimum(written, num_rows)
-        num_starts = held - window + 1
-        limits = jnp.stack([num_starts, jnp.full_like(num_starts, num_envs)])
-        start, env = jax.random.randint(key, (batch_size, 2), 0, limits).T  # [B], [B]
+        num_windows = (held - window + 1) * num_envs
+        chosen = _below(num_windows, jax.random.bits(key, (batch_size,)))
+        start, env = chosen // num_envs, chosen % num_envs  # [B], [B]
         first = (written - held + start) % num_rows  # the ring's oldest row, plus start
         rows = (first[:, None] + jnp.arange(window)) % num_rows  # [B, T]
         steps = _first_carry(codec.unpack(state.ring[rows, env[:, None]]))
-        probability = 1.0 / (num_starts * num_envs).astype(jnp.float32)
+        probability = 1.0 / num_windows.astype(jnp.float32)
         return Sample(steps, first * num_envs + env, jnp.full(batch_size, probability))
 
     return Replay(init, add, sample, _no_update)
@@ -188,6 +188,20 @@ def prioritized(
 
 
 _FLOOR = 1e-6
+
+
+def _below(limit: jax.Array, words: jax.Array) -> jax.Array:
+    """Random ``words`` [B] uint32 as integers below ``limit``: ``limit * word // 2**32``.
+
+    One word each, where ``jax.random.randint`` takes four; probabilities are equal to within
+    ``limit / 2**32`` of themselves, 0.02 % for a million (Lemire 2019, without rejection).
+    """
+    limit, half = limit.astype(jnp.uint32), jnp.uint32(0xFFFF)
+    high, low = words >> 16, words & half
+    high_limit, low_limit = limit >> 16, limit & half
+    middle = high * low_limit + (low * low_limit >> 16)
+    carried = (middle & half) + low * high_limit
+    return (high * high_limit + (middle >> 16) + (carried >> 16)).astype(jnp.int32)
 
 
 def _first_carry(steps: Step) -> Step:

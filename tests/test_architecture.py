@@ -80,3 +80,14 @@ def test_the_top_level_is_what_it_should_be():
     top = {name.split("/")[0] for name in tracked}
     allowed = {"pyproject.toml", "README.md", "LICENSE", "jaxq", "experiments", "tests"}
     assert all(name in allowed or name.startswith(".") for name in top), top
+
+
+def test_an_environment_does_not_load_what_gymnax_draws_with():
+    """gymnax imports pyplot and seaborn, and so pandas and SciPy: a second of every start."""
+    code = (
+        "import sys; from jaxq import envs; envs.make_env('CartPole-v1', 1);"
+        "print([m for m in ('matplotlib.pyplot', 'seaborn', 'pandas') if m in sys.modules]);"
+        "from gymnax.environments.bsuite import catch; print(catch.plt.Figure.__name__)"
+    )
+    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert run.stdout.split() == ["[]", "Figure"]

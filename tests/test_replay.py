@@ -258,3 +258,13 @@ def test_sampling_frequencies_equal_flashbax():
     ours = np.bincount(np.asarray(sample.steps.reward[:, 0]).astype(int), minlength=50)
     np.testing.assert_allclose(ours / 50_000, priorities**0.6 / (priorities**0.6).sum(), atol=1e-4)
     np.testing.assert_allclose(ours / 50_000, counts[:50] / 20_000, atol=6e-3)
+
+
+def test_integers_below_a_limit_are_the_exact_products():
+    random = np.random.default_rng(0)
+    words = random.integers(0, 2**32, 1_000, dtype=np.uint32)
+    words[:2] = 0, 2**32 - 1
+    for limit in (1, 2, 3, 65_535, 65_536, 1_000_003, 2**31 - 1):
+        expected = words.astype(np.uint64) * np.uint64(limit) >> np.uint64(32)
+        drawn = replay._below(jnp.int32(limit), jnp.asarray(words))
+        np.testing.assert_array_equal(drawn, expected.astype(np.int32))
