@@ -1,9 +1,9 @@
 """Replay on the device: the newest steps, or a uniform or prioritized sample of the past.
 
-A member's replay is ONE matrix ``[rows, E, words]``: one packed record per step, one gather
-per batch and one write per block. With one ring per field XLA copies whole rings at every step.
-A row holds the step of every environment at one moment, so a window of length T is T consecutive
-rows of one environment. The write position follows from the clock, which is the same for every
+A member's replay is ONE matrix ``[slots, words]``: one packed record per step, one gather per batch
+and one write per block. With one ring per field XLA copies whole rings at every step. The steps of
+all E environments at one moment, a row, lie side by side, so a window of length T is T slots at a
+distance of E. The write position follows from the clock, which is the same for every
 member.
 """
 
@@ -18,7 +18,7 @@ from jaxq.types import Clock, PyTree, Replay, Sample, Step
 
 
 class RingState(NamedTuple):
-    ring: jax.Array  # [rows, E, words] uint32
+    ring: jax.Array  # [slots, words] uint32
 
 
 def latest(step: Step, *, rows_per_block: int, window: int = 1) -> Replay:
@@ -33,23 +33,22 @@ def latest(step: Step, *, rows_per_block: int, window: int = 1) -> Replay:
     newest block.
     """
     num_envs, codec = _layout(step)
-    num_rows = rows_per_block + window - 1
     batch_size = rows_per_block * num_envs
+    num_slots = batch_size + (window - 1) * num_envs
 
     def init() -> RingState:
-        return RingState(jnp.zeros((num_rows, num_envs, codec.num_words), jnp.uint32))
+        return RingState(jnp.zeros((num_slots, codec.num_words), jnp.uint32))
 
     def add(state: RingState, clock: Clock, steps: Step) -> RingState:
         del clock
-        kept = state.ring[rows_per_block:]
-        return RingState(jnp.concatenate([kept, codec.pack(steps)]))
+        return RingState(jnp.concatenate([state.ring[batch_size:], _slots(codec.pack(steps))]))
 
     def sample(state: RingState, clock: Clock, key: jax.Array) -> Sample:
         del clock, key
-        rows = jnp.arange(rows_per_block)[:, None] + jnp.arange(window)  # [rows_per_block, T]
-        windows = jnp.swapaxes(state.ring[rows], 1, 2)  # [rows_per_block, E, T, words]
-        steps = _first_carry(codec.unpack(windows.reshape(batch_size, window, -1)))
-        return Sample(steps, jnp.arange(batch_size), jnp.ones(batch_size))
+        first = jnp.arange(batch_size)
+        slots = first[:, None] + num_envs * jnp.arange(window)  # [B, T]
+        steps = _first_carry(codec.unpack(state.ring[slots]))
+        return Sample(steps, first, jnp.ones(batch_size))
 
     return Replay(init, add, sample, _no_update)
 
@@ -66,33 +65,28 @@ def uniform(step: Step, *, capacity: int, batch_size: int, window: int = 1) -> R
         crosses the write position or contains an unwritten row.
     """
     num_envs, codec = _layout(step)
-    num_rows = capacity // num_envs
 
     def init() -> RingState:
-        return RingState(jnp.zeros((num_rows, num_envs, codec.num_words), jnp.uint32))
+        return RingState(jnp.zeros((capacity, codec.num_words), jnp.uint32))
 
     def add(state: RingState, clock: Clock, steps: Step) -> RingState:
-        head = (clock.steps // num_envs) % num_rows
-        block = codec.pack(steps)  # [K, E, words]
-        return RingState(jax.lax.dynamic_update_slice(state.ring, block, (head, 0, 0)))
+        return RingState(_write(state.ring, clock.steps % capacity, codec.pack(steps)))
 
     def sample(state: RingState, clock: Clock, key: jax.Array) -> Sample:
-        written = clock.steps // num_envs
-        held = jnp.minimum(written, num_rows)
-        num_windows = (held - window + 1) * num_envs
+        held = jnp.minimum(clock.steps, capacity)
+        num_windows = held - (window - 1) * num_envs
         chosen = _below(num_windows, jax.random.bits(key, (batch_size,)))
-        start, env = chosen // num_envs, chosen % num_envs  # [B], [B]
-        first = (written - held + start) % num_rows  # the ring's oldest row, plus start
-        rows = (first[:, None] + jnp.arange(window)) % num_rows  # [B, T]
-        steps = _first_carry(codec.unpack(state.ring[rows, env[:, None]]))
+        first = (clock.steps - held + chosen) % capacity  # counted from the oldest slot
+        slots = (first[:, None] + num_envs * jnp.arange(window)) % capacity  # [B, T]
+        steps = _first_carry(codec.unpack(state.ring[slots]))
         probability = 1.0 / num_windows.astype(jnp.float32)
-        return Sample(steps, first * num_envs + env, jnp.full(batch_size, probability))
+        return Sample(steps, first, jnp.full(batch_size, probability))
 
     return Replay(init, add, sample, _no_update)
 
 
 class PrioritizedState(NamedTuple):
-    ring: jax.Array  # [rows, E, words] uint32
+    ring: jax.Array  # [slots, words] uint32
     pending: PyTree  # [E, words] uint32, the newest carry with which a window begins; () without
     tree: sumtree.SumTree  # of starts x E leaves, the priorities of the windows that begin there
     maximum: jax.Array  # [] the largest priority so far
@@ -120,12 +114,13 @@ def prioritized(
     """
     num_envs, codec = _layout(step._replace(carry=()))
     carry_codec = _codec(step.carry)
-    num_rows, num_starts = capacity // num_envs, capacity // num_envs // period
+    num_starts = capacity // num_envs // period
+    num_slots = num_starts * period * num_envs
     part_words = -(-carry_codec.num_words // period)
 
     def init() -> PrioritizedState:
         return PrioritizedState(
-            ring=jnp.zeros((num_rows, num_envs, codec.num_words + part_words), jnp.uint32),
+            ring=jnp.zeros((num_slots, codec.num_words + part_words), jnp.uint32),
             pending=jnp.zeros((num_envs, period * part_words), jnp.uint32) if part_words else (),
             tree=sumtree.make(num_starts * num_envs),
             maximum=jnp.float32(1.0),
@@ -151,7 +146,7 @@ def prioritized(
         if part_words:
             parts, pending = carry_parts(pending, steps.carry, begin)
             block = jnp.concatenate([block, parts], axis=-1)
-        ring = jax.lax.dynamic_update_slice(state.ring, block, (begin % num_rows, 0, 0))
+        ring = _write(state.ring, clock.steps % num_slots, block)
         # All windows that contain a new row: those that are complete, and those yet to be.
         first = -(-(begin - window + 1) // period)
         starts = first + jnp.arange((num_new + window - 2) // period + 1)
@@ -170,8 +165,8 @@ def prioritized(
         shares = (jnp.arange(batch_size) + jax.random.uniform(key, (batch_size,))) / batch_size
         leaves = sumtree.find(state.tree, shares * total)
         start, env = leaves // num_envs, leaves % num_envs
-        rows = (start[:, None] * period + jnp.arange(window)) % num_rows  # [B, T]
-        records = state.ring[rows, env[:, None]]  # [B, T, words]
+        rows = start[:, None] * period + jnp.arange(window)  # [B, T]
+        records = state.ring[(rows * num_envs + env[:, None]) % num_slots]  # [B, T, words]
         steps = codec.unpack(records[..., : codec.num_words])
         if part_words:
             packed = records[:, :period, codec.num_words :].reshape(batch_size, 1, -1)
@@ -202,6 +197,16 @@ def _below(limit: jax.Array, words: jax.Array) -> jax.Array:
     middle = high * low_limit + (low * low_limit >> 16)
     carried = (middle & half) + low * high_limit
     return (high * high_limit + (middle >> 16) + (carried >> 16)).astype(jnp.int32)
+
+
+def _slots(block: jax.Array) -> jax.Array:
+    """Records [K, E, words] in the order of the slots, [K * E, words]."""
+    return block.reshape(-1, block.shape[-1])
+
+
+def _write(ring: jax.Array, head: jax.Array, block: jax.Array) -> jax.Array:
+    """``ring`` with the records ``block`` [K, E, words] from slot ``head`` on."""
+    return jax.lax.dynamic_update_slice(ring, _slots(block), (head, 0))
 
 
 def _first_carry(steps: Step) -> Step:

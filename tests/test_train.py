@@ -1,6 +1,4 @@
-"""The loop: keys, bits, traces, and the compiled program that it becomes."""
-
-from functools import cache
+"""The loop: keys, bits and traces."""
 
 import jax
 import jax.numpy as jnp
@@ -12,7 +10,6 @@ from common import (
     SMALL_HPARAMS,
     cast,
     host,
-    preset,
     programs,
     recipe,
     same_bits,
@@ -22,8 +19,6 @@ from common import (
 
 from jaxq import agents, experiment, losses
 from jaxq.config import Config, HParams
-from jaxq.population import _batched, _leading
-from jaxq.presets import PRESETS
 
 HPARAMS = cast(SMALL_HPARAMS)
 
@@ -159,62 +154,6 @@ def _shapes(env, agent):
     from jaxq.rollout import step_shapes
 
     return step_shapes(env, agent)
-
-
-@cache
-def breakout_program():
-    """The chunk of dqn-breakout with its 100k replay, compiled with the state donated."""
-    name = "dqn-breakout"
-    trainer = preset(name, chunk_steps=1_000).trainer
-    hparams = cast(PRESETS[name].hparams)
-    state, clock = jax.eval_shape(trainer.init, jax.random.key(0), hparams)
-    compiled = jax.jit(trainer.chunk, donate_argnums=0).lower(state, clock, hparams).compile()
-    ring = state.replay.ring
-    return compiled, "u32[" + ",".join(map(str, ring.shape)) + "]", 4 * ring.size
-
-
-def test_no_ring_is_copied_in_the_loop():
-    """Trap: XLA fuses the write into the gather and copies the whole ring at every step.
-
-    The order sample -> learn -> collect -> write and one matrix of words are what prevents it.
-    """
-    compiled, ring_type, _ = breakout_program()
-    copies = [
-        line
-        for line in compiled.as_text().splitlines()
-        if f"= {ring_type}" in line and " copy(" in line
-    ]
-    assert ring_type in compiled.as_text()
-    assert not copies, copies
-
-
-def test_the_ring_is_updated_in_place():
-    """With the state donated at least one ring is aliased, and temporaries are far below one."""
-    compiled, _, ring_bytes = breakout_program()
-    memory = compiled.memory_analysis()
-    assert memory.alias_size_in_bytes >= ring_bytes
-    assert memory.temp_size_in_bytes <= 0.3 * ring_bytes
-    assert ring_bytes + memory.temp_size_in_bytes <= 15e6
-
-
-def test_the_ring_of_a_batch_of_members_is_updated_in_place_too():
-    """Trap: a batched clock turns the write into a scatter; ours is common to all members."""
-    batch, experiment = 4, preset("dqn-cartpole", chunk_steps=500)
-    chunk = _batched(experiment.trainer.chunk, "mcm", "mcm", batch)
-    hparams = cast(PRESETS["dqn-cartpole"].hparams)
-    state, clock = jax.eval_shape(experiment.trainer.init, jax.random.key(0), hparams)
-    shapes = _leading(state, batch), clock, _leading(hparams, batch)
-    compiled = jax.jit(chunk, donate_argnums=0).lower(*shapes).compile()
-    ring = shapes[0].replay.ring
-    ring_type = "u32[" + ",".join(map(str, ring.shape)) + "]"
-    made = [line for line in compiled.as_text().splitlines() if f"= {ring_type}" in line]
-    assert made and not [line for line in made if " copy(" in line or " scatter(" in line]
-    assert compiled.memory_analysis().alias_size_in_bytes >= 4 * ring.size
-
-
-def test_no_convolution_in_the_program():
-    """Trap: a convolution under vmap is a grouped convolution, four times slower."""
-    assert "convolution(" not in breakout_program()[0].as_text()
 
 
 def test_a_loss_from_a_script_takes_one_line():

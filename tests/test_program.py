@@ -1,0 +1,90 @@
+"""What XLA makes of the loop: the traps that once cost a factor, each named, none of them timed."""
+
+import re
+from dataclasses import replace
+from functools import cache
+
+import jax
+import pytest
+from common import cast
+
+from jaxq.experiment import make_experiment
+from jaxq.population import _batched, _leading
+from jaxq.presets import PRESETS
+
+# Operations in the body of the hot loop, as jax 0.10 and 0.11 compile it for a CPU.
+OPERATIONS = {"dqn-breakout": 270, "dqn-cartpole": 220}
+
+
+@cache
+def program(name: str, batch: int = 1, **changes):
+    """The chunk of a preset for a batch of members, compiled with the state donated."""
+    preset = PRESETS[name]
+    changes = {"chunk_steps": preset.config.target_period, **changes}
+    config = replace(preset.config, **changes)
+    trainer, hparams = make_experiment(config, preset.hparams).trainer, cast(preset.hparams)
+    state, clock = jax.eval_shape(trainer.init, jax.random.key(0), hparams)
+    shapes = _leading(state, batch), clock, _leading(hparams, batch)
+    chunk = _batched(trainer.chunk, "mcm", "mcm", batch)
+    return jax.jit(chunk, donate_argnums=0).lower(*shapes).compile(), state.replay.ring
+
+
+PROGRAMS = pytest.mark.parametrize(("name", "batch"), [("dqn-breakout", 1), ("dqn-cartpole", 4)])
+
+
+def lines_that_make(compiled, type_of_array: str) -> list[str]:
+    return [line for line in compiled.as_text().splitlines() if f"= {type_of_array}" in line]
+
+
+@PROGRAMS
+def test_the_ring_is_updated_in_place(name, batch):
+    """Traps: XLA fuses the write into the gather and copies the whole ring at every step, which
+    the order sample -> learn -> collect -> write and one matrix of words prevent; and a batched
+    clock turns the write into a scatter, so ours is common to all members."""
+    compiled, ring = program(name, batch)
+    shape = (batch, *ring.shape) if batch > 1 else ring.shape
+    made = lines_that_make(compiled, "u32[" + ",".join(map(str, shape)) + "]")
+    assert made and not [line for line in made if " copy(" in line or " scatter(" in line]
+    assert compiled.memory_analysis().alias_size_in_bytes >= 4 * batch * ring.size
+
+
+def test_a_member_is_its_ring_and_little_more():
+    """Trap: one float32 record per field would be 321 MB for 100,000 steps of Breakout."""
+    compiled, ring = program("dqn-breakout")
+    assert 4 * ring.size + compiled.memory_analysis().temp_size_in_bytes <= 12.2e6
+
+
+def test_memory_does_not_grow_with_the_number_of_steps():
+    """Trap: what a scan stacks for every iteration; ours sums, and stacks a few sums a period."""
+    short, long = (program("dqn-cartpole", 4, chunk_steps=500 * n)[0] for n in (1, 100))
+    grown = long.memory_analysis().temp_size_in_bytes - short.memory_analysis().temp_size_in_bytes
+    assert grown <= 100 * 4 * 64  # bytes per period and member
+
+
+@pytest.mark.parametrize("batch", [1, 2])
+def test_no_convolution_in_the_program(batch):
+    """Trap: a convolution under vmap is a grouped convolution, four times slower."""
+    compiled, _ = program("dqn-breakout", batch, capacity=2_000, prefill=1_000)
+    assert "convolution(" not in compiled.as_text()
+
+
+def test_a_reset_is_a_branch_for_a_batch_too():
+    """Trap: a condition that depends on a member becomes a select, and both branches run at every
+    step; resets depend on the clock."""
+    changes = {"reset_period": 5_000, "capacity": 1_000, "prefill": 1_000}
+    compiled, _ = program("dqn-cartpole", 4, **changes)
+    assert " conditional(" in compiled.as_text()
+
+
+@PROGRAMS
+def test_operations_of_an_iteration(name, batch):
+    """Trap: small operations, each of which is a kernel launch on an accelerator; most of them
+    split keys, so random numbers are drawn in few calls."""
+    text = program(name, batch)[0].as_text()
+    bodies = re.split(r"\n(?=%?[\w.\-]+ \(|ENTRY)", text)
+    kinds = "fusion|dot|while|copy|call|custom-call|scatter|sort|conditional|reduce"
+    operation = re.compile(rf" = (?:\(.*?\)|\S+) (?:{kinds})\(")
+    largest = max(
+        sum(bool(operation.search(line)) for line in body.splitlines()) for body in bodies
+    )
+    assert 100 < largest <= OPERATIONS[name]
