@@ -10,17 +10,24 @@ from jaxq.minatar import MINATAR
 # instead of one leave updates per step as they are and cost at most 9 steps of staleness.
 _CARTPOLE = Config(env="CartPole-v1", num_envs=10)
 
+_SMALL_VALUES = {"learning_rate": 1e-3, "reward_scale": 0.1}
+
 # What a method needs beside its row to suit CartPole.
 _ON_CARTPOLE = {
     # CleanRL's c51.py. Returns lie in [0, 100]; its support reaches to -100 all the same.
     "c51": ({"num_atoms": 101}, {"optimizer_epsilon": 0.01 / 128}),
     # 10 quantiles as in RL Baselines3 Zoo. Losses that are linear in large errors (quantiles, or a
     # Huber loss of delta 1) let values run away at dqn-cartpole's step size: the few steps on which
-    # an episode ends do not outweigh the others. A larger one holds; the zoo's is 2.3e-3.
-    "qr-dqn": ({"num_atoms": 10}, {"learning_rate": 1e-3}),
-    "iqn": ({}, {"learning_rate": 1e-3}),
-    "munchausen-iqn": ({}, {"learning_rate": 1e-3}),
+    # an episode ends do not outweigh the others. A larger one holds (the zoo's is 2.3e-3), and more
+    # surely where rewards are a tenth, as purejaxql has them, and values 10 instead of 100.
+    "qr-dqn": ({"num_atoms": 10}, _SMALL_VALUES),
+    "iqn": ({}, _SMALL_VALUES),
+    "munchausen-iqn": ({}, _SMALL_VALUES),
     "bootstrapped-dqn": ({"ensemble_size": 5}, {}),
+    # Five targets that are 500 steps apart would lag 1,250 steps behind on average.
+    "averaged-dqn": ({"target_period": 100}, {}),
+    # Three resets in 500,000 steps, the last of them long before the end.
+    "reset-dqn": ({"reset_period": 130_000}, {}),
     # 16 steps learn after 8 of burn-in, a sequence begins every 8: proportions near those of
     # Kapturowski et al. (2019). Updates are as many times rarer as a batch holds more steps.
     "r2d2": (

@@ -11,12 +11,16 @@ import jax.numpy as jnp
 from jaxq.types import Agent, Clock, PyTree, Trainer
 
 
-def with_resets(trainer: Trainer, agent: Agent, optimizer: Callable, period: int) -> Trainer:
+def with_resets(
+    trainer: Trainer, agent: Agent, optimizer: Callable, period: int, chunk_steps: int
+) -> Trainer:
     """``trainer`` with the head made anew whenever ``period`` environment steps have passed.
+
+    At the beginning of a chunk of ``chunk_steps``, so that no run ends with a head that has learned
+    nothing.
 
     Every module called ``head`` starts again, in the parameters and in the target network, and so
     does the whole state of the optimizer. The replay stays: the new head learns from it.
-    Chunks must divide the period.
     """
 
     def reset(state, hparams):
@@ -29,11 +33,9 @@ def with_resets(trainer: Trainer, agent: Agent, optimizer: Callable, period: int
         return state._replace(**changed, opt_state=opt_state)
 
     def chunk(state: PyTree, clock: Clock, hparams: PyTree):
-        begin = clock.steps
-        state, clock, metrics = trainer.chunk(state, clock, hparams)
-        is_due = clock.steps // period > begin // period
+        is_due = clock.steps // period > jnp.maximum(clock.steps - chunk_steps, 0) // period
         keep = lambda state, hparams: state  # noqa: E731
-        return jax.lax.cond(is_due, reset, keep, state, hparams), clock, metrics
+        return trainer.chunk(jax.lax.cond(is_due, reset, keep, state, hparams), clock, hparams)
 
     return Trainer(trainer.init, chunk)
 
