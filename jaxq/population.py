@@ -97,14 +97,12 @@ def make_population(
             "chunk": (state, clock_shape, numbers),
             "evaluate": (state.params, seed, clock_shape, numbers),
         }
-        # Making members, and evaluating one group a device, takes less time than compiling for
-        # every device would: both stay on the first.
-        shared = {"chunk", "evaluate"} if plan.num_groups > plan.num_devices else {"chunk"}
+        # Making members takes less time than compiling that for every device would.
         lowered = [
             (name, functions[name].lower(*_on(device, arguments[name])))
             for name in names
             if name not in compiled
-            for device in (devices if name in shared else devices[:1])
+            for device in (devices[:1] if name == "init" else devices)
         ]
         with ThreadPoolExecutor(max(1, len(lowered))) as compilers:
             for name, program in compilers.map(lambda job: (job[0], job[1].compile()), lowered):
@@ -151,11 +149,8 @@ def make_population(
         return states, jax.device_get(clocks[0]), join(metrics)
 
     def evaluate_all(states: list[PyTree], clock: Clock) -> Evaluation:
-        prepare(["evaluate"])
-        count = len(compiled["evaluate"])
         arguments = [
-            jax.device_put((state.params, seed, clock, numbers), home(group % count))
-            for group, (state, (seed, numbers)) in enumerate(zip(states, groups))
+            (state.params, seed, clock, numbers) for state, (seed, numbers) in zip(states, groups)
         ]
         return join(run("evaluate", arguments))
 
