@@ -9,7 +9,7 @@ import sys
 from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import jax
 import numpy as np
@@ -21,6 +21,7 @@ from rich.table import Table
 from jaxq import placement, results
 from jaxq.config import Config, HParams, Preset, config_from_dict, hparams_from_dict
 from jaxq.errors import ConfigError, unknown
+from jaxq.measurement import fastest_batch
 from jaxq.presets import PRESETS
 from jaxq.runner import Interrupted, RunSpec, Spread, Stop, lane_labels, run
 
@@ -45,8 +46,8 @@ class RunOptions:
     """Continue the run in this directory."""
     save_every: float = 30.0
     """Seconds between checkpoints."""
-    batch: int | None = None
-    """Members vmapped together on a device; chosen by default."""
+    batch: int | Literal["measure"] | None = None
+    """Members vmapped together on a device; by default from their size, or the fastest measured."""
     devices: int | None = None
     """Devices to use; all by default."""
 
@@ -155,18 +156,21 @@ def train(request: Request, console: Console) -> tuple[Path, dict[str, Any]]:
     options = request.options
     for field in ("seeds", "steps", "episodes", "batch", "devices"):
         value = getattr(options, field)
-        if value is not None and value < 1:
+        if isinstance(value, int) and value < 1:
             raise ConfigError(f"{field}={value} must be a whole number of at least 1.")
     if options.out and options.resume:
         raise ConfigError(f"out={options.out} cannot be combined with resume={options.resume}.")
     directory = options.resume or options.out or _new_directory(request.name)
     spec = RunSpec(request.name, request.config, request.lanes, request.seeds, request.steps)
+    batch = options.batch
+    if batch == "measure":
+        batch = None if options.resume else _measured_batch(spec, options.devices, console)
     try:
         scores = run(
             spec,
             directory,
             stop=Stop(options.until_return, options.episodes),
-            spread=Spread(options.batch, options.devices),
+            spread=Spread(batch, options.devices),
             resume=options.resume is not None,
             save_every=options.save_every,
             console=console,
@@ -268,11 +272,26 @@ def _new_directory(name: str) -> Path:
     return directory
 
 
+def _measured_batch(spec: RunSpec, num_devices: int | None, console: Console) -> int:
+    """The fastest batch for a run on this machine, from memory if it was measured before."""
+
+    def report(batch: int, rate: float) -> None:
+        console.print(f"  batch {batch}: {rate:,.0f} steps/s")
+
+    seeds, cache = len(spec.seeds), _cache_directory() / "batches"
+    batch = fastest_batch(spec.config, spec.lanes, seeds, num_devices, cache, report)
+    console.print(f"Fastest batch of members: {batch}")
+    return batch
+
+
+def _cache_directory() -> Path:
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "jaxq"
+
+
 def _use_compilation_cache() -> None:
     """Keep compiled programs between processes, in a folder that only the user can read."""
     if not os.environ.get("JAX_COMPILATION_CACHE_DIR"):
-        home = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
-        cache = home / "jaxq"
+        cache = _cache_directory()
         try:
             cache.mkdir(parents=True, exist_ok=True, mode=0o700)
             cache.chmod(0o700)

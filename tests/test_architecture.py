@@ -17,7 +17,7 @@ LAYERS = [
     ["agents"],
     ["experiment", "placement", "policy", "plots", "results", "progress", "provenance"],
     ["population", "render", "checkpoint"],
-    ["runner"],
+    ["runner", "measurement"],
     ["cli"],
 ]
 LEVEL = {name: level for level, names in enumerate(LAYERS) for name in names}
