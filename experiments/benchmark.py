@@ -19,6 +19,7 @@ import statistics
 import subprocess
 import sys
 import tempfile
+import time
 from pathlib import Path
 
 import tyro
@@ -30,6 +31,7 @@ from jaxq.errors import unknown
 
 HERE = Path(__file__).resolve().parent
 PARTS = ("learning", "acting", "environment")
+START = "start"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -55,20 +57,30 @@ class Arguments:
 
 
 class Process:
-    """A contender, compiled and waiting."""
+    """A contender, compiled and waiting.
 
-    def __init__(self, python: Path, name: str, workload: dict, folder: Path):
-        path = folder / "workload.json"
-        path.write_text(json.dumps(workload))
-        self.errors = (folder / "errors.txt").open("w+")
-        self.process = subprocess.Popen(
-            [str(python), str(HERE / "contenders.py"), name, str(path)],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=self.errors,
-            text=True,
-        )
-        self.prepared_seconds = self._answer()["prepared_seconds"]
+    Raises:
+      RuntimeError: it could not be prepared or run, with the end of what it said.
+    """
+
+    def __init__(self, python: Path, name: str, workload: dict, cache: str = ""):
+        self.errors = tempfile.TemporaryFile("w+")  # noqa: SIM115
+        with tempfile.NamedTemporaryFile("w", suffix=".json") as file:
+            json.dump(workload, file)
+            file.flush()
+            self.process = subprocess.Popen(
+                [str(python), str(HERE / "contenders.py"), name, file.name],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=self.errors,
+                text=True,
+                env={
+                    **os.environ,
+                    "JAX_COMPILATION_CACHE_DIR": cache,
+                    "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0.2",
+                },
+            )
+            self.prepared_seconds = self._answer()["prepared_seconds"]
 
     def run(self) -> dict:
         self.process.stdin.write("run\n")
@@ -78,6 +90,7 @@ class Process:
     def close(self) -> None:
         self.process.kill()
         self.process.wait()
+        self.errors.close()
 
     def _answer(self) -> dict:
         line = self.process.stdout.readline()
@@ -90,56 +103,81 @@ class Process:
 def benchmark(arguments: list[str], console: Console) -> None:
     args = tyro.cli(Arguments, args=arguments, prog="benchmark.py", description=__doc__)
     for name in args.names:
-        if name not in WORKLOADS:
-            raise unknown("workload", name, WORKLOADS)
+        if name not in (*WORKLOADS, START):
+            raise unknown("workload", name, (*WORKLOADS, START))
     args.out.mkdir(parents=True, exist_ok=True)
-    records = []
-    for name in args.names or WORKLOADS:
-        for members in args.members:
-            console.print(f"[bold]{WORKLOADS[name].title}[/], members {members}")
-            records += measure(name, members, args, console)
-            document = {"provenance": provenance.describe(), "cores": _cores(), "records": records}
-            results.write_json(args.out / "benchmark.json", document)
-            results.write_text(args.out / "benchmark.md", markdown(document))
-    shown = [r for r in records if r["program"] not in PARTS]
-    plots.draw_throughput(args.out / "benchmark.png", shown)
-    console.print(f"Table, numbers and figure: {args.out}/benchmark.md, .json, .png")
+    document = {"provenance": provenance.describe(), "cores": _cores(), "records": [], "start": []}
+    for name in args.names or (*WORKLOADS, START):
+        if name == START:
+            document["start"] = measure_start(args, console)
+        for members in args.members if name in WORKLOADS else ():
+            document["records"] += measure(name, members, args, console)
+        results.write_json(args.out / "benchmark.json", document)
+        results.write_text(args.out / "benchmark.md", markdown(document))
+    shown = [record for record in document["records"] if record["program"] not in PARTS]
+    if shown:
+        plots.draw_throughput(args.out / "benchmark.png", shown)
+    console.print(f"Results: {args.out}", soft_wrap=True)
 
 
 def measure(name: str, members: int, args: Arguments, console: Console) -> list[dict]:
     """One record per program, after ``turns`` turns of all."""
+    console.print(f"[bold]{WORKLOADS[name].title}[/], members {members}")
     processes: dict[str, Process] = {}
-    with tempfile.TemporaryDirectory() as folder:
+    try:
         for label, python, contender, workload in contenders(name, members, args):
             try:
-                processes[label] = Process(python, contender, workload, Path(folder))
+                processes[label] = Process(python, contender, workload)
             except RuntimeError as error:
                 console.print(f"  {label} is left out: {error}", markup=False)
         answers = {label: [] for label in processes}
         for _ in range(args.turns):
             for label, process in processes.items():
                 answers[label].append(process.run())
+    finally:
         for process in processes.values():
             process.close()
-    records = []
-    for label, runs in answers.items():
-        records.append(
-            {
-                "workload": name,
-                "title": WORKLOADS[name].title,
-                "members": members,
-                "program": label,
-                "steps_per_second": [run["steps"] / run["seconds"] for run in runs],
-                "prepared_seconds": processes[label].prepared_seconds,
-                "peak_mb": runs[-1]["peak_mb"],
-            }
-        )
+    records = [
+        {
+            "workload": name,
+            "title": WORKLOADS[name].title,
+            "members": members,
+            "program": label,
+            "steps_per_second": [run["steps"] / run["seconds"] for run in runs],
+            "prepared_seconds": processes[label].prepared_seconds,
+            "peak_mb": runs[-1]["peak_mb"],
+        }
+        for label, runs in answers.items()
+    ]
     records = _with_ceiling(records)
     for record in records:
         rates = record["steps_per_second"]
-        spread = f"[{min(rates):,.0f} to {max(rates):,.0f}]"
+        spread = f"({min(rates):,.0f} to {max(rates):,.0f})"
         console.print(f"  {record['program']:12} {statistics.median(rates):10,.0f} {spread}")
     return records
+
+
+def measure_start(args: Arguments, console: Console) -> list[dict]:
+    """Seconds from the start of a process until 10,000 steps of CartPole DQN are done."""
+    console.print("[bold]Start[/]: a process until its first 10,000 steps are done, seconds")
+    seconds: dict[str, list[float]] = {}
+    for _ in range(args.turns):
+        with tempfile.TemporaryDirectory() as cache:
+            for label, python, contender, workload in contenders("cartpole-dqn", 1, args):
+                if label not in ("jaxq", "purejaxrl"):
+                    continue
+                workload = {**workload, "steps": 10_000, "short_steps": 0}
+                for state in ("cold", "warm") if label == "jaxq" else ("cold",):
+                    started = time.perf_counter()
+                    process = Process(python, contender, workload, cache)
+                    process.run()
+                    taken = time.perf_counter() - started
+                    seconds.setdefault(f"{label}, {state}", []).append(taken)
+                    process.close()
+    for program, taken in seconds.items():
+        spread = f"({min(taken):.1f} to {max(taken):.1f})"
+        console.print(f"  {program:16} {statistics.median(taken):6.1f} {spread}")
+    return [{"program": program, "seconds": taken} for program, taken in seconds.items()]
 
 
 def contenders(name: str, members: int, args: Arguments):
@@ -207,6 +245,12 @@ def markdown(document: dict) -> str:
                 f"({min(rates):,.0f} to {max(rates):,.0f}) | {ours / median:.2f}x | "
                 f"{record['prepared_seconds']:.1f} | {record['peak_mb']:,.0f} |"
             )
+    if document["start"]:
+        lines += ["", "| process until 10,000 steps of CartPole are done | seconds |", "|---|---|"]
+    for record in document["start"]:
+        taken = record["seconds"]
+        spread = f"({min(taken):.1f} to {max(taken):.1f})"
+        lines.append(f"| {record['program']} | {statistics.median(taken):.1f} {spread} |")
     return "\n".join(lines) + "\n"
 
 

@@ -45,8 +45,8 @@ def jaxq(workload: dict) -> Callable[[], tuple[int, float]]:
     population = make_population(
         trainer, experiment.evaluate, [preset.hparams], range(members), workload.get("batch")
     )
+    population.prepare(("init", "chunk"))
     states, clock = population.init()
-    population.prepare(["chunk"])
 
     def run() -> tuple[int, float]:
         nonlocal states, clock
@@ -137,10 +137,10 @@ def _whole_runs(
         return time.perf_counter() - started
 
     long, short = workload["steps"], workload["short_steps"]
-    programs = compiled(long), compiled(short)
+    long_run, short_run = compiled(long), compiled(short) if short else None
 
     def run() -> tuple[int, float]:
-        return members * (long - short), timed(programs[0]) - timed(programs[1])
+        return members * (long - short), timed(long_run) - (timed(short_run) if short else 0.0)
 
     return run
 

@@ -1,0 +1,62 @@
+"""The benchmark's programs run as processes, and its ceiling does the work that it says."""
+
+import json
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import jax
+import numpy as np
+import pytest
+from common import SMALL, SMALL_HPARAMS, cast
+
+from jaxq.experiment import make_experiment
+from jaxq.presets import PRESETS
+
+EXPERIMENTS = Path(__file__).parent.parent / "experiments"
+sys.path.insert(0, str(EXPERIMENTS))
+from ceiling import NUM_INPUTS, part_trainer  # noqa: E402
+from workloads import WORKLOADS  # noqa: E402
+
+HPARAMS = cast(SMALL_HPARAMS)
+CONFIG = replace(SMALL, chunk_steps=80, train_every=2)
+
+
+def test_learning_alone_updates_as_often_as_training():
+    """Adam counts its updates; the inputs are what the replay holds."""
+    trainer = part_trainer("learning", CONFIG, make_experiment(CONFIG, SMALL_HPARAMS))
+    state, clock = jax.jit(trainer.init)(jax.random.key(0), HPARAMS)
+    steps, _ = state.inputs
+    assert steps.reward.shape == (NUM_INPUTS, CONFIG.batch_size, 1)
+    assert len(np.unique(steps.obs[:, 0, 0, 0])) > NUM_INPUTS // 2  # they differ
+    after, _, _ = jax.jit(trainer.chunk)(state, clock, HPARAMS)
+    count = next(leaf for leaf in jax.tree.leaves(after.carried) if leaf.dtype == np.int32)
+    assert int(count) == 80 // 2 // NUM_INPUTS * NUM_INPUTS
+
+
+@pytest.mark.parametrize("part", ["acting", "environment"])
+def test_the_other_parts_do_something(part):
+    trainer = part_trainer(part, CONFIG, make_experiment(CONFIG, SMALL_HPARAMS))
+    state, clock = jax.jit(trainer.init)(jax.random.key(0), HPARAMS)
+    after, _, _ = jax.jit(trainer.chunk)(state, clock, HPARAMS)
+    assert float(after.carried[1]) != 0.0
+
+
+def test_workloads_name_presets_and_whole_rounds():
+    for workload in WORKLOADS.values():
+        config = replace(PRESETS[workload.preset].config, **workload.config)
+        assert workload.chunk_steps % config.target_period == 0
+        assert workload.chunk_steps // config.train_every * config.updates_per_round >= NUM_INPUTS
+
+
+@pytest.mark.slow
+def test_the_benchmark_leaves_a_table_and_a_figure(tmp_path):
+    arguments = ["cartpole-dqn", "--members", "2", "--turns", "2", "--out", str(tmp_path)]
+    command = [sys.executable, str(EXPERIMENTS / "benchmark.py"), *arguments]
+    subprocess.run(command, check=True, timeout=600)
+    records = json.loads((tmp_path / "benchmark.json").read_text())["records"]
+    rates = {record["program"]: np.median(record["steps_per_second"]) for record in records}
+    assert {"jaxq", "ceiling"} <= set(rates) and all(rate > 0 for rate in rates.values())
+    assert "CartPole DQN" in (tmp_path / "benchmark.md").read_text()
+    assert (tmp_path / "benchmark.png").read_bytes().startswith(b"\x89PNG")
