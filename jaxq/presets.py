@@ -70,9 +70,10 @@ _ON_CARTPOLE["drqn"] = (
     {**_ON_CARTPOLE["r2d2"][0], "window": 16, "burn_in": 0, "n_step": 1},
     {"learning_rate": 1e-3},
 )
+# Narrower than its authors' 256, so it takes larger steps; theirs leave it at 317.
 _ON_CARTPOLE["pqn-lstm"] = (
     {**_ON_CARTPOLE["pqn"][0], "widths": (64,), "window": 64, "batch_size": 2},
-    _ON_CARTPOLE["pqn"][1],
+    {**_ON_CARTPOLE["pqn"][1], "learning_rate": 3e-4},
 )
 
 # RL Baselines3 Zoo, dqn.yml. Its target periods of 250 and 600 steps are not multiples of its
