@@ -20,8 +20,9 @@ from jaxq.errors import unknown
 from jaxq.methods import METHODS
 from jaxq.presets import PRESETS
 
-# On-policy learning takes the 500,000 steps of its authors' settings.
-STEPS = {"pqn": 500_000, "pqn-lstm": 500_000}
+# On-policy learning takes the 500,000 steps of its authors' settings; what a reset loses takes as
+# long to regain as it took to learn.
+STEPS = {"pqn": 500_000, "pqn-lstm": 500_000, "reset-dqn": 500_000}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -31,7 +32,7 @@ class Arguments:
     seeds: int = 16
     """Seeds of every method."""
     steps: int = 250_000
-    """Environment steps per seed; the pqn methods take 500,000."""
+    """Environment steps per seed; the pqn methods and reset-dqn take 500,000."""
     out: Path = Path("runs/methods")
     """Directory of the runs, the table and the figure."""
 
