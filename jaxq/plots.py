@@ -63,11 +63,8 @@ def draw_grid(path: Path, runs: Mapping[str, Mapping[str, Any]], title: str) -> 
     """The evaluation curves of many runs (label -> arrays of one lane), one small panel each."""
     columns = 5
     figure = _figure(2.5 * columns, 1.9 * math.ceil(len(runs) / columns) + 0.5)
-    panels = figure.subplots(-(-len(runs) // columns), columns, sharey=True, squeeze=False).flat
-    for axes in panels:
-        axes.set_visible(False)
+    panels = _panels(figure, len(runs), columns)
     for axes, (label, arrays) in zip(panels, runs.items()):
-        axes.set_visible(True)
         values = arrays["eval_return"][0]
         draw_band(axes, arrays["steps"], values, None, 0, True)
         axes.set_title(f"{label}, {iqm(values[:, -1]):.4g}", fontsize=9)
@@ -119,11 +116,7 @@ def draw_throughput(path: Path, records: Sequence[Mapping[str, Any]]) -> None:
     programs = list(dict.fromkeys(record["program"] for record in records))
     columns = min(3, len(titles))
     figure = _figure(4.2 * columns, 3.2 * math.ceil(len(titles) / columns) + 0.5)
-    panels = figure.subplots(-(-len(titles) // columns), columns, squeeze=False).flat
-    for axes in panels:
-        axes.set_visible(False)
-    for axes, title in zip(panels, titles):
-        axes.set_visible(True)
+    for axes, title in zip(_panels(figure, len(titles), columns, sharey=False), titles):
         for index, program in enumerate(programs):
             mine = [r for r in records if (r["title"], r["program"]) == (title, program)]
             members, rates = [r["members"] for r in mine], [r["steps_per_second"] for r in mine]
@@ -158,6 +151,15 @@ def _figure(width: float, height: float):
     from matplotlib.figure import Figure  # imported here: takes a second
 
     return Figure(figsize=(width, height), layout="constrained")
+
+
+def _panels(figure, count: int, columns: int, sharey: bool = True) -> list:
+    """``count`` axes in rows of ``columns``."""
+    grid = figure.subplots(math.ceil(count / columns), columns, sharey=sharey, squeeze=False)
+    panels = list(grid.flat)
+    for axes in panels[count:]:
+        axes.set_visible(False)
+    return panels[:count]
 
 
 def _save(figure, path: Path) -> None:
