@@ -195,7 +195,7 @@ def contenders(name: str, members: int, args: Arguments):
         yield part, sys.executable, "jaxq", {**ours, "part": part}
     paths = {"purejaxrl": args.purejaxrl, "purejaxql": args.purejaxql}
     for peer, numbers in workload.peers.items():
-        if peer in paths and paths[peer] is None:
+        if (peer in paths and paths[peer] is None) or (peer == "stable_baselines3" and members > 1):
             continue
         rounds = -(-workload.peer_steps // (members * workload.peer_round))
         theirs = {

@@ -64,8 +64,8 @@ def purejaxrl(workload: dict) -> Callable[[], tuple[int, float]]:
     source = source.replace("rng = jax.random.PRNGKey(0)", "rng, _ = jax.random.split(rng)")
     module = _load(source, "wandb")
     if workload["network"] == "minatar":
-        module["QNetwork"] = lambda action_dim: _minatar_network(action_dim)
-    return _whole_runs(module["make_train"], workload)
+        module["QNetwork"] = _minatar_network
+    return _whole_runs(module["make_train"], workload, "TOTAL_TIMESTEPS")
 
 
 def purejaxql(workload: dict) -> Callable[[], tuple[int, float]]:
@@ -73,12 +73,11 @@ def purejaxql(workload: dict) -> Callable[[], tuple[int, float]]:
     name = "pqn_minatar.py" if workload["network"] == "minatar" else "pqn_gymnax.py"
     source = (Path(workload["path"]) / "purejaxql" / name).read_text()
     module = _load(source, "wandb", "hydra", "omegaconf")
-    return _whole_runs(module["make_train"], workload)
+    return _whole_runs(module["make_train"], workload, "TOTAL_TIMESTEPS")
 
 
 def rejax(workload: dict) -> Callable[[], tuple[int, float]]:
     """Its DQN, without evaluations, on a network like ours."""
-    import jax
     from rejax import get_algo
     from rejax.networks import EpsilonGreedyPolicy
 
@@ -89,7 +88,7 @@ def rejax(workload: dict) -> Callable[[], tuple[int, float]]:
         algo = algo.replace(agent=agent, eval_callback=lambda *_: ())
         return lambda key: algo.train(key)[0]
 
-    return _whole_runs(train, workload, jax.random.key)
+    return _whole_runs(train, workload, "total_timesteps")
 
 
 def stable_baselines3(workload: dict) -> Callable[[], tuple[int, float]]:
@@ -99,8 +98,9 @@ def stable_baselines3(workload: dict) -> Callable[[], tuple[int, float]]:
     from stable_baselines3.common.env_util import make_vec_env
 
     arguments = dict(workload["arguments"])
-    env = make_vec_env(lambda: gymnasium.make("CartPole-v1"), arguments.pop("num_envs"))
-    model, steps = DQN("MlpPolicy", env, **arguments), workload["steps"]
+    steps, num_envs = arguments.pop("steps"), arguments.pop("num_envs")
+    env = make_vec_env(lambda: gymnasium.make("CartPole-v1"), num_envs)
+    model = DQN("MlpPolicy", env, **arguments)
 
     def run() -> tuple[int, float]:
         started = time.perf_counter()
@@ -111,7 +111,7 @@ def stable_baselines3(workload: dict) -> Callable[[], tuple[int, float]]:
 
 
 def _whole_runs(
-    make_train: Callable, workload: dict, make_key: Callable | None = None
+    make_train: Callable, workload: dict, steps_argument: str
 ) -> Callable[[], tuple[int, float]]:
     """`jit(vmap(train))` of whole runs, every call with seeds of its own.
 
@@ -121,11 +121,10 @@ def _whole_runs(
     import numpy as np
 
     members, count = workload["members"], 0
-    make_key = make_key or jax.random.PRNGKey
 
     def compiled(steps: int) -> Callable:
-        train = jax.vmap(make_train({**workload["arguments"], workload["steps_argument"]: steps}))
-        program = jax.jit(lambda seeds: train(jax.vmap(make_key)(seeds)))
+        train = jax.vmap(make_train({**workload["arguments"], steps_argument: steps}))
+        program = jax.jit(lambda seeds: train(jax.vmap(jax.random.PRNGKey)(seeds)))
         return program.lower(np.arange(members, dtype=np.uint32)).compile()
 
     def timed(program: Callable) -> float:
