@@ -26,7 +26,7 @@ import tyro
 from rich.console import Console
 from workloads import WORKLOADS
 
-from jaxq import cli, plots, provenance, results
+from jaxq import cli, placement, plots, provenance, results
 from jaxq.errors import unknown
 
 HERE = Path(__file__).resolve().parent
@@ -40,6 +40,8 @@ class Arguments:
     """Workloads; all by default."""
     members: tuple[int, ...] = (1, 8, 32)
     """Numbers of members."""
+    cores: int = placement.num_cores()
+    """CPU cores that every program may use."""
     turns: int = 5
     """How often each program runs."""
     batch: int | None = None
@@ -106,7 +108,12 @@ def benchmark(arguments: list[str], console: Console) -> None:
         if name not in (*WORKLOADS, START):
             raise unknown("workload", name, (*WORKLOADS, START))
     args.out.mkdir(parents=True, exist_ok=True)
-    document = {"provenance": provenance.describe(), "cores": _cores(), "records": [], "start": []}
+    document = {
+        "provenance": provenance.describe(),
+        "cores": args.cores,
+        "records": [],
+        "start": [],
+    }
     for name in args.names or (*WORKLOADS, START):
         if name == START:
             document["start"] = measure_start(args, console)
@@ -183,7 +190,7 @@ def measure_start(args: Arguments, console: Console) -> list[dict]:
 def contenders(name: str, members: int, args: Arguments):
     """``(label, python, contender, workload)`` of everything that is there and can do the work."""
     workload = WORKLOADS[name]
-    common = {"members": members, "cores": workload.cores or _cores(), "network": workload.network}
+    common = {"members": members, "cores": args.cores, "network": workload.network}
     ours = {
         **common,
         "preset": workload.preset,
@@ -252,10 +259,6 @@ def markdown(document: dict) -> str:
         spread = f"({min(taken):.1f} to {max(taken):.1f})"
         lines.append(f"| {record['program']} | {statistics.median(taken):.1f} {spread} |")
     return "\n".join(lines) + "\n"
-
-
-def _cores() -> int:
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
 
 
 if __name__ == "__main__":

@@ -14,7 +14,6 @@ class Workload(NamedTuple):
     peers: dict[str, dict[str, Any]] = {}  # name -> arguments
     peer_steps: int = 0  # per turn, over all members; made a multiple of
     peer_round: int = 1  # steps of every member
-    cores: int | None = None  # all by default
 
 
 def _dqn(env: str, envs: int, every: int, capacity: int, batch: int, target: int):
@@ -110,17 +109,6 @@ WORKLOADS = {
         peers=_dqn("Breakout-MinAtar", 1, 1, 100_000, 32, 1_000),
         peer_steps=4_000,
         peer_round=100,
-    ),
-    "breakout-dqn-1-core": Workload(
-        "Breakout DQN, one update per step, one core",
-        "dqn-breakout",
-        "minatar",
-        chunk_steps=2_000,
-        config=_BREAKOUT,
-        peers=_dqn("Breakout-MinAtar", 1, 1, 100_000, 32, 1_000),
-        peer_steps=4_000,
-        peer_round=100,
-        cores=1,
     ),
     "breakout-dqn-4": Workload(
         "Breakout DQN, one update per 4 steps",

@@ -95,5 +95,9 @@ def free_memory(num_devices: int) -> int:
 
 def use_cores() -> None:
     """Make every CPU core a device of its own; call it before anything else uses JAX."""
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    jax.config.update("jax_num_cpu_devices", cores)
+    jax.config.update("jax_num_cpu_devices", num_cores())
+
+
+def num_cores() -> int:
+    """CPU cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
