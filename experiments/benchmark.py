@@ -12,8 +12,10 @@ the Python given by --peer-python (they need older libraries than jaxq) and, whe
 packages, in the directories given; what is not there is left out.
 """
 
+import contextlib
 import dataclasses
 import json
+import math
 import os
 import statistics
 import subprocess
@@ -27,7 +29,7 @@ from rich.console import Console
 from workloads import WORKLOADS
 
 from jaxq import cli, placement, plots, provenance, results
-from jaxq.errors import unknown
+from jaxq.errors import ConfigError, unknown
 
 HERE = Path(__file__).resolve().parent
 PARTS = ("learning", "acting", "environment")
@@ -80,13 +82,16 @@ class Process:
                     **os.environ,
                     "JAX_COMPILATION_CACHE_DIR": cache,
                     "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0.2",
+                    "XLA_PYTHON_CLIENT_PREALLOCATE": "false",
                 },
             )
-            self.prepared_seconds = self._answer()["prepared_seconds"]
+            ready = self._answer()
+            self.prepared_seconds, self.versions = ready["prepared_seconds"], ready["versions"]
 
     def run(self) -> dict:
-        self.process.stdin.write("run\n")
-        self.process.stdin.flush()
+        with contextlib.suppress(BrokenPipeError):  # then there is no answer, but a reason
+            self.process.stdin.write("run\n")
+            self.process.stdin.flush()
         return self._answer()
 
     def close(self) -> None:
@@ -98,7 +103,7 @@ class Process:
         line = self.process.stdout.readline()
         if not line:
             self.errors.seek(0)
-            raise RuntimeError("".join(self.errors.readlines()[-3:]).strip())
+            raise RuntimeError("".join(self.errors.readlines()[-3:]).strip() or "it was killed")
         return json.loads(line)
 
 
@@ -107,6 +112,12 @@ def benchmark(arguments: list[str], console: Console) -> None:
     for name in args.names:
         if name not in (*WORKLOADS, START):
             raise unknown("workload", name, (*WORKLOADS, START))
+    for field in ("members", "turns", "cores"):
+        value = getattr(args, field)
+        if min(value if field == "members" else (value,)) < 1:
+            raise ConfigError(f"{field}={value} must be whole numbers of at least 1.")
+    if args.cores > placement.num_cores():
+        raise ConfigError(f"cores={args.cores} must be at most {placement.num_cores()}.")
     args.out.mkdir(parents=True, exist_ok=True)
     document = {
         "provenance": provenance.describe(),
@@ -139,8 +150,13 @@ def measure(name: str, members: int, args: Arguments, console: Console) -> list[
                 console.print(f"  {label} is left out: {error}", markup=False)
         answers = {label: [] for label in processes}
         for _ in range(args.turns):
-            for label, process in processes.items():
-                answers[label].append(process.run())
+            for label, process in list(processes.items()):
+                try:
+                    answers[label].append(process.run())
+                except RuntimeError as error:
+                    console.print(f"  {label} is left out: {error}", markup=False)
+                    processes.pop(label).close()
+                    del answers[label]
     finally:
         for process in processes.values():
             process.close()
@@ -153,6 +169,7 @@ def measure(name: str, members: int, args: Arguments, console: Console) -> list[
             "steps_per_second": [run["steps"] / run["seconds"] for run in runs],
             "prepared_seconds": processes[label].prepared_seconds,
             "peak_mb": runs[-1]["peak_mb"],
+            "versions": processes[label].versions,
         }
         for label, runs in answers.items()
     ]
@@ -173,18 +190,28 @@ def measure_start(args: Arguments, console: Console) -> list[dict]:
             for label, python, contender, workload in contenders("cartpole-dqn", 1, args):
                 if label not in ("jaxq", "purejaxrl"):
                     continue
+                if label == "jaxq":  # learns as early as its peer
+                    numbers = {**workload["config"], "prefill": 130, "chunk_steps": 10_000}
+                    workload = {**workload, "config": numbers}
                 workload = {**workload, "steps": 10_000, "short_steps": 0}
-                for state in ("cold", "warm") if label == "jaxq" else ("cold",):
-                    started = time.perf_counter()
-                    process = Process(python, contender, workload, cache)
-                    process.run()
-                    taken = time.perf_counter() - started
-                    seconds.setdefault(f"{label}, {state}", []).append(taken)
-                    process.close()
+                for state in ("cold", "warm"):
+                    with contextlib.suppress(RuntimeError):
+                        taken = _seconds_to_first_run(python, contender, workload, cache)
+                        seconds.setdefault(f"{label}, {state}", []).append(taken)
     for program, taken in seconds.items():
         spread = f"({min(taken):.1f} to {max(taken):.1f})"
         console.print(f"  {program:16} {statistics.median(taken):6.1f} {spread}")
     return [{"program": program, "seconds": taken} for program, taken in seconds.items()]
+
+
+def _seconds_to_first_run(python: Path, contender: str, workload: dict, cache: str) -> float:
+    started = time.perf_counter()
+    process = Process(python, contender, workload, cache)
+    try:
+        process.run()
+    finally:
+        process.close()
+    return time.perf_counter() - started
 
 
 def contenders(name: str, members: int, args: Arguments):
@@ -216,14 +243,14 @@ def contenders(name: str, members: int, args: Arguments):
 
 
 def _with_ceiling(records: list[dict]) -> list[dict]:
-    """The parts as one record: a step of all takes the sum of their times."""
+    """The parts as one record more: a step of all takes the sum of their times."""
     parts = [record for record in records if record["program"] in PARTS]
     if len(parts) < len(PARTS):
         return records
     turns = zip(*(record["steps_per_second"] for record in parts))
     rates = [1.0 / sum(1.0 / rate for rate in turn) for turn in turns]
     ceiling = {**parts[0], "program": "ceiling", "steps_per_second": rates}
-    return [*records, ceiling]
+    return [*records, {**ceiling, "prepared_seconds": None, "peak_mb": None}]
 
 
 def markdown(document: dict) -> str:
@@ -241,7 +268,8 @@ def markdown(document: dict) -> str:
     for record in document["records"]:
         groups.setdefault((record["workload"], record["members"]), []).append(record)
     for (name, members), records in groups.items():
-        ours = statistics.median(records[0]["steps_per_second"])
+        rates = {record["program"]: record["steps_per_second"] for record in records}
+        ours = statistics.median(rates.get("jaxq", [math.nan]))
         for record in records:
             if record["program"] in PARTS:
                 continue
@@ -250,8 +278,16 @@ def markdown(document: dict) -> str:
             lines.append(
                 f"| {WORKLOADS[name].title} | {members} | {record['program']} | {median:,.0f} "
                 f"({min(rates):,.0f} to {max(rates):,.0f}) | {ours / median:.2f}x | "
-                f"{record['prepared_seconds']:.1f} | {record['peak_mb']:,.0f} |"
+                + " | ".join(
+                    "" if record[field] is None else f"{record[field]:,.0f}"
+                    for field in ("prepared_seconds", "peak_mb")
+                )
+                + " |"
             )
+    programs = {record["program"]: record["versions"] for record in document["records"]}
+    for program in sorted(programs.keys() - {"jaxq", "ceiling", *PARTS}):
+        versions = ", ".join(f"{name} {value}" for name, value in programs[program].items())
+        lines += ["", f"{program} with {versions}."]
     if document["start"]:
         lines += ["", "| process until 10,000 steps of CartPole are done | seconds |", "|---|---|"]
     for record in document["start"]:

@@ -1,4 +1,4 @@
-"""The parts of a training run, each alone in a scan: no arrangement of them can be faster.
+"""The parts of a training run, each alone in a scan: what they take one after the other.
 
 Learning on batches that were sampled before, acting on observations that were seen before, and the
 environment under random actions. All inputs rotate, or the compiler would compute once what never
@@ -18,7 +18,7 @@ from jaxq.optimizers import make_optimizer
 from jaxq.rollout import Actor, make_act_and_step, step_shapes
 from jaxq.types import Clock, PyTree, Trainer
 
-NUM_INPUTS = 32  # batches, or observations, that take turns
+NUM_INPUTS = 8  # batches, or observations, that take turns
 
 
 class PartState(NamedTuple):
@@ -32,7 +32,7 @@ class PartState(NamedTuple):
 
 def part_trainer(part: str, config: Config, experiment: Experiment) -> Trainer:
     """``learning``, ``acting`` or ``environment`` of an experiment, as many times a chunk as the
-    experiment does it."""
+    experiment does it; that number is a multiple of ``NUM_INPUTS``."""
     rows = config.chunk_steps // config.num_envs
     updates = config.chunk_steps // config.train_every * config.updates_per_round
     prepare, body = {
@@ -105,7 +105,8 @@ def _acting(config: Config, experiment: Experiment) -> tuple[Callable, Callable]
         action, carry = agent.act(state.params, carry, key, obs, hparams.epsilon_end)
         total += action.sum()  # used, so that it is computed
         if on_policy:  # the value after the step
-            total += agent.act_greedy(state.params, carry, None, obs)[1].sum()
+            next_obs = jnp.roll(obs, 1, axis=0)  # the same again would not be computed again
+            total += agent.act_greedy(state.params, carry, None, next_obs)[1].sum()
         return state._replace(carried=(carry, total))
 
     return prepare, body

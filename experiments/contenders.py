@@ -6,18 +6,22 @@ Started by benchmark.py with the Python in which NAME is installed, which need n
 every contender imports what it needs. It answers in lines of JSON: once when it is compiled, then
 after every line that it reads, when it has run once more.
 
-Peers are driven as their users would: `jit(vmap(train))` over seeds, on networks of the same shape.
+Peers are driven as their users would: `jit(vmap(train))` over seeds (a single one without `vmap`,
+which is faster), on networks of the same shape.
 Their code is loaded from where they are; what keeps them from running, or from giving every seed a
 run of its own, is repaired on the way.
 """
 
+import contextlib
 import json
 import os
+import platform
 import resource
 import sys
 import time
 import types
 from collections.abc import Callable
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
@@ -123,8 +127,9 @@ def _whole_runs(
     members, count = workload["members"], 0
 
     def compiled(steps: int) -> Callable:
-        train = jax.vmap(make_train({**workload["arguments"], steps_argument: steps}))
-        program = jax.jit(lambda seeds: train(jax.vmap(jax.random.PRNGKey)(seeds)))
+        train = make_train({**workload["arguments"], steps_argument: steps})
+        one = lambda seed: train(jax.random.PRNGKey(seed))  # noqa: E731
+        program = jax.jit(jax.vmap(one) if members > 1 else lambda seeds: one(seeds[0]))
         return program.lower(np.arange(members, dtype=np.uint32)).compile()
 
     def timed(program: Callable) -> float:
@@ -136,10 +141,13 @@ def _whole_runs(
         return time.perf_counter() - started
 
     long, short = workload["steps"], workload["short_steps"]
-    long_run, short_run = compiled(long), compiled(short) if short else None
+    programs = [compiled(long)]
 
     def run() -> tuple[int, float]:
-        return members * (long - short), timed(long_run) - (timed(short_run) if short else 0.0)
+        if short and len(programs) == 1:
+            programs.append(compiled(short))  # here: it is not part of preparing
+        seconds = [timed(program) for program in programs]
+        return members * (long - short), seconds[0] - sum(seconds[1:])
 
     return run
 
@@ -195,6 +203,15 @@ def _rejax_network(name: str) -> type:
     return Network
 
 
+def _versions(name: str) -> dict[str, str]:
+    """Of what is installed here."""
+    versions = {"python": platform.python_version()}
+    for package in (name, "jax", "gymnax", "torch"):
+        with contextlib.suppress(PackageNotFoundError):
+            versions[package] = version(package)
+    return versions
+
+
 CONTENDERS = {
     function.__name__: function
     for function in (jaxq, purejaxrl, purejaxql, rejax, stable_baselines3)
@@ -211,7 +228,8 @@ def main() -> None:
     sys.path.insert(0, str(HERE.parent))
     started = time.perf_counter()
     run = CONTENDERS[name](workload)
-    print(json.dumps({"prepared_seconds": time.perf_counter() - started}), file=answers)
+    prepared = time.perf_counter() - started
+    print(json.dumps({"prepared_seconds": prepared, "versions": _versions(name)}), file=answers)
     for _ in sys.stdin:
         steps, seconds = run()
         peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024

@@ -1,7 +1,10 @@
 """The fastest batch of members, measured once per machine and program; used by the command line."""
 
+import contextlib
 import hashlib
 import json
+import math
+import platform
 import statistics
 import time
 from collections.abc import Callable, Sequence
@@ -17,6 +20,7 @@ from jaxq.placement import make_plan
 from jaxq.population import make_population
 
 _TURNS = 5
+_STEPS = 1_000  # per turn and member, at least: shorter turns would measure how they are started
 
 
 def fastest_batch(
@@ -27,20 +31,22 @@ def fastest_batch(
     cache: Path | None = None,
     report: Callable[[int, float], None] = lambda batch, rate: None,
 ) -> int:
-    """How many members to vmap together on a device, by trying.
+    """How many members to vmap together on a device so that all finish first, by trying.
 
     From the batch that ``placement`` would choose, doubled as long as that is faster; if it never
-    is, halved as long as that is. Every candidate compiles a program, which takes longer than
-    running it.
+    is, halved as long as that is. Groups that a device runs one after the other count, and so do
+    the copies that fill up the last one. Every candidate compiles a program, which takes longer
+    than running it.
 
     Args:
       num_devices: all by default.
       cache: a directory in which the answer is remembered and looked up.
-      report: hears of every candidate and its environment steps per second.
+      report: hears of every candidate and its environment steps per second, over all members.
     """
     num_devices = num_devices or len(jax.local_devices())
     num_members = len(lanes) * num_seeds
-    config = replace(config, chunk_steps=config.target_period, reset_period=0)
+    periods = math.ceil(min(_STEPS, config.chunk_steps) / config.target_period)
+    config = replace(config, chunk_steps=periods * config.target_period, reset_period=0)
     experiment = make_experiment(config, lanes[0])
     remembered = cache and cache / f"{_program(config, num_members, num_devices)}.json"
     if remembered and remembered.exists():
@@ -61,8 +67,9 @@ def fastest_batch(
             started = time.perf_counter()
             states, clock, _ = population.chunk(states, clock)
             seconds.append(time.perf_counter() - started)
-        steps = batch * num_devices * config.chunk_steps
-        rates[batch] = steps / statistics.median(seconds[1:])
+        rounds = math.ceil(math.ceil(num_members / batch) / num_devices)
+        taken = rounds * statistics.median(seconds[1:])
+        rates[batch] = num_members * config.chunk_steps / taken
         report(batch, rates[batch])
         return rates[batch]
 
@@ -70,19 +77,20 @@ def fastest_batch(
     best = start = make_plan(num_members, member, None, num_devices).batch
     rates: dict[int, float] = {}
     rate(start)
-    while 2 * best * num_devices <= num_members and rate(2 * best) > rates[best]:
+    while best * num_devices < num_members and rate(2 * best) > rates[best]:
         best *= 2
     while best <= start and best > 1 and rate(best // 2) > rates[best]:
         best //= 2
     if remembered:
-        remembered.parent.mkdir(parents=True, exist_ok=True)
-        results.write_json(remembered, {"batch": best, "steps_per_second": rates})
+        with contextlib.suppress(OSError):  # a memory is a convenience
+            remembered.parent.mkdir(parents=True, exist_ok=True)
+            results.write_json(remembered, {"batch": best, "steps_per_second": rates})
     return best
 
 
 def _program(config: Config, num_members: int, num_devices: int) -> str:
     """A name for the program on this machine."""
     origin = provenance.describe()
-    machine = {name: origin[name] for name in ("versions", "platform", "device")}
-    document = [machine, vars(config), num_members, num_devices]
+    machine = [origin[name] for name in ("versions", "commit", "platform", "device")]
+    document = [platform.node(), machine, vars(config), num_members, num_devices]
     return hashlib.sha256(json.dumps(document, sort_keys=True).encode()).hexdigest()[:16]

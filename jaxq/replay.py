@@ -75,7 +75,7 @@ def uniform(step: Step, *, capacity: int, batch_size: int, window: int = 1) -> R
     def sample(state: RingState, clock: Clock, key: jax.Array) -> Sample:
         held = jnp.minimum(clock.steps, capacity)
         num_windows = held - (window - 1) * num_envs
-        chosen = _below(num_windows, jax.random.bits(key, (batch_size,)))
+        chosen = _below(num_windows, jax.random.bits(key, (batch_size,), jnp.uint32))
         first = (clock.steps - held + chosen) % capacity  # counted from the oldest slot
         slots = (first[:, None] + num_envs * jnp.arange(window)) % capacity  # [B, T]
         steps = _first_carry(codec.unpack(state.ring[slots]))
