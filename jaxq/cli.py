@@ -24,7 +24,6 @@ from jaxq.errors import ConfigError, unknown
 from jaxq.measurement import fastest_batch
 from jaxq.presets import PRESETS
 from jaxq.runner import Interrupted, RunSpec, Spread, Stop, lane_labels, run
-from jaxq.validation import validate
 
 
 @dataclasses.dataclass(frozen=True)
@@ -274,13 +273,7 @@ def _new_directory(name: str) -> Path:
 
 
 def _measured_batch(spec: RunSpec, num_devices: int | None, console: Console) -> int:
-    """The fastest batch for a run on this machine, from memory if it was measured before.
-
-    Raises:
-      ConfigError: the run would be refused.
-    """
-    for lane in spec.lanes:
-        validate(spec.config, lane)
+    """The fastest batch for a run on this machine, from memory if it was measured before."""
 
     def report(batch: int, rate: float) -> None:
         console.print(f"  batch {batch}: {rate:,.0f} steps/s")

@@ -18,6 +18,7 @@ from jaxq.config import Config, HParams
 from jaxq.experiment import make_experiment
 from jaxq.placement import make_plan
 from jaxq.population import make_population
+from jaxq.validation import validate
 
 _TURNS = 5
 _STEPS = 1_000  # per turn and member, at least: shorter turns would measure how they are started
@@ -42,7 +43,12 @@ def fastest_batch(
       num_devices: all by default.
       cache: a directory in which the answer is remembered and looked up.
       report: hears of every candidate and its environment steps per second, over all members.
+
+    Raises:
+      ConfigError: the run itself would be refused.
     """
+    for lane in lanes:
+        validate(config, lane)
     num_devices = num_devices or len(jax.local_devices())
     num_members = len(lanes) * num_seeds
     periods = math.ceil(min(_STEPS, config.chunk_steps) / config.target_period)
