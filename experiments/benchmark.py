@@ -103,7 +103,7 @@ class Process:
         line = self.process.stdout.readline()
         if not line:
             self.errors.seek(0)
-            raise RuntimeError("".join(self.errors.readlines()[-3:]).strip() or "it was killed")
+            raise RuntimeError("".join(self.errors.readlines()[-1:]).strip() or "it was killed")
         return json.loads(line)
 
 

@@ -112,6 +112,8 @@ def draw_throughput(path: Path, records: Sequence[Mapping[str, Any]]) -> None:
     Args:
       records: each with ``title``, ``program``, ``members``, ``steps_per_second`` (of every turn).
     """
+    from matplotlib.ticker import EngFormatter
+
     titles = list(dict.fromkeys(record["title"] for record in records))
     programs = list(dict.fromkeys(record["program"] for record in records))
     columns = min(3, len(titles))
@@ -131,6 +133,8 @@ def draw_throughput(path: Path, records: Sequence[Mapping[str, Any]]) -> None:
         axes.set_yscale("log")
         axes.set_xticks(sorted({r["members"] for r in records}), minor=False)
         axes.xaxis.set_major_formatter("{x:g}")
+        axes.yaxis.set_major_formatter(EngFormatter(sep=""))
+        axes.yaxis.set_minor_formatter(EngFormatter(sep=""))
         axes.set(xlabel="members", ylabel="environment steps / s")
     handles = {h.get_label(): h for a in figure.axes for h in a.get_lines()}
     figure.legend(handles.values(), handles.keys(), loc="outside lower center", ncols=len(handles))
