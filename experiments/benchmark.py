@@ -175,9 +175,7 @@ def measure(name: str, members: int, args: Arguments, console: Console) -> list[
     ]
     records = _with_ceiling(records)
     for record in records:
-        rates = record["steps_per_second"]
-        spread = f"({min(rates):,.0f} to {max(rates):,.0f})"
-        console.print(f"  {record['program']:12} {statistics.median(rates):10,.0f} {spread}")
+        console.print(f"  {record['program']:12} {_median_and_range(record['steps_per_second'])}")
     return records
 
 
@@ -199,8 +197,7 @@ def measure_start(args: Arguments, console: Console) -> list[dict]:
                         taken = _seconds_to_first_run(python, contender, workload, cache)
                         seconds.setdefault(f"{label}, {state}", []).append(taken)
     for program, taken in seconds.items():
-        spread = f"({min(taken):.1f} to {max(taken):.1f})"
-        console.print(f"  {program:16} {statistics.median(taken):6.1f} {spread}")
+        console.print(f"  {program:16} {_median_and_range(taken, 1)}")
     return [{"program": program, "seconds": taken} for program, taken in seconds.items()]
 
 
@@ -274,10 +271,9 @@ def markdown(document: dict) -> str:
             if record["program"] in PARTS:
                 continue
             rates = record["steps_per_second"]
-            median = statistics.median(rates)
             lines.append(
-                f"| {WORKLOADS[name].title} | {members} | {record['program']} | {median:,.0f} "
-                f"({min(rates):,.0f} to {max(rates):,.0f}) | {ours / median:.2f}x | "
+                f"| {WORKLOADS[name].title} | {members} | {record['program']} | "
+                f"{_median_and_range(rates)} | {ours / statistics.median(rates):.2f}x | "
                 + " | ".join(
                     "" if record[field] is None else f"{record[field]:,.0f}"
                     for field in ("prepared_seconds", "peak_mb")
@@ -291,10 +287,13 @@ def markdown(document: dict) -> str:
     if document["start"]:
         lines += ["", "| process until 10,000 steps of CartPole are done | seconds |", "|---|---|"]
     for record in document["start"]:
-        taken = record["seconds"]
-        spread = f"({min(taken):.1f} to {max(taken):.1f})"
-        lines.append(f"| {record['program']} | {statistics.median(taken):.1f} {spread} |")
+        lines.append(f"| {record['program']} | {_median_and_range(record['seconds'], 1)} |")
     return "\n".join(lines) + "\n"
+
+
+def _median_and_range(values: list[float], digits: int = 0) -> str:
+    low, high = min(values), max(values)
+    return f"{statistics.median(values):,.{digits}f} ({low:,.{digits}f} to {high:,.{digits}f})"
 
 
 if __name__ == "__main__":

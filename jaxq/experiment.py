@@ -54,8 +54,9 @@ def make_trainer_from(config: Config, env: Env, agent: Agent) -> Trainer:
         lengths = make_lengths(config)
         trainer = make_trainer(env, agent, make_replay, optimizer, schedules, target, lengths)
     if config.reset_period:
-        periods = config.reset_period, config.chunk_steps
-        trainer = resets.with_resets(trainer, agent, optimizer, *periods)
+        trainer = resets.with_resets(
+            trainer, agent, optimizer, config.reset_period, config.chunk_steps
+        )
     return trainer
 
 

@@ -1,8 +1,6 @@
 """The fastest batch of members, measured once per machine and program; used by the command line."""
 
 import contextlib
-import hashlib
-import json
 import math
 import platform
 import statistics
@@ -14,6 +12,7 @@ from pathlib import Path
 import jax
 
 from jaxq import provenance, results
+from jaxq.checkpoint import fingerprint
 from jaxq.config import Config, HParams
 from jaxq.experiment import make_experiment
 from jaxq.placement import make_plan
@@ -98,5 +97,4 @@ def _program(config: Config, num_members: int, num_devices: int) -> str:
     """A name for the program on this machine."""
     origin = provenance.describe()
     machine = [origin[name] for name in ("versions", "commit", "platform", "device")]
-    document = [platform.node(), machine, vars(config), num_members, num_devices]
-    return hashlib.sha256(json.dumps(document, sort_keys=True).encode()).hexdigest()[:16]
+    return fingerprint([platform.node(), machine, vars(config), num_members, num_devices])
