@@ -12,7 +12,7 @@ from pathlib import Path
 import tyro
 from rich.console import Console
 
-from jaxq import cli, plots
+from jaxq import cli, plots, tasks
 from jaxq.presets import PRESETS
 
 RUNGS = {
@@ -39,7 +39,7 @@ def ladder(arguments: list[str], console: Console) -> None:
         label: (name, PRESETS[name]._replace(steps=args.steps), args.seeds)
         for name, label in RUNGS.items()
     }
-    curves = cli.train_each(jobs, args.out, console)
+    curves = tasks.train_each(jobs, args.out, console)
     path = args.out / "ladder.png"
     plots.draw_comparison(path, curves, "CartPole-v1: what each ingredient buys")
     console.print(f"Figure: {path}", soft_wrap=True)

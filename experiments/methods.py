@@ -14,7 +14,7 @@ import tyro
 from rich.console import Console
 from rich.table import Table
 
-from jaxq import cli, plots, results
+from jaxq import cli, plots, results, tasks
 from jaxq.config import Preset
 from jaxq.errors import unknown
 from jaxq.methods import METHODS
@@ -46,7 +46,7 @@ def methods(arguments: list[str], console: Console) -> None:
         name: (f"{name}-cartpole", _preset(name, args.steps), args.seeds)
         for name in args.names or METHODS
     }
-    runs = cli.train_each(jobs, args.out, console)
+    runs = tasks.train_each(jobs, args.out, console)
     lines = ["| method | IQM (95%) | worst seed | seconds |", "|---|---|---|---|"]
     table = Table(title=f"CartPole-v1, {args.seeds} seeds, last evaluation", title_justify="left")
     for column in ("method", "IQM", "95% interval", "worst seed", "seconds"):

@@ -5,11 +5,11 @@ PRESET is the name of a preset or the path of a config.json that a run has left.
 
 from rich.console import Console
 
-from jaxq import cli
+from jaxq import cli, tasks
 
 
 def train(arguments: list[str], console: Console) -> None:
-    cli.train(cli.parse(arguments, "train.py"), console)
+    tasks.train(cli.parse(arguments, "train.py"), console)
 
 
 if __name__ == "__main__":

@@ -6,9 +6,12 @@ seal is written afterwards, and the checkpoint before it is kept. So whenever a 
 newest sealed checkpoint is whole.
 """
 
+import errno
 import hashlib
 import json
 import logging
+import os
+import re
 import shutil
 from pathlib import Path
 from typing import Any
@@ -17,8 +20,11 @@ import jax
 import numpy as np
 
 from jaxq.errors import ConfigError
+from jaxq.placement import tree_bytes
 from jaxq.results import write_text
 from jaxq.types import Clock, PyTree
+
+_MARGIN = 1.2, 2_000_000  # times the size of the arrays, and bytes: what is written beside them
 
 
 def fingerprint(document: Any) -> str:
@@ -27,16 +33,31 @@ def fingerprint(document: Any) -> str:
 
 
 def save(directory: Path, tree: PyTree, clock: Clock, owner: str) -> None:
-    """Save NumPy leaves [M, ...] under ``directory / steps``; keep the one before as well."""
+    """Save NumPy leaves [M, ...] under ``directory / steps``; keep the one before as well.
+
+    Raises:
+      OSError: it could not be written; the one before is whole.
+    """
     step = int(clock.steps)
     if _seal(directory, step).exists():
         return
     for leftover in directory.glob("*"):  # of a process killed before it could seal it
         if leftover.name.isdigit() and not _seal(directory, int(leftover.name)).exists():
             shutil.rmtree(leftover)
+    directory.mkdir(exist_ok=True)
+    needed = _MARGIN[0] * tree_bytes(tree) + _MARGIN[1]
+    if shutil.disk_usage(directory).free < needed:  # Orbax would find out in its own threads
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(directory / str(step)))
     ocp, manager = _open(directory)
-    with manager:
-        manager.save(step, args=ocp.args.StandardSave(jax.tree.leaves(tree)), force=True)
+    try:
+        with manager:
+            manager.save(step, args=ocp.args.StandardSave(jax.tree.leaves(tree)), force=True)
+    except ValueError as error:  # how the storage below Orbax reports what the system refused
+        code = re.search(r"os_error_code='(\d+)'", str(error))
+        if not code:
+            raise
+        number = int(code[1])
+        raise OSError(number, os.strerror(number), str(directory / str(step))) from error
     seal = {"owner": owner, "steps": step, "updates": int(clock.updates)}
     seal["files"] = _hashes(directory / str(step))
     write_text(_seal(directory, step), json.dumps(seal, indent=1) + "\n")
@@ -96,6 +117,16 @@ def _seal(directory: Path, step: int) -> Path:
 def _open(directory: Path):
     import orbax.checkpoint as ocp  # imported here: takes seconds
 
-    logging.getLogger("absl").setLevel(logging.ERROR)
-    options = ocp.CheckpointManagerOptions(max_to_keep=2, enable_async_checkpointing=False)
+    logging.getLogger("absl").setLevel(logging.CRITICAL)  # what it logs is also raised
+    alone = ocp.options.MultiprocessingOptions(
+        primary_host=jax.process_index(),
+        active_processes={jax.process_index()},
+        barrier_sync_key_prefix=str(jax.process_index()),
+    )
+    options = ocp.CheckpointManagerOptions(
+        max_to_keep=2,
+        create=False,
+        enable_async_checkpointing=False,
+        multiprocessing_options=alone,  # every process saves its own members
+    )
     return ocp, ocp.CheckpointManager(directory.resolve(), options=options)

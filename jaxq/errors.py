@@ -1,6 +1,7 @@
 """The one exception for bad input, raised before anything compiles."""
 
 import difflib
+import importlib.util
 from collections.abc import Iterable
 
 
@@ -14,3 +15,16 @@ def unknown(field: str, value: object, accepted: Iterable[str]) -> ConfigError:
     close = difflib.get_close_matches(str(value), accepted, n=3, cutoff=0.5)
     hint = f"did you mean {' or '.join(close)}?" if close else f"accepted: {', '.join(accepted)}."
     return ConfigError(f"{field}={value} does not exist; {hint}")
+
+
+def require(option: str, package: str, extra: str) -> None:
+    """Refuse an option whose package is not installed.
+
+    Raises:
+      ConfigError: says how to install it.
+    """
+    if importlib.util.find_spec(package) is None:
+        raise ConfigError(
+            f"{option} needs {package}, which is not installed; pip install 'jaxq[{extra}]' "
+            f"installs it."
+        )

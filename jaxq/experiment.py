@@ -23,15 +23,17 @@ class Experiment(NamedTuple):
     evaluate: Callable  # (params, key, hparams) -> Evaluation
 
 
-def make_experiment(config: Config, hparams: HParams) -> Experiment:
-    """Compose what ``config`` names; ``hparams`` are only checked.
+def make_experiment(config: Config, *lanes: HParams) -> Experiment:
+    """Compose what ``config`` names; the numbers of all ``lanes`` are only checked.
 
     Raises:
       ConfigError: anything that could not run, before anything compiles.
     """
-    validate(config, hparams)
+    for lane in lanes:
+        validate(config, lane)
     env = make_env_from(config, config.num_envs)
-    env.params(hparams.env_params)  # refuses unknown names
+    for lane in lanes:
+        env.params(lane.env_params)  # refuses unknown names
     agent = agents.make_agent_from(config, env)
     trainer = make_trainer_from(config, env, agent)
     eval_env = make_env_from(config, config.eval_episodes)

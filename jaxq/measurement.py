@@ -1,4 +1,4 @@
-"""The fastest batch of members, measured once per machine and program; used by the command line."""
+"""Programs timed for a moment, and from that the fastest batch of members on this machine."""
 
 import contextlib
 import math
@@ -14,9 +14,10 @@ import jax
 from jaxq import provenance, results
 from jaxq.checkpoint import fingerprint
 from jaxq.config import Config, HParams
-from jaxq.experiment import make_experiment
+from jaxq.experiment import Experiment, make_experiment
 from jaxq.placement import make_plan
-from jaxq.population import make_population
+from jaxq.population import Population, make_population
+from jaxq.types import Clock, PyTree
 from jaxq.validation import validate
 
 _TURNS = 5
@@ -50,30 +51,16 @@ def fastest_batch(
         validate(config, lane)
     num_devices = num_devices or len(jax.local_devices())
     num_members = len(lanes) * num_seeds
-    periods = math.ceil(min(_STEPS, config.chunk_steps) / config.target_period)
-    config = replace(config, chunk_steps=periods * config.target_period, reset_period=0)
+    config = shortened(config)
     experiment = make_experiment(config, lanes[0])
     remembered = cache and cache / f"{_program(config, num_members, num_devices)}.json"
     if remembered and remembered.exists():
         return results.read_json(remembered)["batch"]
 
     def rate(batch: int) -> float:
-        population = make_population(
-            experiment.trainer,
-            experiment.evaluate,
-            lanes[:1],
-            range(batch * num_devices),
-            batch,
-            num_devices,
-        )
-        states, clock = population.init()
-        seconds = []
-        for _ in range(_TURNS + 1):  # the first compiles
-            started = time.perf_counter()
-            states, clock, _ = population.chunk(states, clock)
-            seconds.append(time.perf_counter() - started)
+        population = one_batch_each(experiment, lanes[0], batch, num_devices)
         rounds = math.ceil(math.ceil(num_members / batch) / num_devices)
-        taken = rounds * statistics.median(seconds[1:])
+        taken = rounds * time_chunks(population, *population.init(), _TURNS)[0]
         rates[batch] = num_members * config.chunk_steps / taken
         report(batch, rates[batch])
         return rates[batch]
@@ -91,6 +78,33 @@ def fastest_batch(
             remembered.parent.mkdir(parents=True, exist_ok=True)
             results.write_json(remembered, {"batch": best, "steps_per_second": rates})
     return best
+
+
+def shortened(config: Config) -> Config:
+    """The same program with chunks that are just long enough to be timed."""
+    periods = math.ceil(min(_STEPS, config.chunk_steps) / config.target_period)
+    return replace(config, chunk_steps=periods * config.target_period, reset_period=0)
+
+
+def one_batch_each(
+    experiment: Experiment, lane: HParams, batch: int, num_devices: int
+) -> Population:
+    """A population that gives every device one batch."""
+    trainer, evaluate = experiment.trainer, experiment.evaluate
+    return make_population(
+        trainer, evaluate, [lane], range(batch * num_devices), batch, num_devices
+    )
+
+
+def time_chunks(population: Population, states: list[PyTree], clock: Clock, turns: int):
+    """The median seconds of a chunk, and the states and the clock after ``turns`` and one more,
+    the first, which may compile."""
+    seconds = []
+    for _ in range(turns + 1):
+        started = time.perf_counter()
+        states, clock, _ = population.chunk(states, clock)
+        seconds.append(time.perf_counter() - started)
+    return statistics.median(seconds[1:]), states, clock
 
 
 def _program(config: Config, num_members: int, num_devices: int) -> str:

@@ -70,13 +70,42 @@ def check_memory(num_members: int, member_bytes: int, free_bytes: int) -> None:
     Raises:
       ConfigError: says how many members would fit.
     """
-    free = int(_MEMORY_SHARE.get(jax.default_backend(), _ACCELERATOR_SHARE) * free_bytes)
+    free = _usable(free_bytes)
     if num_members * member_bytes > free:
         raise ConfigError(
             f"members={num_members} (lanes x seeds) need {num_members * member_bytes / 1e9:.1f} GB "
             f"at {member_bytes / 1e6:.1f} MB each and {free / 1e9:.1f} GB are available; at most "
             f"{free // member_bytes} members fit (most of a member is its replay, see capacity)."
         )
+
+
+def most_members(member_bytes: int, num_devices: int | None = None) -> int:
+    """How many members of that size fit at once; at least 1, which may turn out not to."""
+    devices = num_devices or len(jax.local_devices())
+    return max(1, _usable(free_memory(devices)) // member_bytes)
+
+
+def check_temporaries(plan: Plan, member_bytes: int, temporary_bytes: int, free_bytes: int) -> None:
+    """Refuse a batch whose program does not fit beside the states of all members.
+
+    Args:
+      temporary_bytes: what the compiled program needs while a batch runs on one device.
+
+    Raises:
+      ConfigError: says which batch would fit.
+    """
+    room = _usable(free_bytes) - plan.num_groups * plan.batch * member_bytes
+    needed = plan.num_devices * temporary_bytes
+    if needed > room:
+        fits = max(1, int(plan.batch * max(0, room) / needed))
+        raise ConfigError(
+            f"batch={plan.batch} needs {needed / 1e9:.1f} GB while it runs and {room / 1e9:.1f} GB "
+            f"are left beside the members; at most --batch {fits} fits."
+        )
+
+
+def _usable(free_bytes: int) -> int:
+    return int(_MEMORY_SHARE.get(jax.default_backend(), _ACCELERATOR_SHARE) * free_bytes)
 
 
 def tree_bytes(tree: PyTree) -> int:
@@ -93,9 +122,11 @@ def free_memory(num_devices: int) -> int:
     return psutil.virtual_memory().available
 
 
-def use_cores() -> None:
-    """Make every CPU core a device of its own; call it before anything else uses JAX."""
-    jax.config.update("jax_num_cpu_devices", num_cores())
+def use_cores(count: int | None = None) -> None:
+    """Make ``count`` CPU cores, by default all or as many as the environment variable
+    JAX_NUM_CPU_DEVICES says, devices of their own; call it before anything else uses JAX."""
+    told = int(os.environ.get("JAX_NUM_CPU_DEVICES", 0))
+    jax.config.update("jax_num_cpu_devices", count or told or num_cores())
 
 
 def num_cores() -> int:

@@ -1,26 +1,38 @@
 """Figures. Every figure says how many seeds it shows and what its band is."""
 
 import math
+import textwrap
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 
-from jaxq.stats import bootstrap_iqm, iqm
+from jaxq.stats import Scores, bootstrap_iqm, iqm, performance_profile, strata
+from jaxq.sweeps import format_value
 
+Target = Path | BinaryIO  # where a figure goes, as PNG
+_MOST_CELLS = 24  # of a heat map, on each side
+_LEGEND_INSIDE = 4  # curves; more would be covered by their names
 COLORS = ("#2a6fbb", "#d1495b", "#2e8b57", "#e08e0b", "#7b4fa3", "#5b5b5b", "#17a2a2", "#b3568f")
 
 
-def draw_curves(path: Path, arrays: Mapping[str, np.ndarray], title: str, labels: Sequence[str]):
+def draw_curves(
+    path: Target,
+    arrays: Mapping[str, np.ndarray],
+    title: str,
+    labels: Sequence[str],
+    note: str = "",
+) -> None:
     """Learning curves of one run.
 
     Args:
       arrays: as in ``metrics.npz``.
       title: of the figure.
       labels: one per lane.
+      note: what else a reader must know to compare, such as the protocol.
     """
-    figure = _figure(10.0, 4.2)
+    figure = _figure(10.0, 4.4)
     grid = figure.add_gridspec(2, 2, width_ratios=(1.7, 1.0))
     main = figure.add_subplot(grid[:, 0])
     for lane, label in enumerate(labels):
@@ -28,8 +40,8 @@ def draw_curves(path: Path, arrays: Mapping[str, np.ndarray], title: str, labels
     num_seeds, episodes = arrays["eval_returns"].shape[1], arrays["eval_returns"].shape[-1]
     main.set(title=title, xlabel="environment steps per seed", ylabel="evaluation return")
     main.margins(x=0.01)
-    note = f"IQM and 95% bootstrap interval over {num_seeds} seeds, {episodes} episodes each"
-    main.text(0.0, -0.19, note, transform=main.transAxes, fontsize=8, color="#666666")
+    shown = f"IQM and 95% bootstrap interval over {num_seeds} seeds, {episodes} episodes each"
+    _caption(figure, shown, note)
     if len(labels) > 1:
         main.legend(frameon=False, fontsize=8)
     details = (("eval_value", "greedy value along episodes", "linear"), ("loss", "loss", "log"))
@@ -44,22 +56,28 @@ def draw_curves(path: Path, arrays: Mapping[str, np.ndarray], title: str, labels
     _save(figure, path)
 
 
-def draw_comparison(path: Path, runs: Mapping[str, Mapping[str, np.ndarray]], title: str) -> None:
+def draw_comparison(
+    path: Target, runs: Mapping[str, Mapping[str, np.ndarray]], title: str, note: str = ""
+) -> None:
     """The evaluation curves of several runs (label -> arrays of one lane) in one figure."""
-    figure = _figure(8.0, 4.6)
+    is_inside = len(runs) <= _LEGEND_INSIDE
+    figure = _figure(8.0 if is_inside else 10.5, 4.6)
     axes = figure.add_subplot()
     for index, (label, arrays) in enumerate(runs.items()):
         draw_band(axes, arrays["steps"], arrays["eval_return"][0], label, index, False)
-    num_seeds = next(iter(runs.values()))["eval_return"].shape[1]
+    counts = sorted({arrays["eval_return"].shape[1] for arrays in runs.values()})
     axes.set(title=title, xlabel="environment steps per seed", ylabel="evaluation return")
-    axes.legend(frameon=False, fontsize=9, loc="upper left")
+    if is_inside:
+        axes.legend(frameon=False, fontsize=9, loc="best")
+    else:
+        figure.legend(frameon=False, fontsize=8, loc="outside right upper")
     axes.margins(x=0.01)
-    note = f"IQM and 95% bootstrap interval over {num_seeds} seeds"
-    axes.text(0.0, -0.17, note, transform=axes.transAxes, fontsize=8, color="#666666")
+    num_seeds = " to ".join(str(count) for count in dict.fromkeys((counts[0], counts[-1])))
+    _caption(figure, f"IQM and 95% bootstrap interval over {num_seeds} seeds", note)
     _save(figure, path)
 
 
-def draw_grid(path: Path, runs: Mapping[str, Mapping[str, Any]], title: str) -> None:
+def draw_grid(path: Target, runs: Mapping[str, Mapping[str, Any]], title: str) -> None:
     """The evaluation curves of many runs (label -> arrays of one lane), one small panel each."""
     columns = 5
     figure = _figure(2.5 * columns, 1.9 * math.ceil(len(runs) / columns) + 0.5)
@@ -75,38 +93,135 @@ def draw_grid(path: Path, runs: Mapping[str, Mapping[str, Any]], title: str) -> 
     _save(figure, path)
 
 
-def draw_sensitivity(path: Path, table: Sequence[Mapping[str, Any]], names: Sequence[str], title):
-    """The final score against every swept hyperparameter, one line per setting of the others.
+def draw_sensitivity(
+    path: Target,
+    table: Sequence[Mapping[str, Any]],
+    names: Sequence[str],
+    title: str,
+    note: str = "",
+) -> None:
+    """The final score against every swept field, one line per setting of the others.
+
+    With more such settings than colours, as in a random search, lanes are single points.
 
     Args:
       table: one row per lane with the swept values and ``iqm``, ``low``, ``high``.
-      names: the swept hyperparameters.
+      names: the swept fields.
     """
-    figure = _figure(4.6 * len(names), 3.9)
-    for column, name in enumerate(names):
-        axes = figure.add_subplot(1, len(names), column + 1)
+    columns = min(3, len(names))
+    figure = _figure(4.6 * columns, 3.5 * math.ceil(len(names) / columns) + 0.4)
+    for axes, name in zip(_panels(figure, len(names), columns), names):
         groups: dict[str, list] = {}
         for row in table:
-            others = ", ".join(f"{other}={row[other]:g}" for other in names if other != name)
+            others = ", ".join(
+                f"{other}={format_value(row[other])}" for other in names if other != name
+            )
             groups.setdefault(others, []).append(row)
-        for index, (label, rows) in enumerate(groups.items()):
-            rows = sorted(rows, key=lambda row: row[name])
-            values = [row[name] for row in rows]
-            color = COLORS[index % len(COLORS)]
-            axes.plot(values, [r["iqm"] for r in rows], "o-", color=color, label=label or None)
-            low, high = [r["low"] for r in rows], [r["high"] for r in rows]
-            axes.fill_between(values, low, high, color=color, alpha=0.15, linewidth=0)
         swept = sorted({row[name] for row in table})
-        if len(swept) > 1 and min(swept) > 0 and max(swept) / min(swept) >= 10:
+        numeric = all(isinstance(value, int | float) and math.isfinite(value) for value in swept)
+        places = {value: value if numeric else index for index, value in enumerate(swept)}
+        separate = len(groups) > len(COLORS)
+        for index, (label, rows) in enumerate(groups.items()):
+            rows = sorted(rows, key=lambda row: places[row[name]])
+            values = [places[row[name]] for row in rows]
+            color = COLORS[0 if separate else index]
+            style = "o" if separate else "o-"
+            axes.plot(values, [r["iqm"] for r in rows], style, color=color, label=label or None)
+            low, high = [r["low"] for r in rows], [r["high"] for r in rows]
+            if separate or len(rows) == 1:
+                axes.vlines(values, low, high, color=color, alpha=0.4)
+            else:
+                axes.fill_between(values, low, high, color=color, alpha=0.15, linewidth=0)
+        if not numeric:
+            axes.set_xticks(range(len(swept)), [format_value(value) for value in swept])
+        elif len(swept) > 1 and min(swept) > 0 and max(swept) / min(swept) >= 10:
             axes.set_xscale("log")
-        axes.set(xlabel=name, ylabel="final evaluation IQM" if column == 0 else "")
-        if len(groups) > 1:
+        axes.set(xlabel=name, ylabel="final evaluation IQM" if name == names[0] else "")
+        if 1 < len(groups) <= len(COLORS):
             axes.legend(frameon=False, fontsize=8)
+    _caption(figure, note)
     figure.suptitle(title, fontsize=11)
     _save(figure, path)
 
 
-def draw_throughput(path: Path, records: Sequence[Mapping[str, Any]]) -> None:
+def draw_heatmap(
+    path: Target,
+    table: Sequence[Mapping[str, Any]],
+    names: Sequence[str],
+    title: str,
+    note: str = "",
+) -> None:
+    """The final score over two swept fields: a cell per pair of values with IQM and interval.
+
+    Values stand side by side whatever their distance, so that those of a logarithmic grid are as
+    legible as others. Of several lanes in one cell the one of highest IQM is shown.
+
+    Args:
+      table: as for ``draw_sensitivity``.
+      names: the field of the rows and the field of the columns.
+    """
+    rows, columns = (sorted({row[name] for row in table}) for name in names)
+    grid = np.full((len(rows), len(columns)), np.nan)
+    width = max(4.8, 1.6 + 1.1 * len(columns))
+    figure = _figure(width, 1.7 + 0.6 * len(rows))
+    axes = figure.add_subplot()
+    cells = {}
+    for lane in sorted(table, key=lambda lane: lane["iqm"]):
+        cell = rows.index(lane[names[0]]), columns.index(lane[names[1]])
+        grid[cell], cells[cell] = lane["iqm"], lane
+    image = axes.imshow(grid, cmap="viridis", aspect="auto", origin="lower")
+    for (row, column), lane in cells.items():
+        text = f"{lane['iqm']:.4g}\n{lane['low']:.4g} to {lane['high']:.4g}"
+        color = "white" if image.norm(lane["iqm"]) < 0.6 else "black"
+        axes.text(column, row, text, ha="center", va="center", fontsize=8, color=color)
+    axes.set_yticks(range(len(rows)), [format_value(value) for value in rows])
+    axes.set_xticks(range(len(columns)), [format_value(value) for value in columns])
+    axes.set(ylabel=names[0], xlabel=names[1])
+    _caption(figure, note)
+    figure.suptitle(textwrap.fill(title, int(11 * width)), fontsize=11)
+    _save(figure, path)
+
+
+def is_grid(table: Sequence[Mapping[str, Any]], names: Sequence[str]) -> bool:
+    """Whether a table suits a heat map: of two fields most pairs were tried, and not too many."""
+    if len(names) != 2:
+        return False
+    rows, columns = (len({row[name] for row in table}) for name in names)
+    return rows * columns <= 2 * len(table) and max(rows, columns) <= _MOST_CELLS
+
+
+def draw_profiles(path: Target, runs: Mapping[str, Scores], title: str, xlabel: str) -> None:
+    """Performance profiles (label -> final scores): the share of seeds above every score.
+
+    With more runs than colours each has a panel of its own.
+    """
+    pooled = np.concatenate([values for run in runs.values() for values in strata(run).values()])
+    thresholds = np.linspace(pooled.min(), pooled.max(), 101)
+    together = len(runs) <= len(COLORS)
+    if together:
+        figure = _figure(8.0, 4.2)
+        panels = [figure.add_subplot()] * len(runs)
+    else:
+        figure = _figure(12.5, 1.9 * math.ceil(len(runs) / 5) + 0.5)
+        panels = _panels(figure, len(runs), 5)
+    for index, (axes, (label, scores)) in enumerate(zip(panels, runs.items())):
+        color = COLORS[index if together else 0]
+        profile = performance_profile(scores, thresholds)
+        band = {"step": "post", "color": color, "alpha": 0.18, "linewidth": 0}
+        axes.fill_between(thresholds, profile.low, profile.high, **band)
+        axes.step(thresholds, profile.point, where="post", color=color, linewidth=2.0, label=label)
+        axes.set_ylim(-0.02, 1.02)
+        axes.margins(x=0.01)
+        axes.set_title("" if together else label, fontsize=9)
+    if together:
+        panels[0].legend(frameon=False, fontsize=9)
+    figure.suptitle(title, fontsize=12)
+    figure.supylabel("share of seeds above", fontsize=9)
+    figure.supxlabel(f"{xlabel}; band: 95% bootstrap interval", fontsize=9)
+    _save(figure, path)
+
+
+def draw_throughput(path: Target, records: Sequence[Mapping[str, Any]]) -> None:
     """Environment steps per second against the number of members, one panel per kind of work.
 
     Args:
@@ -142,8 +257,12 @@ def draw_throughput(path: Path, records: Sequence[Mapping[str, Any]]) -> None:
 
 
 def draw_band(axes, steps, values, label, index: int, show_seeds: bool) -> None:
-    """IQM over seeds of ``values`` [S, T] with its interval, and each seed thinly if asked."""
+    """IQM over seeds of ``values`` [S, T] with its interval, and each seed thinly if asked; seeds
+    of NaN alone, the diverged ones, are left out."""
     color = COLORS[index % len(COLORS)]
+    values = np.asarray(values)[~np.isnan(values).all(axis=-1)]
+    if not len(values):
+        return
     interval = bootstrap_iqm(np.asarray(values, float).T)
     axes.fill_between(steps, interval.low, interval.high, color=color, alpha=0.18, linewidth=0)
     if show_seeds:
@@ -157,6 +276,14 @@ def _figure(width: float, height: float):
     return Figure(figsize=(width, height), layout="constrained")
 
 
+def _caption(figure, *notes: str) -> None:
+    """Small words below a figure."""
+    text = "; ".join(filter(None, notes))
+    if text:
+        width = int(16 * figure.get_figwidth())
+        figure.supxlabel(textwrap.fill(text, width), fontsize=8, color="#666666")
+
+
 def _panels(figure, count: int, columns: int, sharey: bool = True) -> list:
     """``count`` axes in rows of ``columns``."""
     grid = figure.subplots(math.ceil(count / columns), columns, sharey=sharey, squeeze=False)
@@ -166,16 +293,20 @@ def _panels(figure, count: int, columns: int, sharey: bool = True) -> list:
     return panels[:count]
 
 
-def _save(figure, path: Path) -> None:
-    """Save as PNG in one move."""
+def _save(figure, path: Target) -> None:
+    """Save as PNG; a file is replaced in one move."""
     from matplotlib.ticker import EngFormatter
 
     for axes in figure.axes:
         axes.spines[["top", "right"]].set_visible(False)
-        axes.grid(alpha=0.25)
+        if not axes.images:
+            axes.grid(alpha=0.25)
         axes.tick_params(labelsize=8)
         if axes.get_xscale() == "linear" and axes.get_xlim()[1] > 5_000:
             axes.xaxis.set_major_formatter(EngFormatter(sep=""))
+    if not isinstance(path, Path):
+        figure.savefig(path, dpi=160, format="png")
+        return
     partial = path.with_name("." + path.name)
     figure.savefig(partial, dpi=160, format="png")
     partial.replace(path)

@@ -18,22 +18,29 @@ import numpy as np
 from jax.sharding import SingleDeviceSharding
 
 from jaxq.config import HParams
+from jaxq.errors import ConfigError
 from jaxq.evaluation import Evaluation
-from jaxq.placement import Plan, make_plan
+from jaxq.placement import Plan, check_temporaries, free_memory, make_plan, tree_bytes
 from jaxq.types import Clock, PyTree, Trainer
 
+LEARNER = ("params", "target_params", "opt_state")  # of a state, what learning has made
 _PROGRAMS = ("init", "chunk", "evaluate")
 
 
 class Population(NamedTuple):
     """M members as host functions; ``states`` is one tree per group, on the groups' devices.
 
-    ``prepare(names)`` compiles the named programs side by side; else each on first use
+    ``prepare(names) -> bytes`` compiles the named programs side by side, else each on first use;
+    returns what a running chunk needs beside the states on each device
     ``init() -> (states, clock)``
-    ``chunk(states, clock) -> (states, clock, metrics)``, metrics NumPy [M]; donates the states
-    ``evaluate(states, clock) -> Evaluation`` in NumPy, leaves [M, K]
+    ``chunk(states, clock, hparams) -> (states, clock, metrics)``, metrics NumPy [M]; donates the
+    states
+    ``evaluate(states, clock, hparams) -> Evaluation`` in NumPy, leaves [M, K]
+    ``gather(states, sources, fields) -> states``: every member goes on with ``fields`` of member
+    ``sources`` [M], by default with all that it has learned; donates the states
     ``fetch(states) -> tree``, NumPy leaves [M, ...], and its inverse ``place``
     ``shapes``: the tree that ``fetch`` returns, as shapes
+    ``hparams``: those of all members, NumPy [M]; what ``chunk`` and ``evaluate`` use unless told
     """
 
     plan: Plan
@@ -43,7 +50,9 @@ class Population(NamedTuple):
     evaluate: Callable
     fetch: Callable
     place: Callable
+    gather: Callable
     shapes: PyTree
+    hparams: HParams
 
 
 def make_population(
@@ -89,7 +98,7 @@ def make_population(
     }
     compiled: dict[str, list[Callable]] = {}
 
-    def prepare(names: Iterable[str] = _PROGRAMS) -> None:
+    def prepare(names: Iterable[str] = _PROGRAMS) -> int:
         state = _leading(member, plan.batch)
         seed, numbers = _leading((seeds_of[0], _member(hparams, 0)), plan.batch)
         arguments = {
@@ -107,6 +116,11 @@ def make_population(
         with ThreadPoolExecutor(max(1, len(lowered))) as compilers:
             for name, program in compilers.map(lambda job: (job[0], job[1].compile()), lowered):
                 compiled.setdefault(name, []).append(program)
+        analysis = compiled["chunk"][0].memory_analysis() if "chunk" in compiled else None
+        temporaries = analysis.temp_size_in_bytes if analysis else 0
+        if "chunk" in names:
+            check_temporaries(plan, tree_bytes(member), temporaries, free_memory(plan.num_devices))
+        return temporaries
 
     def run(name: str, arguments: Sequence[tuple]) -> list[PyTree]:
         """The program ``name`` on every group: all devices at once, each group after group."""
@@ -117,12 +131,21 @@ def make_population(
             mine = arguments[index :: len(programs)]
             return jax.block_until_ready([programs[index](*values) for values in mine])
 
-        results = list(pool.map(work, range(len(programs))))
+        try:
+            results = list(pool.map(work, range(len(programs))))
+        except jax.errors.JaxRuntimeError as error:
+            if "RESOURCE_EXHAUSTED" not in str(error):
+                raise
+            raise ConfigError(
+                f"batch={plan.batch} ran out of the device's memory; start again with --batch "
+                f"{max(1, plan.batch // 2)} in a new directory."
+            ) from error
         return [results[g % len(programs)][g // len(programs)] for g in range(len(arguments))]
+
+    rows = np.minimum(np.arange(plan.num_groups * plan.batch), plan.num_members - 1)
 
     def split(tree: PyTree) -> list[PyTree]:
         """One tree per group; the last is filled up with copies of the last member."""
-        rows = np.minimum(np.arange(plan.num_groups * plan.batch), plan.num_members - 1)
         return [
             jax.device_put(jax.tree.map(lambda leaf, r=r: leaf[r], tree), home(g))
             for g, r in enumerate(rows.reshape(plan.num_groups, plan.batch))
@@ -143,14 +166,24 @@ def make_population(
             states.append(jax.device_put(state, home(group)))
         return states, jax.device_get(clock)
 
-    def chunk(states: list[PyTree], clock: Clock) -> tuple[list[PyTree], Clock, PyTree]:
-        arguments = [(state, clock, numbers) for state, (_, numbers) in zip(states, groups)]
+    def of_groups(numbers: HParams | None) -> list[HParams]:
+        if numbers is None or numbers is hparams:
+            return [group for _, group in groups]
+        return split(numbers)
+
+    def chunk(
+        states: list[PyTree], clock: Clock, numbers: HParams | None = None
+    ) -> tuple[list[PyTree], Clock, PyTree]:
+        arguments = [(state, clock, mine) for state, mine in zip(states, of_groups(numbers))]
         states, clocks, metrics = map(list, zip(*run("chunk", arguments)))
         return states, jax.device_get(clocks[0]), join(metrics)
 
-    def evaluate_all(states: list[PyTree], clock: Clock) -> Evaluation:
+    def evaluate_all(
+        states: list[PyTree], clock: Clock, numbers: HParams | None = None
+    ) -> Evaluation:
         arguments = [
-            (state.params, seed, clock, numbers) for state, (seed, numbers) in zip(states, groups)
+            (state.params, seed, clock, mine)
+            for state, (seed, _), mine in zip(states, groups, of_groups(numbers))
         ]
         return join(run("evaluate", arguments))
 
@@ -160,8 +193,32 @@ def make_population(
     def place(tree: PyTree) -> list[PyTree]:
         return [jax.tree.map(_with_key, group, member) for group in split(tree)]
 
+    take_row = jax.jit(_member)
+    put_row = jax.jit(_with_member, donate_argnums=0)
+
+    def gather(
+        states: list[PyTree], sources: np.ndarray, fields: Sequence[str] | None = None
+    ) -> list[PyTree]:
+        fields = [name for name in fields or LEARNER if hasattr(states[0], name)]
+        if "key" in fields:
+            raise ValueError("members that share a key would see the same random numbers.")
+
+        def part(group: int) -> dict[str, PyTree]:
+            return {name: getattr(states[group], name) for name in fields}
+
+        states = list(states)
+        moves = [(row, int(s)) for row, s in enumerate(np.asarray(sources)[rows]) if s != rows[row]]
+        # All are read before any is written, so that a member may give and take.
+        taken = {s: take_row(part(s // plan.batch), s % plan.batch) for _, s in moves}
+        for row, source in moves:
+            group = row // plan.batch
+            here = jax.device_put(taken[source], home(group))
+            states[group] = states[group]._replace(**put_row(part(group), here, row % plan.batch))
+        return states
+
     shapes = _leading(jax.eval_shape(_key_data, member), plan.num_members)
-    return Population(plan, prepare, init, chunk, evaluate_all, fetch, place, shapes)
+    host = (prepare, init, chunk, evaluate_all, fetch, place, gather)
+    return Population(plan, *host, shapes, hparams)
 
 
 def stack_members(lanes: Sequence[HParams], seeds: Sequence[int]) -> tuple[HParams, np.ndarray]:
@@ -233,6 +290,10 @@ def _with_key(leaf: jax.Array, like: Any) -> jax.Array:
 
 def _member(tree: PyTree, index: int) -> PyTree:
     return jax.tree.map(lambda leaf: leaf[index], tree)
+
+
+def _with_member(tree: PyTree, member: PyTree, index: int) -> PyTree:
+    return jax.tree.map(lambda leaf, row: leaf.at[index].set(row), tree, member)
 
 
 def _stack_one(tree: PyTree) -> PyTree:

@@ -88,7 +88,7 @@ def uniform(step: Step, *, capacity: int, batch_size: int, window: int = 1) -> R
 class PrioritizedState(NamedTuple):
     ring: jax.Array  # [slots, words] uint32
     pending: PyTree  # [E, words] uint32, the newest carry with which a window begins; () without
-    tree: sumtree.SumTree  # of starts x E leaves, the priorities of the windows that begin there
+    tree: jax.Array  # of starts x E leaves, the priorities of the windows that begin there
     maximum: jax.Array  # [] the largest priority so far
 
 
@@ -163,7 +163,7 @@ def prioritized(
         del clock
         total = sumtree.total(state.tree)
         shares = (jnp.arange(batch_size) + jax.random.uniform(key, (batch_size,))) / batch_size
-        leaves = sumtree.find(state.tree, shares * total)
+        leaves, priority = sumtree.find(state.tree, shares * total)
         start, env = leaves // num_envs, leaves % num_envs
         rows = start[:, None] * period + jnp.arange(window)  # [B, T]
         records = state.ring[(rows * num_envs + env[:, None]) % num_slots]  # [B, T, words]
@@ -171,10 +171,12 @@ def prioritized(
         if part_words:
             packed = records[:, :period, codec.num_words :].reshape(batch_size, 1, -1)
             steps = steps._replace(carry=carry_codec.unpack(packed[..., : carry_codec.num_words]))
-        return Sample(steps, leaves, state.tree[-1][leaves] / total)
+        return Sample(steps, leaves, priority / total)
 
     def update(state: PrioritizedState, indices: jax.Array, priority: jax.Array):
-        # Without a floor a window of no error would never be drawn again.
+        # Without a floor a window of no error would never be drawn again; a priority that is not
+        # finite would spoil the tree for good.
+        priority = jnp.where(jnp.isfinite(priority), priority, state.maximum)
         priority = jnp.maximum(priority, _FLOOR * state.maximum)
         maximum = jnp.maximum(state.maximum, priority.max())
         return state._replace(tree=sumtree.assign(state.tree, indices, priority), maximum=maximum)

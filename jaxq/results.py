@@ -5,6 +5,7 @@
     metrics.npz    ``steps`` [T] and one array [H, S, T] per metric, eval_returns [H, S, T, K]
     metrics.jsonl  one line per chunk, aggregated over seeds, for reading along
     scores.json    the last evaluation of every lane with its interval and protocol
+    lanes.csv      the same as a table, a row per lane, with the members that have diverged
     curves.png     learning curves
     checkpoints/   to resume from
     policy/        the trained networks
@@ -14,21 +15,33 @@ Every file is replaced whole, so it is readable at every moment. A directory tha
 never written by another.
 """
 
+import csv
+import io
 import json
 import math
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+try:
+    import fcntl
+except ImportError:  # Windows, where two runs are not kept apart
+    fcntl = None
+
+from jaxq.config import HParams
 from jaxq.errors import ConfigError
 from jaxq.evaluation import Evaluation
-from jaxq.stats import bootstrap_iqm
+from jaxq.scores import NUMBER, plain
+from jaxq.sweeps import flatten
 
 CONFIG, META, METRICS, LINES = "config.json", "meta.json", "metrics.npz", "metrics.jsonl"
 SCORES, CURVES, CHECKPOINTS, COMPLETE = "scores.json", "curves.png", "checkpoints", "COMPLETE"
+TABLE = "lanes.csv"
+STUDY, PARTS, WINNER = "study.json", "parts", "winner"  # of a sweep
 
 
 class History:
@@ -40,10 +53,21 @@ class History:
         self.values: dict[str, list[np.ndarray]] = {}
         self.lines: list[str] = []  # of metrics.jsonl
 
-    def append(self, steps: int, metrics: Mapping[str, np.ndarray], result: Evaluation) -> None:
-        """Add the metrics [M] and the evaluation [M, K] at ``steps``."""
+    def append(
+        self,
+        steps: int,
+        metrics: Mapping[str, np.ndarray],
+        result: Evaluation,
+        hparams: HParams | None = None,
+    ) -> None:
+        """Add the metrics [M] and the evaluation [M, K] at ``steps``, and the numbers [M] with
+        which members came there, if those change."""
         measured = {
             **metrics,
+            **{
+                NUMBER + name: value
+                for name, value in (flatten(hparams) if hparams else {}).items()
+            },
             "eval_return": result.returns.mean(axis=1, dtype=np.float64),
             "eval_length": result.lengths.mean(axis=1, dtype=np.float64),
             "eval_value": result.values.mean(axis=1, dtype=np.float64),
@@ -63,11 +87,23 @@ class History:
         }
         for lane in range(self.shape[0]):
             means = {
-                name: _plain(np.nanmean(values[lane]))
+                name: plain(np.nanmean(values[lane]))
                 for name, values in by_lane.items()
                 if not np.all(np.isnan(values[lane]))
             }
             self.lines.append(json.dumps(jsonable({"steps": steps, "lane": lane, **means})))
+
+    def last(self) -> dict[str, np.ndarray]:
+        """The newest value [H, S] of every metric but ``eval_returns``."""
+        names = (name for name in self.values if name != "eval_returns")
+        return {name: self.values[name][-1].reshape(self.shape) for name in names}
+
+    def of_members(self, members: np.ndarray, num_lanes: int) -> "History":
+        """The history of some members only, which form ``num_lanes`` whole lanes."""
+        history = History(num_lanes, len(members) // num_lanes)
+        for t, step in enumerate(self.steps):
+            history._add(step, {name: values[t][members] for name, values in self.values.items()})
+        return history
 
     def arrays(self) -> dict[str, np.ndarray]:
         """``steps`` [T] and every other metric [H, S, T, ...]."""
@@ -94,22 +130,23 @@ class History:
         return history
 
 
-def create(directory: Path, document: Mapping[str, Any]) -> None:
-    """Make ``directory`` the home of the run ``document``.
+def create(directory: Path, document: Mapping[str, Any], name: str = CONFIG) -> None:
+    """Make ``directory`` the home of the run ``document``, kept as the file ``name``.
 
     Raises:
       ConfigError: it already holds something, or cannot be written.
     """
     try:
         directory.mkdir(parents=True, exist_ok=True)
-        if (directory / CONFIG).exists():
+        if (directory / name).exists():
             raise ConfigError(
                 f"out={directory} holds another run; choose an empty directory, or continue that "
                 f"run with --resume {directory}."
             )
-        if any(directory.iterdir()):
+        partial = "." + name  # of a process that was killed while it wrote this very file
+        if any(path.name != partial for path in directory.iterdir()):
             raise ConfigError(f"out={directory} is not empty; an empty or new one is accepted.")
-        write_json(directory / CONFIG, document)
+        write_json(directory / name, document)
     except OSError as error:
         reason = error.strerror or error
         raise ConfigError(f"out={directory} cannot be written: {reason}.") from error
@@ -134,41 +171,63 @@ def read_document(directory: Path) -> dict[str, Any]:
     return document
 
 
-def write_history(directory: Path, history: History) -> None:
-    """Replace ``metrics.npz`` and ``metrics.jsonl``."""
-    partial = directory / ("." + METRICS)
-    with open(partial, "wb") as file:
-        np.savez(file, **history.arrays())
-    partial.replace(directory / METRICS)
+def write_history(directory: Path, history: History, arrays: Mapping[str, np.ndarray]) -> None:
+    """Replace ``metrics.npz`` and ``metrics.jsonl``; ``arrays`` are the history's."""
+    write_arrays(directory / METRICS, arrays)
     write_text(directory / LINES, "\n".join(history.lines) + "\n")
 
 
-def score(history: History, document: Mapping[str, Any], protocol: Mapping[str, Any]) -> dict:
-    """The last evaluation of every lane: IQM over seeds with its 95 % bootstrap interval."""
-    returns = np.reshape(history.values["eval_return"][-1], history.shape)  # [H, S]
-    cut = np.reshape(history.values["eval_cut"][-1], history.shape)
-    diverged = ~np.isfinite(np.reshape(history.values["loss"][-1], history.shape))
-    episodes = history.values["eval_returns"][-1].shape[-1]
-    lanes = []
-    for lane, hparams in enumerate(document["lanes"]):
-        interval = bootstrap_iqm(returns[lane])
-        lanes.append(
-            {
-                "lane": lane,
-                "hparams": hparams,
-                "iqm": _plain(interval.point),
-                "iqm_95": [_plain(interval.low), _plain(interval.high)],
-                "mean": _plain(returns[lane].mean()),
-                "median": _plain(np.median(returns[lane])),
-                "worst": _plain(returns[lane].min()),
-                "num_seeds": history.shape[1],
-                "episodes_per_seed": episodes,
-                "episodes_cut": int(cut[lane].sum()),
-                "num_diverged": int(diverged[lane].sum()),
-                "per_seed": [_plain(value) for value in returns[lane]],
-            }
-        )
-    return {"steps": history.steps[-1], "protocol": dict(protocol), "lanes": lanes}
+def read_arrays(path: Path) -> dict[str, np.ndarray]:
+    """What ``write_arrays`` wrote."""
+    with np.load(path) as arrays:
+        return {name: arrays[name] for name in arrays.files}
+
+
+def write_arrays(path: Path, arrays: Mapping[str, np.ndarray]) -> None:
+    """Replace an ``.npz`` file."""
+    partial = path.with_name("." + path.name)
+    with open(partial, "wb") as file:
+        np.savez(file, **arrays)
+    partial.replace(path)
+
+
+def write_scores(directory: Path, scores: Mapping[str, Any], rows: Sequence[Mapping]) -> None:
+    """Replace ``scores.json`` and ``lanes.csv``."""
+    write_json(directory / SCORES, scores)
+    write_table(directory / TABLE, rows)
+
+
+def write_table(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
+    """Replace a CSV file."""
+    text = io.StringIO()
+    writer = csv.DictWriter(text, rows[0].keys(), lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows)
+    write_text(path, text.getvalue())
+
+
+@contextmanager
+def lock(directory: Path) -> Iterator[None]:
+    """Keep other processes from writing into a run directory.
+
+    Raises:
+      ConfigError: another process is writing into it.
+    """
+    if fcntl is None:
+        yield
+        return
+    handle = os.open(directory, os.O_RDONLY)
+    try:
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise ConfigError(
+                f"run={directory} is being written by another process; wait for it, or choose "
+                f"another directory."
+            ) from None
+        yield
+    finally:
+        os.close(handle)
 
 
 def read_json(path: Path) -> Any:
@@ -202,8 +261,3 @@ def jsonable(value: Any) -> Any:
     if isinstance(value, float) and not math.isfinite(value):
         return str(value)
     return value
-
-
-def _plain(value: Any) -> float | int:
-    value = np.asarray(value).item()
-    return round(value, 6) if isinstance(value, float) else value

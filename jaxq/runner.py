@@ -5,8 +5,9 @@ Compiled programs run for one chunk at a time; everything the user sees happens 
 
 import signal
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -20,13 +21,29 @@ from jaxq.errors import ConfigError
 from jaxq.experiment import Experiment, make_experiment
 from jaxq.placement import Plan
 from jaxq.policy import save_policy
-from jaxq.population import make_population
+from jaxq.population import Population, make_population
 from jaxq.progress import Progress
-from jaxq.stats import bootstrap_iqm, iqm
-from jaxq.sweeps import ENV_PARAM, differing, flatten
-from jaxq.types import PyTree
+from jaxq.resuming import Point, check_same, load, owner_of, short
+from jaxq.scores import protocol_words, score, table_rows, without_diverged
+from jaxq.sinks import check_kind, make_sink
+from jaxq.stopping import Stop, reason
+from jaxq.sweeps import describe, differing, flatten
+from jaxq.types import Clock, PyTree
 
-_HOLDS = 3  # evaluations in a row that must reach until_return
+
+class Move(NamedTuple):
+    """Who goes on from whom."""
+
+    sources: np.ndarray  # [M] the member from which each goes on, mostly itself
+    broken: np.ndarray  # [M] whether nothing of its own state is worth keeping
+    hparams: HParams  # [M] with which members go on
+
+
+class Evolve(NamedTuple):
+    """How members take over from each other, before every chunk but the first."""
+
+    decide: Callable[[results.History], Move]
+    fields: Sequence[str] | None = None  # of the state that is taken over; what was learned if None
 
 
 class RunSpec(NamedTuple):
@@ -37,25 +54,18 @@ class RunSpec(NamedTuple):
     lanes: Sequence[HParams]
     seeds: Sequence[int]
     steps: int  # environment steps per member, rounded up to a whole chunk
+    sweep: Mapping[str, Any] = {}  # what else a sweep does with it, which only that can continue
 
     def document(self) -> dict[str, Any]:
         """What ``config.json`` holds."""
-        return results.jsonable(
-            {
-                "preset": self.preset,
-                "steps": self.steps,
-                "seeds": list(self.seeds),
-                "config": vars(self.config),
-                "lanes": [plain_numbers(lane) for lane in self.lanes],
-            }
-        )
-
-
-class Stop(NamedTuple):
-    """Reasons to stop before ``steps``, looked at after every chunk."""
-
-    until_return: float | None = None  # every lane's evaluation IQM held this, three times running
-    episodes: int | None = None  # every member finished this many episodes
+        document = {
+            "preset": self.preset,
+            "steps": self.steps,
+            "seeds": list(self.seeds),
+            "config": vars(self.config),
+            "lanes": [plain_numbers(lane) for lane in self.lanes],
+        }
+        return results.jsonable(document | ({"sweep": self.sweep} if self.sweep else {}))
 
 
 class Spread(NamedTuple):
@@ -80,6 +90,9 @@ def run(
     stop: Stop = Stop(),  # noqa: B008
     spread: Spread = Spread(),  # noqa: B008
     resume: bool = False,
+    start: Point | None = None,
+    evolve: Evolve | None = None,
+    track: Sequence[str] = (),
     save_every: float = 30.0,
     console: Console | None = None,
 ) -> dict[str, Any]:
@@ -90,6 +103,9 @@ def run(
       directory: the run directory; new or empty, or with ``resume`` the one of this run.
       stop: reasons to stop early.
       spread: how members are spread.
+      start: begin where these members were in another run, not at step 0.
+      evolve: decides before every later chunk who goes on from whom, with which numbers.
+      track: what else hears of every chunk, ``wandb`` or ``tensorboard``.
       save_every: seconds between checkpoints; one is always saved at the end.
       console: where to report; nothing is printed without one.
 
@@ -100,69 +116,92 @@ def run(
       ConfigError: bad input, before anything compiles.
       Interrupted: SIGINT or SIGTERM came; the run can be resumed.
     """
-    experiment = _compose(spec)
+    experiment = compose(spec)
     document = spec.document()
+    protocol = _protocol(spec, experiment)
     if resume:
-        spread = _check_resume(document, directory, spread)
+        spread = spread._replace(batch=check_same(document, directory, spread.batch))
     population = make_population(
         experiment.trainer, experiment.evaluate, spec.lanes, spec.seeds, *spread
     )
-    owner = checkpoint.fingerprint({**document, "steps": None, "preset": None})
-    if resume:
-        saved, history = _load(directory, spec, population.shapes, owner)
-    else:
+    for kind in track:
+        check_kind(kind)
+    if not resume:
         results.create(directory, document)
-        saved, history = None, results.History(len(spec.lanes), len(spec.seeds))
-    meta = _start_meta(directory, experiment, population.plan)
+    with results.lock(directory), _catch_signals() as signals:
+        point = load(directory, document, population.shapes) if resume else None
+        point = point or start
+        history = point.history if point else results.History(len(spec.lanes), len(spec.seeds))
+        meta = _start_meta(directory, protocol, population.plan)
+        console = console or Console(quiet=True)
+        labels, resumed_at = lane_labels(spec.lanes), int(point.clock.steps) if point else None
+        sinks = [make_sink(k, directory, document, labels, console, resumed_at) for k in track]
+        started = time.monotonic()
+        progress = Progress(spec.preset, population.plan.num_members, spec.steps, console)
+        with progress:
+            population.prepare(("chunk", "evaluate") if point else ("init", "chunk", "evaluate"))
+            meta["compile_seconds"] += time.monotonic() - started
+            if point:
+                states, clock = population.place(point.tree), point.clock
+            else:
+                states, clock = population.init()
+            progress.begin(int(clock.steps))
 
-    checkpoints = directory / results.CHECKPOINTS
-    started = last_save = time.monotonic()
-    num_members = population.plan.num_members
-    console = console or Console(quiet=True)
-    progress = Progress(spec.preset, num_members, spec.steps, console)
-    with _catch_signals() as signals, progress:
-        population.prepare(("chunk", "evaluate") if saved else ("init", "chunk", "evaluate"))
-        meta["compile_seconds"] += time.monotonic() - started
-        states, clock = (population.place(saved[0]), saved[1]) if saved else population.init()
-        progress.begin(int(clock.steps))
-        stopped_by = _reason(stop, history)
-        while int(clock.steps) < spec.steps and not (signals or stopped_by):
-            states, clock, metrics = population.chunk(states, clock)
-            history.append(int(clock.steps), metrics, population.evaluate(states, clock))
-            results.write_history(directory, history)
-            progress.update(int(clock.steps), _headline(history))
-            stopped_by = _reason(stop, history)
-            if time.monotonic() - last_save >= save_every:
-                checkpoint.save(checkpoints, population.fetch(states), clock, owner)
-                last_save = time.monotonic()
-        tree = population.fetch(states)
-        checkpoint.save(checkpoints, tree, clock, owner)
+            hparams = population.hparams
+            last_save, stopped_by = time.monotonic(), reason(stop, history)
+            while int(clock.steps) < spec.steps and not (signals or stopped_by):
+                if evolve and history.steps:
+                    move = evolve.decide(history)
+                    states, hparams = _moved(population, states, move, evolve.fields), move.hparams
+                states, clock, metrics = population.chunk(states, clock, hparams)
+                evaluation = population.evaluate(states, clock, hparams)
+                history.append(int(clock.steps), metrics, evaluation, hparams if evolve else None)
+                scores = _record(directory, spec, protocol, history)
+                progress.update(int(clock.steps), _headline(scores))
+                for sink in sinks:
+                    sink.log(history.steps[-1], history.last())
+                stopped_by = reason(stop, history)
+                if time.monotonic() - last_save >= save_every:
+                    _save(directory, document, population.fetch(states), clock)
+                    last_save = time.monotonic()
+            tree = population.fetch(states)
+            _save(directory, document, tree, clock)
 
-    meta["seconds"] = round(meta["seconds"] + time.monotonic() - started, 2)
-    meta["compile_seconds"] = round(meta["compile_seconds"], 2)
-    meta["stopped_by"] = signal.Signals(signals[0]).name if signals else stopped_by or "steps"
-    results.write_json(directory / results.META, meta)
-    scores = _finish(directory, spec, document, experiment, history, tree.params)
-    if signals:
-        raise Interrupted(signals[0], int(clock.steps))
-    results.write_text(directory / results.COMPLETE, f"{int(clock.steps)}\n")
+        for sink in sinks:
+            sink.close()
+        meta["seconds"] = round(meta["seconds"] + time.monotonic() - started, 2)
+        meta["compile_seconds"] = round(meta["compile_seconds"], 2)
+        meta["stopped_by"] = signal.Signals(signals[0]).name if signals else stopped_by or "steps"
+        results.write_json(directory / results.META, meta)
+        _export(directory, spec, document, tree.params)
+        scores = _summarise(directory, spec, protocol, history) if history.steps else {}
+        if signals:
+            raise Interrupted(signals[0], int(clock.steps))
+        results.write_text(directory / results.COMPLETE, f"{int(clock.steps)}\n")
     return scores
+
+
+def lane_settings(lanes: Sequence[HParams]) -> list[dict[str, float]]:
+    """The numbers in which lanes differ, of each."""
+    flat = [flatten(lane) for lane in lanes]
+    names = differing(flat)
+    return [{name: numbers[name] for name in names} for numbers in flat]
 
 
 def lane_labels(lanes: Sequence[HParams]) -> list[str]:
     """What tells the lanes apart, such as ``learning_rate=0.001 gamma=0.9``."""
-    names = differing(lanes)
-    return [
-        " ".join(f"{name.removeprefix(ENV_PARAM)}={flatten(lane)[name]:g}" for name in names)
-        for lane in lanes
-    ]
+    return [describe(setting) for setting in lane_settings(lanes)]
 
 
-def _compose(spec: RunSpec) -> Experiment:
-    """The experiment of all lanes; every lane is checked."""
+def compose(spec: RunSpec) -> Experiment:
+    """The experiment of all lanes of a run; everything is checked.
+
+    Raises:
+      ConfigError: bad input.
+    """
     seeds = list(spec.seeds)
     if not seeds or len(set(seeds)) != len(seeds) or min(seeds) < 0 or max(seeds) >= 2**32:
-        raise ConfigError(f"seeds={_short(seeds)} must be different numbers from 0 to 2^32 - 1.")
+        raise ConfigError(f"seeds={short(seeds)} must be different numbers from 0 to 2^32 - 1.")
     if not spec.config.prefill < spec.steps < 2**31 - spec.config.chunk_steps:
         raise ConfigError(
             f"steps={spec.steps} must be larger than prefill={spec.config.prefill}, after which "
@@ -170,67 +209,22 @@ def _compose(spec: RunSpec) -> Experiment:
         )
     if len({frozenset(lane.env_params) for lane in spec.lanes}) != 1:
         raise ConfigError("env_params must name the same parameters in every lane.")
-    experiments = [make_experiment(spec.config, lane) for lane in spec.lanes]
-    return experiments[0]
+    return make_experiment(spec.config, *spec.lanes)
 
 
-def _check_resume(document: dict, directory: Path, spread: Spread) -> Spread:
-    """Refuse to resume anything but the same run; keep its batch of members."""
-    if not directory.is_dir():
-        raise ConfigError(f"resume={directory} is not a directory; a run directory is accepted.")
-    old = results.read_document(directory)
-    there, here = old["config"], document["config"]
-    changes = [
-        f"{name} ({_short(there.get(name))} there, {_short(here.get(name))} here)"
-        for name in sorted(set(there) | set(here))
-        if there.get(name) != here.get(name)
-    ]
-    if len(old["lanes"]) != len(document["lanes"]):
-        changes.append(f"lanes ({len(old['lanes'])} there, {len(document['lanes'])} here)")
-    for ours, theirs in zip(document["lanes"], old["lanes"]):
-        changes += [
-            f"{name} ({_short(theirs.get(name))} there, {_short(ours[name])} here)"
-            for name in ours
-            if ours[name] != theirs.get(name)
-        ]
-    if old["seeds"] != document["seeds"]:
-        changes.append(f"seeds ({_short(old['seeds'])} there, {_short(document['seeds'])} here)")
-    if old["steps"] > document["steps"]:
-        changes.append(f"steps ({old['steps']} there, only {document['steps']} here)")
-    if changes:
-        names = "; ".join(dict.fromkeys(changes))
-        raise ConfigError(f"resume={directory} holds a run with a different {names}.")
-    meta = directory / results.META
-    if meta.exists():
-        batch = results.read_json(meta)["members"]["batch"]
-        if spread.batch not in (None, batch):
-            raise ConfigError(
-                f"batch={spread.batch} must stay {batch}, with which the run was started."
-            )
-        spread = spread._replace(batch=batch)
-    return spread
+def _protocol(spec: RunSpec, experiment: Experiment) -> dict[str, Any]:
+    """What a reader must know to compare the scores of a run with others."""
+    is_greedy = all(lane.eval_epsilon == 0.0 for lane in spec.lanes)
+    evaluation = "greedy" if is_greedy else "epsilon-greedy"
+    return {**experiment.env.protocol, "gymnax": version("gymnax"), "evaluation": evaluation}
 
 
-def _load(directory: Path, spec: RunSpec, shapes: PyTree, owner: str):
-    """The last checkpoint, or None, and the history up to it."""
-    saved = checkpoint.restore(directory / results.CHECKPOINTS, shapes, owner)
-    size = len(spec.lanes), len(spec.seeds)
-    metrics = directory / results.METRICS
-    if saved is None or not metrics.exists():
-        history = results.History(*size)
-    else:
-        history = results.History.load(metrics, *size, until=int(saved[1].steps))
-    (directory / results.COMPLETE).unlink(missing_ok=True)
-    results.write_json(directory / results.CONFIG, spec.document())  # steps may have been raised
-    return saved, history
-
-
-def _start_meta(directory: Path, experiment: Experiment, plan: Plan) -> dict[str, Any]:
+def _start_meta(directory: Path, protocol: dict, plan: Plan) -> dict[str, Any]:
     """``meta.json``, written at the start; a resumed run adds to its times."""
     path = directory / results.META
     old = results.read_json(path) if path.exists() else {}
     meta = {
-        "protocol": {**experiment.env.protocol, "policy": "greedy unless eval_epsilon"},
+        "protocol": protocol,
         "members": {**plan._asdict(), "groups": plan.num_groups},
         "sessions": [*old.get("sessions", []), provenance.describe()],  # more than one if resumed
         "seconds": old.get("seconds", 0.0),
@@ -240,42 +234,51 @@ def _start_meta(directory: Path, experiment: Experiment, plan: Plan) -> dict[str
     return meta
 
 
-def _finish(directory, spec, document, experiment, history, params) -> dict[str, Any]:
-    """Everything that is made of what the run has measured and learned so far."""
-    shape = len(spec.lanes), len(spec.seeds)
-    params = jax.tree.map(lambda leaf: leaf.reshape(*shape, *leaf.shape[1:]), params)
-    save_policy(directory / "policy", document, params)
-    if not history.steps:
-        return {}
-    scores = results.score(history, document, experiment.env.protocol)
-    results.write_json(directory / results.SCORES, scores)
-    title = f"{spec.preset}: {spec.config.env}"
-    plots.draw_curves(directory / results.CURVES, history.arrays(), title, lane_labels(spec.lanes))
+def _moved(population: Population, states: list[PyTree], move: Move, fields) -> list[PyTree]:
+    """The states after a move; a broken member takes over everything but its key."""
+    own = np.arange(len(move.sources))
+    whole = tuple(name for name in states[0]._fields if name != "key")
+    states = population.gather(states, np.where(move.broken, move.sources, own), whole)
+    return population.gather(states, np.where(move.broken, own, move.sources), fields)
+
+
+def _record(directory: Path, spec: RunSpec, protocol: dict, history: results.History) -> dict:
+    """Write what has been measured so far; returns the scores."""
+    arrays = history.arrays()
+    scores = score(arrays, spec.document(), protocol)
+    results.write_history(directory, history, arrays)
+    rows = table_rows(scores["lanes"], lane_settings(spec.lanes))
+    results.write_scores(directory, scores, rows)
     return scores
 
 
-def _reason(stop: Stop, history: results.History) -> str | None:
-    """Why to stop now, if there is a reason."""
-    if stop.episodes is not None and history.steps:
-        finished = np.sum(history.values["episodes"], axis=0)  # [M]
-        if finished.min() >= stop.episodes:
-            return "episodes"
-    if stop.until_return is not None and len(history.steps) >= _HOLDS:
-        recent = np.stack(history.values["eval_return"][-_HOLDS:])  # [3, M]
-        by_lane = recent.reshape(_HOLDS, *history.shape)
-        if iqm(by_lane).min() >= stop.until_return:
-            return "until_return"
-    return None
+def _summarise(directory: Path, spec: RunSpec, protocol: dict, history: results.History) -> dict:
+    """Write the scores, and draw the curves; returns the scores."""
+    scores = _record(directory, spec, protocol, history)
+    title, labels = f"{spec.preset}: {spec.config.env}", lane_labels(spec.lanes)
+    curves, note = without_diverged(history.arrays()), protocol_words(protocol)
+    plots.draw_curves(directory / results.CURVES, curves, title, labels, note)
+    return scores
 
 
-def _headline(history: results.History) -> str:
+def _save(directory: Path, document: dict, tree: PyTree, clock: Clock) -> None:
+    checkpoint.save(directory / results.CHECKPOINTS, tree, clock, owner_of(document))
+
+
+def _export(directory: Path, spec: RunSpec, document: dict, params: PyTree) -> None:
+    """Save the trained networks [H, S, ...]."""
+    shape = len(spec.lanes), len(spec.seeds)
+    params = jax.tree.map(lambda leaf: leaf.reshape(*shape, *leaf.shape[1:]), params)
+    save_policy(directory / "policy", document, params)
+
+
+def _headline(scores: dict[str, Any]) -> str:
     """The last evaluation in a few words; of the best lane, if there are several."""
-    returns = history.values["eval_return"][-1].reshape(history.shape)  # [H, S]
-    interval = bootstrap_iqm(returns)
-    best = int(np.argmax(interval.point))
-    point, low, high = (float(part[best]) for part in interval)
-    name = "return" if len(returns) == 1 else f"best of {len(returns)} lanes: return"
-    return f"{name} {point:.4g} [{low:.4g}, {high:.4g}]"
+    lanes = scores["lanes"]
+    best = max(lanes, key=lambda lane: np.nan_to_num(lane["iqm"], nan=-np.inf))
+    name = "return" if len(lanes) == 1 else f"best of {len(lanes)} lanes: return"
+    low, high = best["iqm_95"]
+    return f"{name} {best['iqm']:.4g} [{low:.4g}, {high:.4g}]"
 
 
 @contextmanager
@@ -299,8 +302,3 @@ def _catch_signals() -> Iterator[list[int]]:
     finally:
         for number, handler in handlers.items():
             signal.signal(number, handler)
-
-
-def _short(value: Any) -> str:
-    text = str(value)
-    return text if len(text) <= 40 else text[:37] + "..."

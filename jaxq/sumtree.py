@@ -1,8 +1,12 @@
 """A tree of partial sums, from which leaves are drawn in proportion to their value.
 
-Used by the prioritized replay and by nothing else. A tree is a tuple of flat levels, the top
-first and the leaves last; every node has ``FAN`` children, so that a million leaves are four
-levels deep. A node is always recomputed as the sum of its children: nothing drifts.
+Used by the prioritized replay and by nothing else. A tree is ONE array of nodes, level after level
+as in a heap: node ``i`` has the ``FAN`` children ``(i + 1) * FAN ...``, and the first ``FAN`` nodes
+are the top. A million leaves are four levels deep. A node is always recomputed as the sum of its
+children: nothing drifts.
+
+One array, because then every write waits for the reads before it; of one array per level XLA copies
+the leaves three times for each update, which takes longer than the update.
 """
 
 import jax
@@ -11,50 +15,72 @@ import jax.numpy as jnp
 FAN = 32
 NOWHERE = 2**31 - 1  # an index that ``assign`` ignores
 
-SumTree = tuple[jax.Array, ...]
+
+def make(num_leaves: int) -> jax.Array:
+    """A tree of zeros, [nodes]."""
+    before, widest = 0, FAN  # nodes above the leaves, and leaves there may be
+    while widest < num_leaves:
+        before, widest = before + widest, widest * FAN
+    return jnp.zeros(before + -(-num_leaves // FAN) * FAN)
 
 
-def make(num_leaves: int) -> SumTree:
-    """A tree of zeros."""
-    sizes = [-(-num_leaves // FAN) * FAN]
-    while sizes[0] > FAN:
-        sizes.insert(0, -(-(sizes[0] // FAN) // FAN) * FAN)
-    return tuple(jnp.zeros(size) for size in sizes)
+def leaves(tree: jax.Array) -> jax.Array:
+    """The values of all leaves, and zeros up to a multiple of ``FAN``."""
+    return tree[_first_leaf(tree) :]
 
 
-def assign(tree: SumTree, indices: jax.Array, values: jax.Array) -> SumTree:
+def assign(tree: jax.Array, indices: jax.Array, values: jax.Array) -> jax.Array:
     """Set the leaves ``indices`` [N] to the non-negative ``values`` [N].
 
     Of several values for one leaf the largest holds, whatever their order.
     """
-    leaves = tree[-1].at[indices].set(0.0, mode="drop").at[indices].max(values, mode="drop")
-    levels = [leaves]
-    for level in reversed(tree[:-1]):
-        indices = indices // FAN
-        sums = levels[0].reshape(-1, FAN).at[indices].get(mode="clip").sum(axis=-1)
-        levels.insert(0, level.at[indices].set(sums, mode="drop"))
-    return tuple(levels)
+    # Never a single index: XLA would write it as a slice, fuse that with the reads, and copy.
+    indices, values = jnp.append(indices, NOWHERE), jnp.append(values, 0.0)
+    ignored = indices == NOWHERE
+    nodes = jnp.where(ignored, NOWHERE, _first_leaf(tree) + indices)
+    tree = tree.at[nodes].set(0.0, mode="drop").at[nodes].max(values, mode="drop")
+    for _ in range(_depth(tree) - 1):
+        families = nodes // FAN
+        sums = tree.reshape(-1, FAN).at[families].get(mode="clip").sum(axis=-1)
+        nodes = jnp.where(ignored, NOWHERE, families - 1)
+        tree = tree.at[nodes].set(sums, mode="drop")
+    return tree
 
 
-def total(tree: SumTree) -> jax.Array:
+def total(tree: jax.Array) -> jax.Array:
     """The sum of all leaves."""
-    return tree[0].sum()
+    return tree[:FAN].sum()
 
 
-def find(tree: SumTree, targets: jax.Array) -> jax.Array:
-    """The leaf at which the running sum of all leaves first exceeds each of ``targets`` [B].
+def find(tree: jax.Array, targets: jax.Array) -> tuple[jax.Array, jax.Array]:
+    """The leaf at which the running sum of all leaves first exceeds each of ``targets`` [B], and
+    its value [B].
 
     Never an empty leaf, unless all are: where rounding would lead past the last leaf, the last one
     with a value is returned.
     """
-    node = jnp.zeros(targets.shape, jnp.int32)
-    for level in tree:
-        children = level.reshape(-1, FAN)[node]  # [B, FAN]
+    node = jnp.full(targets.shape, -1)  # whose children are the top
+    for _ in range(_depth(tree)):
+        children = tree.reshape(-1, FAN)[node + 1]  # [B, FAN]
         sums = jnp.cumsum(children, axis=-1)
         is_hit = (sums > targets[:, None]) & (children > 0)
         last = FAN - 1 - jnp.argmax(children[:, ::-1] > 0, axis=-1)
         child = jnp.where(is_hit.any(axis=-1), jnp.argmax(is_hit, axis=-1), last)
         pick = lambda x, child=child: jnp.take_along_axis(x, child[:, None], axis=-1)[:, 0]  # noqa: E731
-        targets = targets - (pick(sums) - pick(children))
-        node = node * FAN + child
-    return node
+        value = pick(children)
+        targets = targets - (pick(sums) - value)
+        node = (node + 1) * FAN + child
+    return node - _first_leaf(tree), value
+
+
+def _depth(tree: jax.Array) -> int:
+    """The number of levels: all but the last are full."""
+    depth, nodes = 1, FAN
+    while nodes < tree.size:
+        depth += 1
+        nodes += FAN**depth
+    return depth
+
+
+def _first_leaf(tree: jax.Array) -> int:
+    return sum(FAN**level for level in range(1, _depth(tree)))

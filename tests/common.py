@@ -12,7 +12,7 @@ from jaxq.config import Config, HParams
 from jaxq.evaluation import make_evaluator
 from jaxq.experiment import Experiment, make_experiment, make_trainer_from
 from jaxq.methods import METHODS
-from jaxq.population import stack_members
+from jaxq.population import make_population, stack_members
 from jaxq.presets import PRESETS
 from jaxq.types import Trainer
 
@@ -108,6 +108,22 @@ def recipe(name: str) -> Experiment:
     trainer = make_trainer_from(config, env, agent)
     evaluate = make_evaluator(tabular_env(config.eval_episodes), agent, config.eval_max_steps)
     return Experiment(env, agent, trainer, evaluate)
+
+
+def train_small(lanes, seeds, chunks=2, evaluate=False, **spread):
+    """The population of ``small`` after some chunks: it, its state, last metrics and evaluation."""
+    experiment = small()
+    members = make_population(experiment.trainer, experiment.evaluate, lanes, seeds, **spread)
+    states, clock = members.init()
+    for _ in range(chunks):
+        states, clock, metrics = members.chunk(states, clock)
+        result = members.evaluate(states, clock) if evaluate else None
+    return members, members.fetch(states), metrics, result
+
+
+def member(tree, index):
+    """One member of a tree with leaves [M, ...]."""
+    return jax.tree.map(lambda leaf: leaf[index], tree)
 
 
 @cache

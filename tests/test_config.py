@@ -10,7 +10,6 @@ from jaxq.config import Config, HParams, config_from_dict, hparams_from_dict
 from jaxq.errors import ConfigError
 from jaxq.presets import PRESETS
 from jaxq.runner import RunSpec
-from jaxq.sweeps import make_lanes, parse_grid
 from jaxq.validation import validate
 
 LSTM = {"agent": "drqn", "memory": "lstm"}
@@ -102,14 +101,3 @@ def test_bad_structure_is_refused(changes, message):
 def test_bad_numbers_are_refused(changes, message):
     with pytest.raises(ConfigError, match=message):
         validate(Config(), HParams()._replace(**changes))
-
-
-def test_grids_become_lanes():
-    grid = parse_grid(["learning-rate=1e-4,1e-3", "env_params.gravity=5,9.8"])
-    lanes = make_lanes(HParams(), grid)
-    assert [(lane.learning_rate, lane.env_params["gravity"]) for lane in lanes] == [
-        (1e-4, 5.0),
-        (1e-4, 9.8),
-        (1e-3, 5.0),
-        (1e-3, 9.8),
-    ]

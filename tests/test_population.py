@@ -1,29 +1,27 @@
 """Members: seeds x lanes, groups, devices, and what a member's bits depend on."""
 
+from typing import NamedTuple
+
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
-from common import SMALL_HPARAMS, cast, host, programs, same_bits, small
+from common import SMALL_HPARAMS, cast, host, member, programs, same_bits, small
+from common import train_small as train
 
 from jaxq import placement, population
 from jaxq.errors import ConfigError
 from jaxq.population import make_population
+from jaxq.types import Clock, Trainer
 
 LANES = [SMALL_HPARAMS, SMALL_HPARAMS._replace(learning_rate=1e-2, gamma=0.9)]
 
-
-def train(lanes, seeds, chunks=2, evaluate=False, **spread):
-    experiment = small()
-    members = make_population(experiment.trainer, experiment.evaluate, lanes, seeds, **spread)
-    states, clock = members.init()
-    for _ in range(chunks):
-        states, clock, metrics = members.chunk(states, clock)
-        result = members.evaluate(states, clock) if evaluate else None
-    return members, members.fetch(states), metrics, result
+CLOCK = Clock(jnp.int32(0), jnp.int32(0))
 
 
-def member(tree, index):
-    return jax.tree.map(lambda leaf: leaf[index], tree)
+class Tiny(NamedTuple):
+    params: jax.Array
+    key: jax.Array
 
 
 def test_a_lane_equals_that_lane_of_a_larger_population_bitwise():
@@ -122,3 +120,27 @@ def test_plans(num_members, batch, devices, expected):
     shapes, _ = jax.eval_shape(small().trainer.init, jax.random.key(0), cast(SMALL_HPARAMS))
     plan = placement.make_plan(num_members, shapes, batch, devices)
     assert (plan.num_devices, plan.batch, plan.num_groups) == expected
+
+
+def test_a_batch_that_does_not_fit_is_refused_with_one_that_does(monkeypatch):
+    """The states fit, and not what the program needs beside them."""
+    experiment = small()
+    spread = {"batch": 4, "num_devices": 1}
+    members = make_population(experiment.trainer, experiment.evaluate, LANES, [0, 1], **spread)
+    states = placement.tree_bytes(members.shapes)
+    needed = members.prepare(["chunk"])
+    monkeypatch.setattr(population, "free_memory", lambda _: int((states + 0.6 * needed) / 0.4))
+    members = make_population(experiment.trainer, experiment.evaluate, LANES, [0, 1], **spread)
+    with pytest.raises(ConfigError, match=r"batch=4 needs .* at most --batch 2 fits"):
+        members.prepare(["chunk"])
+
+
+def test_running_out_of_memory_names_a_smaller_batch():
+    def chunk(state, clock, hparams):
+        many = jnp.ones((2**20, 2**20, 2**10)) * state.params  # 4 PB
+        return state._replace(params=many.sum() + jnp.sort(many.ravel())[0]), clock, {}
+
+    trainer = Trainer(lambda key, hparams: (Tiny(jnp.float32(1.0), key), CLOCK), chunk)
+    members = make_population(trainer, lambda *_: None, LANES[:1], [0, 1], 2, 1)
+    with pytest.raises(ConfigError, match="--batch 1"):
+        members.chunk(*members.init())

@@ -8,6 +8,7 @@ import jax
 import pytest
 from common import cast
 
+from jaxq import sumtree
 from jaxq.experiment import make_experiment
 from jaxq.population import _batched, _leading
 from jaxq.presets import PRESETS
@@ -46,6 +47,18 @@ def test_the_ring_is_updated_in_place(name, batch):
     made = lines_that_make(compiled, "u32[" + ",".join(map(str, shape)) + "]")
     assert made and not [line for line in made if " copy(" in line or " scatter(" in line]
     assert compiled.memory_analysis().alias_size_in_bytes >= 4 * batch * ring.size
+
+
+@pytest.mark.parametrize(
+    ("name", "batch"), [("prioritized-dqn-cartpole", 1), ("rainbow-cartpole", 2)]
+)
+def test_the_sum_tree_is_updated_in_place(name, batch):
+    """Traps: an array that is written without waiting for its readers is copied whole, and one
+    index is written as a slice, fused with what it reads; at a million leaves, 40 % of the time."""
+    compiled, _ = program(name, batch)
+    nodes = sumtree.make(PRESETS[name].config.capacity).size
+    made = lines_that_make(compiled, f"f32[{nodes}]" if batch == 1 else f"f32[{batch},{nodes}]")
+    assert made and not [line for line in made if " copy(" in line]
 
 
 def test_a_member_is_its_ring_and_little_more():

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from jaxq import replay
+from jaxq import replay, sumtree
 from jaxq.losses import importance_weights
 from jaxq.types import Clock, Step
 
@@ -167,7 +167,7 @@ def test_prioritized_samples_every_complete_window_and_no_other(
     oldest = max(0, written - rows)
     starts = [s for s in range(oldest, written - window + 1) if s % period == 0]
     held = sorted((s, e) for s in starts for e in range(num_envs))
-    assert float(state.tree[-1].sum()) == len(held)
+    assert float(sumtree.leaves(state.tree).sum()) == len(held)
     if not held:
         return
     sample = ring.sample(state, clock_at(written, num_envs), jax.random.key(written))
@@ -218,13 +218,13 @@ def test_new_windows_take_the_largest_priority_so_far():
     state = ring.update(state, jnp.array([2, 3]), jnp.array([7.0, 0.5]))
     state = ring.update(state, jnp.array([2]), jnp.array([0.1]))  # the maximum is remembered
     state = ring.add(state, clock_at(8, 1), block_at(8, 1, 1))  # overwrites row 0
-    np.testing.assert_allclose(state.tree[-1][:8], [7.0, 1, 0.1, 0.5, 1, 1, 1, 1])
+    np.testing.assert_allclose(sumtree.leaves(state.tree)[:8], [7.0, 1, 0.1, 0.5, 1, 1, 1, 1])
 
 
 def test_a_priority_of_zero_can_be_drawn_again():
     ring, state = prioritized_ring(4, 4)
     state = ring.update(state, jnp.arange(4), jnp.zeros(4))
-    assert np.all(np.asarray(state.tree[-1][:4]) > 0)
+    assert np.all(np.asarray(sumtree.leaves(state.tree)[:4]) > 0)
     sample = ring.sample(state, clock_at(4, 1), jax.random.key(0))
     np.testing.assert_allclose(sample.probabilities, 0.25)
 

@@ -8,38 +8,17 @@ import signal
 import subprocess
 import sys
 import time
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import ROOT
-from safetensors.numpy import load_file
+from commands import CAPTURE, TINY, assert_same_run, execute, refused, start
 
-# A small run of a few seconds with many chunks. A checkpoint after every chunk.
-TINY = (
-    "dqn-cartpole --seeds 2 --steps 4000 --save-every 0 --num-envs 2 --widths 16 "
-    "--capacity 400 --batch-size 16 --prefill 100 --train-every 4 --target-period 20 "
-    "--chunk-steps 100 --eval-episodes 2 --eval-max-steps 50 --epsilon-steps 1000"
-).split()
-CAPTURE = {"capture_output": True, "text": True, "timeout": 300}
+from jaxq import results
+
 FILES = {"config.json", "meta.json", "metrics.npz", "metrics.jsonl", "scores.json", "curves.png"}
-FILES |= {"checkpoints", "policy", "COMPLETE"}
-
-
-def command(*arguments, script="train.py") -> list[str]:
-    return [sys.executable, str(ROOT / "experiments" / script), *map(str, arguments)]
-
-
-def execute(*arguments, script="train.py") -> subprocess.CompletedProcess:
-    run = subprocess.run(command(*arguments, script=script), **CAPTURE)
-    assert "Traceback" not in run.stderr, run.stderr
-    return run
-
-
-def start(*arguments) -> subprocess.Popen:
-    return subprocess.Popen(
-        command(*arguments), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
-    )
+FILES |= {"lanes.csv", "checkpoints", "policy", "COMPLETE"}
 
 
 def wait_for_checkpoint(process, directory: Path, after: int = 0) -> None:
@@ -51,15 +30,6 @@ def wait_for_checkpoint(process, directory: Path, after: int = 0) -> None:
         assert process.poll() is None, process.communicate()
         time.sleep(0.02)
     raise AssertionError("no checkpoint appeared")
-
-
-def assert_same_run(a: Path, b: Path) -> None:
-    with np.load(a / "metrics.npz") as x, np.load(b / "metrics.npz") as y:
-        assert set(x.files) == set(y.files)
-        for name in x.files:
-            assert x[name].tobytes() == y[name].tobytes(), name
-    x, y = (load_file(run / "policy" / "params.safetensors") for run in (a, b))
-    assert all(x[name].tobytes() == y[name].tobytes() for name in x) and set(x) == set(y)
 
 
 @pytest.fixture(scope="module")
@@ -143,34 +113,34 @@ def test_its_config_can_be_given_back(reference, tmp_path):
     assert_same_run(reference, tmp_path / "again")
 
 
-def test_seeds_devices_and_lanes_survive_a_resume(tmp_path):
-    """Seeds not from 0, two lanes, begun on one device and continued on two."""
-    options = [*TINY, "--grid", "gamma=0.9,0.99", "--first-seed", "7", "--out"]
+def test_seeds_and_devices_survive_a_resume(tmp_path):
+    """Seeds not from 0, begun on one device and continued on two."""
+    options = [*TINY, "--seeds", "4", "--first-seed", "7", "--out"]
     whole, parts = tmp_path / "whole", tmp_path / "parts"
-    execute(*options, whole, "--steps", "800", script="sweep.py")
-    execute(*options, parts, "--steps", "400", "--devices", "1", "--batch", "2", script="sweep.py")
+    execute(*options, whole, "--steps", "800", "--batch", "2")
+    execute(*options, parts, "--steps", "400", "--devices", "1", "--batch", "2")
     run = execute(f"--resume={parts}", "--steps", "800")
     assert run.returncode == 0, run.stderr
     meta = json.loads((parts / "meta.json").read_text())
     assert meta["members"]["batch"] == 2 and len(meta["sessions"]) == 2
-    assert json.loads((parts / "config.json").read_text())["seeds"] == [7, 8]
-    assert json.loads((whole / "meta.json").read_text())["members"]["batch"] == 2
+    assert json.loads((parts / "config.json").read_text())["seeds"] == [7, 8, 9, 10]
     assert_same_run(whole, parts)
-    refused("has 2 lanes", "--resume", parts, "--gamma", "0.5")
+
+
+def test_four_devices_are_one_bitwise(tmp_path):
+    """Seven members in batches of two: the last is padded, the last device has less to do."""
+    options = [*TINY, "--seeds", "7", "--steps", "800", "--batch", "2", "--out"]
+    execute(*options, tmp_path / "one", "--devices", "1")
+    environment = {**os.environ, "JAX_NUM_CPU_DEVICES": "4"}
+    execute(*options, tmp_path / "four", env=environment)
+    meta = json.loads((tmp_path / "four" / "meta.json").read_text())
+    assert meta["members"]["num_devices"] == 4 and meta["members"]["groups"] == 4
+    assert_same_run(tmp_path / "one", tmp_path / "four")
 
 
 def snapshot(directory: Path) -> dict[str, bytes]:
     paths = [path for path in directory.rglob("*") if path.is_file()]
     return {str(path.relative_to(directory)): path.read_bytes() for path in paths}
-
-
-def refused(message: str, *arguments, script="train.py") -> None:
-    """Exit code 2 and one sentence, quickly, whose words include ``message``."""
-    run = execute(*arguments, script=script)
-    assert run.returncode == 2, run.stdout + run.stderr
-    (line,) = [line for line in run.stderr.splitlines() if line.strip()]
-    assert line.startswith("error: ") and line.count(". ") == 0 and line.endswith((".", "?"))
-    assert message in line, line
 
 
 def test_a_damaged_or_foreign_checkpoint_is_refused_and_kept(reference, tmp_path):
@@ -205,6 +175,55 @@ def test_a_directory_with_another_run_is_never_written(reference, tmp_path):
     (tmp_path / "notes.txt").write_text("mine")
     refused("is not empty", *TINY, "--out", tmp_path)
     refused("holds no config.json", *TINY, "--resume", tmp_path)
+    refused("cannot be written: Not a directory", *TINY, "--out", tmp_path / "notes.txt" / "run")
+
+
+def test_a_run_that_is_being_written_is_left_alone(reference):
+    with results.lock(reference):
+        refused("is being written by another process", "--resume", reference, "--steps", "5000")
+    run = execute("--resume", reference)
+    assert run.returncode == 0, run.stderr
+
+
+@pytest.fixture
+def small_disk(tmp_path):
+    """A disk of 10 MB."""
+    place = tmp_path / "disk"
+    place.mkdir()
+    mount = ["mount", "-t", "tmpfs", "-o", "size=10m", "tmpfs", str(place)]
+    if shutil.which("mount") is None or subprocess.run(mount, capture_output=True).returncode:
+        pytest.skip("only root can mount a small disk")
+    yield place
+    subprocess.run(["umount", str(place)], check=True)
+
+
+def test_a_full_disk_is_one_sentence_and_nothing_is_lost(reference, small_disk):
+    directory, ballast = small_disk / "run", small_disk / "ballast"
+    process = start(*TINY, "--out", directory)
+    wait_for_checkpoint(process, directory)
+    with open(ballast, "wb", buffering=0) as file, suppress(OSError):
+        while True:
+            file.write(bytes(4096))
+    _, errors = process.communicate(timeout=120)
+    assert process.returncode == 1, errors
+    (line,) = [line for line in errors.splitlines() if line.strip()]
+    assert line.startswith("error: ") and "No space left on device" in line
+    ballast.unlink()
+    again = execute("--resume", directory)
+    assert again.returncode == 0, again.stderr
+    assert_same_run(reference, directory)
+
+
+def test_a_run_goes_on_on_another_machine(reference, tmp_path):
+    """Copied while incomplete and continued under another name; the original is as it was."""
+    here, there = tmp_path / "here", tmp_path / "there" / "copy"
+    execute(*TINY, "--out", here, "--steps", "2000")
+    shutil.copytree(here, there)
+    before = snapshot(here)
+    run = execute("--resume", there, "--steps", "4000")
+    assert run.returncode == 0, run.stderr
+    assert_same_run(reference, there)
+    assert snapshot(here) == before
 
 
 @pytest.mark.parametrize(
@@ -229,19 +248,6 @@ def test_a_directory_with_another_run_is_never_written(reference, tmp_path):
 def test_bad_input_is_one_sentence(arguments, message, tmp_path):
     refused(message, *arguments.split(), "--out", tmp_path / "run")
     assert not (tmp_path / "run").exists()
-
-
-@pytest.mark.parametrize(
-    "grid, message",
-    [
-        ("learning_rat=1,2", "grid=learning_rat does not exist; did you mean learning_rate"),
-        ("batch_size=1,2", "sweeps a structural field"),
-        ("gamma=0.9,big", "not of the form name=number,number"),
-        ("gamma=0.9,1.5", "gamma=1.5 must be between 0 and 1"),
-    ],
-)
-def test_bad_grids_are_one_sentence(grid, message, tmp_path):
-    refused(message, *TINY, "--grid", grid, "--out", tmp_path / "run", script="sweep.py")
 
 
 def test_unknown_options_and_choices_exit_with_2_and_a_suggestion():
@@ -277,18 +283,6 @@ def test_evaluate_plays_the_exported_policy(reference):
     run = execute(*arguments, script="evaluate.py")
     assert run.returncode == 0 and "over 5 episodes" in run.stdout
     refused("lane=3 must be between 0 and 0", reference, "--lane", "3", script="evaluate.py")
-
-
-def test_sweep_leaves_a_table_and_a_plot(tmp_path):
-    directory = tmp_path / "sweep"
-    grid = ("--grid", "learning_rate=1e-4,1e-2", "gamma=0.9,0.99", "--steps", "300")
-    run = execute(*TINY, *grid, "--out", directory, script="sweep.py")
-    assert run.returncode == 0, run.stderr
-    rows = (directory / "sensitivity.csv").read_text().splitlines()
-    assert rows[0].startswith("learning_rate,gamma,iqm") and len(rows) == 5
-    assert (directory / "sensitivity.png").exists()
-    with np.load(directory / "metrics.npz") as arrays:
-        assert arrays["loss"].shape == (4, 2, 2)
 
 
 @pytest.mark.slow

@@ -1,7 +1,5 @@
 """The sum tree against NumPy."""
 
-from itertools import pairwise
-
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -13,11 +11,12 @@ from jaxq import sumtree
 
 
 def assert_sums(tree):
-    """Every node is the sum of its children, to the rounding of one sum; padding is empty."""
-    for level, below in pairwise(tree):
-        sums = jnp.sum(below.reshape(-1, sumtree.FAN), axis=-1)
-        np.testing.assert_allclose(level[: len(sums)], sums, rtol=1e-6)
-        assert not level[len(sums) :].any()
+    """Every node is the sum of its children, to the rounding of one sum."""
+    sums = np.zeros(tree.size, np.float32)
+    families = jnp.sum(tree.reshape(-1, sumtree.FAN), axis=-1)
+    sums[: len(families) - 1] = families[1:]  # the children of node i are family i + 1
+    num_parents = tree.size - len(sumtree.leaves(tree))
+    np.testing.assert_allclose(tree[:num_parents], sums[:num_parents], rtol=1e-6)
 
 
 PRIORITIES = st.floats(0, 100, width=32, allow_subnormal=False)  # XLA takes those for 0
@@ -36,8 +35,8 @@ def test_leaves_and_sums(num_leaves, writes):
     for index in set(indices) - {sumtree.NOWHERE}:
         expected[index] = values[indices == index].max()
     tree = sumtree.assign(tree, jnp.array(indices), jnp.array(values))
-    np.testing.assert_array_equal(tree[-1][:num_leaves], expected)
-    assert not tree[-1][num_leaves:].any()
+    np.testing.assert_array_equal(sumtree.leaves(tree)[:num_leaves], expected)
+    assert not sumtree.leaves(tree)[num_leaves:].any()
     assert_sums(tree)
     assert float(sumtree.total(tree)) == pytest.approx(float(expected.sum()), rel=1e-5)
 
@@ -48,7 +47,9 @@ def test_find_is_the_running_sum():
     tree = sumtree.assign(sumtree.make(2_000), jnp.arange(2_000), jnp.array(values))
     targets = np.arange(values.sum(), dtype=np.float32)
     expected = np.searchsorted(np.cumsum(values), targets, side="right")
-    np.testing.assert_array_equal(sumtree.find(tree, jnp.array(targets)), expected)
+    found, value = sumtree.find(tree, jnp.array(targets))
+    np.testing.assert_array_equal(found, expected)
+    np.testing.assert_array_equal(value, values[expected])
 
 
 def test_an_empty_leaf_is_never_found():
@@ -56,14 +57,18 @@ def test_an_empty_leaf_is_never_found():
     values = jnp.zeros(5_000).at[jnp.array([7, 1_234, 4_000])].set(jnp.array([0.1, 1e-6, 0.3]))
     tree = sumtree.assign(sumtree.make(5_000), jnp.arange(5_000), values)
     targets = jnp.concatenate([jnp.linspace(0.0, 0.5, 10_001), jnp.array([jnp.inf])])
-    found = sumtree.find(tree, targets)
+    found, _ = sumtree.find(tree, targets)
     assert set(np.unique(found)) <= {7, 1_234, 4_000}
     assert int(found[-1]) == 4_000
 
 
 def test_a_million_leaves_are_four_levels():
-    """The work of a draw or an update grows with the logarithm only."""
-    assert [len(sumtree.make(size)) for size in (32, 1_000, 100_000, 1_000_000)] == [1, 2, 4, 4]
+    """The work of a draw or an update grows with the logarithm only, memory with the leaves."""
+    for size, levels in ((1, 1), (32, 1), (33, 2), (1_000, 2), (100_000, 4), (1_000_000, 4)):
+        tree = sumtree.make(size)
+        above = sum(sumtree.FAN**level for level in range(1, levels))
+        assert tree.size == above + -(-size // sumtree.FAN) * sumtree.FAN
+        assert len(sumtree.leaves(tree)) == tree.size - above
 
 
 @pytest.mark.slow
@@ -81,5 +86,5 @@ def test_ten_million_updates_do_not_drift():
 
     tree = jax.jit(many)(sumtree.make(5_000), jax.random.key(0))
     assert_sums(tree)
-    exact = np.asarray(tree[-1], np.float64).sum()
+    exact = np.asarray(sumtree.leaves(tree), np.float64).sum()
     assert float(sumtree.total(tree)) == pytest.approx(exact, rel=1e-6)

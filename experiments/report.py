@@ -1,0 +1,32 @@
+"""Finished runs as one page: report.py RUN ... [--out report.html].
+
+RUN is a run directory or that of a sweep. The page loads nothing from anywhere; its tables are
+beside it as Markdown.
+"""
+
+import dataclasses
+from pathlib import Path
+
+import tyro
+from rich.console import Console
+
+from jaxq import cli
+from jaxq.report import write_report
+
+
+@dataclasses.dataclass(frozen=True)
+class Arguments:
+    runs: tyro.conf.Positional[tuple[Path, ...]]
+    """Run directories and directories of sweeps."""
+    out: Path = Path("report.html")
+    """The page; the tables are written beside it, with the ending .md."""
+
+
+def report(arguments: list[str], console: Console) -> None:
+    args = tyro.cli(Arguments, args=arguments, prog="report.py", description=__doc__)
+    tables = write_report(args.runs, args.out)
+    console.print(f"Report: {args.out}\nTables: {tables}", soft_wrap=True, highlight=False)
+
+
+if __name__ == "__main__":
+    cli.main(report)
