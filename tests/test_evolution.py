@@ -224,10 +224,13 @@ def test_population_based_training_follows_the_best_step_size():
     for step in range(intervals):
         measured, error, hparams = interval(error, hparams, step, curvature[step])
         best.append(host(measured).min(axis=0))  # [S]
-    scale = np.median(host(hparams.learning_rate), axis=0) * curvature[-1]
+    rates = host(hparams.learning_rate)
+    scale = np.median(rates, axis=0) * curvature[-1]
     assert np.all(best[-1] < 1.05)  # the optimum is 1
     assert np.all((scale > 0.5) & (scale < 1.5))
-    assert len(set(scale)) == len(seeds)  # searches of their own
+    # Searches of their own. All rates, not medians: factors of 0.8 and 1.2 from the clipped end
+    # make a grid, on which two medians can agree.
+    assert len({tuple(column) for column in rates.T}) == len(seeds)
 
     fixed = np.geomspace(1e-3, 2.0, 500)
     error, errors = np.ones(500), []
