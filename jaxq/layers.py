@@ -16,7 +16,8 @@ class PatchConv(nn.Module):
 
     The same parameters and the same mathematics. Under ``vmap`` over members a convolution
     becomes a grouped convolution, which is several times slower, forwards and backwards; a matmul
-    becomes a batched matmul.
+    becomes a batched matmul. Booleans of up to 32 channels are gathered a pixel at a time, as the
+    bits of one word: XLA's CPU code gathers one element at a time, whatever its size.
     """
 
     features: int
@@ -32,10 +33,13 @@ class PatchConv(nn.Module):
         columns_out = (columns - width) // stride_x + 1
         kernel = self.param("kernel", self.kernel_init, (height, width, channels, self.features))
         bias = self.param("bias", nn.initializers.zeros, (self.features,))
+        as_words = x.dtype == jnp.bool_ and channels <= 32
+        x = _bits_to_words(x) if as_words else x
         # Rows first, then columns: two gathers of few long runs instead of one of many short ones.
         x = _shifted_views(x, 1, height, stride_y, rows_out)
         x = _shifted_views(x, 2, width, stride_x, columns_out)
-        patches = x.reshape(batch * rows_out * columns_out, width * height * channels)
+        x = _words_to_bits(x, channels) if as_words else x
+        patches = x.astype(jnp.float32).reshape(batch * rows_out * columns_out, -1)
         weights = kernel.transpose(1, 0, 2, 3).reshape(-1, self.features)  # to the same order
         y = patches @ weights + bias
         return y.reshape(batch, rows_out, columns_out, self.features)
@@ -113,6 +117,17 @@ def cosines(fractions: jax.Array, count: int) -> jax.Array:
 
 def _unit(vector: jax.Array) -> jax.Array:
     return vector / jnp.maximum(jnp.linalg.norm(vector), 1e-12)
+
+
+def _bits_to_words(x: jax.Array) -> jax.Array:
+    """[..., C] booleans -> [..., 1] words, the first in the lowest bit."""
+    places = jnp.arange(x.shape[-1], dtype=jnp.uint32)
+    return jnp.sum(x.astype(jnp.uint32) << places, axis=-1, keepdims=True, dtype=jnp.uint32)
+
+
+def _words_to_bits(words: jax.Array, count: int) -> jax.Array:
+    """[...] words -> [..., count] zeros and ones: the ``count`` lowest bits."""
+    return words[..., None] >> jnp.arange(count, dtype=jnp.uint32) & 1
 
 
 def _shifted_views(x: jax.Array, axis: int, size: int, stride: int, count: int) -> jax.Array:

@@ -160,7 +160,7 @@ class MinAtarTorso(nn.Module):
 
     @nn.compact
     def __call__(self, obs: jax.Array) -> jax.Array:
-        x = PatchConv(self.channels, (3, 3))(obs.astype(jnp.float32))
+        x = PatchConv(self.channels, (3, 3))(obs)
         x = nn.LayerNorm()(x) if self.layer_norm else x
         return MLP(self.widths, self.layer_norm, self.dense, self.last_dense)(nn.relu(x))
 

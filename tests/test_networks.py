@@ -42,6 +42,15 @@ def test_patches_and_one_matmul_equal_a_convolution(shape, features, kernel, str
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=2e-3), grad_ours, grad_theirs)
 
 
+@pytest.mark.parametrize("channels", [1, 4, 10, 32, 33])
+def test_booleans_gathered_as_words_equal_numbers(channels):
+    """The same patches, so the same bits; the last word's sign is channel 32."""
+    x = jax.random.bernoulli(jax.random.key(0), 0.5, (3, 10, 9, channels))
+    conv = layers.PatchConv(16, (3, 2), (2, 1))
+    params = conv.init(jax.random.key(1), x)
+    np.testing.assert_array_equal(conv.apply(params, x), conv.apply(params, x.astype(jnp.float32)))
+
+
 def test_no_grouped_convolution_under_vmap():
     """A convolution vmapped over members is a slow grouped convolution; ours is a matmul."""
     torso = networks.MinAtarTorso()
