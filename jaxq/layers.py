@@ -1,4 +1,4 @@
-"""Layers that flax lacks: convolution as one matmul, noisy and spectral dense layers, cosines."""
+"""Layers that flax lacks or that are slow there: convolution, LSTM, noisy and spectral layers."""
 
 from functools import partial
 
@@ -9,6 +9,7 @@ from jax.nn.initializers import Initializer
 
 default_init = nn.initializers.lecun_normal()
 Dense = partial(nn.Dense, kernel_init=default_init)
+Carry = tuple[jax.Array, jax.Array]  # cell and hidden state of an LSTM
 
 
 class PatchConv(nn.Module):
@@ -43,6 +44,65 @@ class PatchConv(nn.Module):
         weights = kernel.transpose(1, 0, 2, 3).reshape(-1, self.features)  # to the same order
         y = patches @ weights + bias
         return y.reshape(batch, rows_out, columns_out, self.features)
+
+
+class LSTM(nn.Module):
+    """Long short-term memory (Hochreiter & Schmidhuber 1997, Gers et al. 2000) over a sequence.
+
+    The products with the inputs of all steps are one matmul before the scan, and the gradient of
+    the recurrent weights is one after it; inside, both would touch every weight at every step.
+    The recurrent weights are not orthogonal at first, as flax's are by default: a batch of QR
+    decompositions, one per member, waits for ever on XLA's CPU, more often than not.
+    """
+
+    width: int
+
+    @nn.compact
+    def __call__(self, carry: Carry, x: jax.Array, resets: jax.Array) -> Carry:
+        """The memory, cell and hidden state, after each step.
+
+        Args:
+          carry: [B, width] each, before the first step.
+          x: [T, B, F].
+          resets: [T, B], where memory is erased before the step.
+
+        Returns:
+          [T, B, width] each.
+        """
+        kernel = self.param("kernel", default_init, (self.width, 4 * self.width))
+        return _lstm(kernel, carry, Dense(4 * self.width)(x), resets)
+
+
+def _scan_lstm(kernel: jax.Array, carry: Carry, inputs: jax.Array, resets: jax.Array) -> Carry:
+    """``inputs`` [T, B, 4 width]: what the gates in, forget, cell and out receive from outside."""
+
+    def step(carry, x):
+        inputs, reset = x
+        cell, hidden = jax.tree.map(lambda leaf: jnp.where(reset[:, None], 0.0, leaf), carry)
+        sums = inputs + hidden @ kernel
+        gates = jnp.split(nn.sigmoid(sums), 4, axis=-1)  # whole rows: XLA's CPU vectorises these
+        cell = gates[1] * cell + gates[0] * jnp.tanh(jnp.split(sums, 4, axis=-1)[2])
+        carry = (cell, gates[3] * jnp.tanh(cell))
+        return carry, carry
+
+    return jax.lax.scan(step, carry, (inputs, resets))[1]
+
+
+def _lstm_forward(kernel: jax.Array, carry: Carry, inputs: jax.Array, resets: jax.Array):
+    scan = lambda carry, inputs: _scan_lstm(kernel, carry, inputs, resets)  # noqa: E731
+    carries, pull_back = jax.vjp(scan, carry, inputs)
+    before = jnp.concatenate([carry[1][None], carries[1][:-1]])  # hidden
+    return carries, (pull_back, jnp.where(resets[..., None], 0.0, before))
+
+
+def _lstm_backward(residuals: tuple, gradient: Carry):
+    pull_back, hidden = residuals
+    for_carry, for_inputs = pull_back(gradient)
+    return jnp.einsum("tbi,tbj->ij", hidden, for_inputs), for_carry, for_inputs, None
+
+
+_lstm = jax.custom_vjp(_scan_lstm)
+_lstm.defvjp(_lstm_forward, _lstm_backward)
 
 
 class NoisyDense(nn.Module):

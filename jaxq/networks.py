@@ -13,7 +13,7 @@ import jax.numpy as jnp
 
 from jaxq.errors import ConfigError
 from jaxq.heads import EnsembleOutput, QOutput
-from jaxq.layers import Dense, PatchConv, default_init
+from jaxq.layers import LSTM, Dense, PatchConv
 from jaxq.types import Network
 
 
@@ -41,13 +41,17 @@ def recurrent(module: "RecurrentNetwork") -> Network:
         return (jnp.zeros((rows, module.width)), jnp.zeros((rows, module.width)))
 
     def init(key: jax.Array, obs: jax.Array) -> Any:
-        return module.init(key, initial_carry(key, len(obs)), obs)
+        resets = jnp.zeros((1, len(obs)), bool)
+        return module.init(key, initial_carry(key, len(obs)), obs[None], resets)
+
+    def unroll(params: Any, obs: jax.Array, key: jax.Array | None, carry: Any, resets: jax.Array):
+        return module.apply(params, carry, obs, resets, rngs=_streams(key))
 
     def apply(params: Any, obs: jax.Array, key: jax.Array | None, carry: Any, reset: jax.Array):
-        carry = jax.tree.map(lambda leaf: jnp.where(reset[:, None], 0.0, leaf), carry)
-        return module.apply(params, carry, obs, rngs=_streams(key))
+        results = unroll(params, obs[None], key, carry, reset[None])
+        return jax.tree.map(lambda leaf: leaf[0], results)
 
-    return Network(init, apply, initial_carry)
+    return Network(init, apply, initial_carry, unroll)
 
 
 class EnsembleCarry(NamedTuple):
@@ -102,10 +106,9 @@ def ensemble(
 
 
 class RecurrentNetwork(nn.Module):
-    """A torso, an LSTM (Hochreiter & Schmidhuber 1997) and a head with one number per action.
+    """A torso, an LSTM and a head with one number per action, over a sequence.
 
-    The recurrent weights are not orthogonal at first, as flax's are by default: a batch of QR
-    decompositions, one per member, waits for ever on XLA's CPU, more often than not.
+    Torso and head see all its steps at once; their noise, if any, is common to the sequence.
     """
 
     torso: Callable[[jax.Array], jax.Array]
@@ -113,10 +116,13 @@ class RecurrentNetwork(nn.Module):
     width: int
 
     @nn.compact
-    def __call__(self, carry: Any, obs: jax.Array) -> tuple[QOutput, Any]:
-        lstm = nn.OptimizedLSTMCell(self.width, recurrent_kernel_init=default_init)
-        carry, hidden = lstm(carry, self.torso(obs))
-        return QOutput(self.head(hidden)[..., 0]), carry
+    def __call__(self, carry: Any, obs: jax.Array, resets: jax.Array) -> tuple[QOutput, Any]:
+        """Values [T, B, A] of ``obs`` [T, B, *obs], and the memory after each step."""
+        rows = resets.shape
+        features = self.torso(obs.reshape(-1, *obs.shape[2:]))
+        carries = LSTM(self.width)(carry, features.reshape(*rows, -1), resets)
+        q_values = self.head(carries[1].reshape(-1, self.width))[..., 0]
+        return QOutput(q_values.reshape(*rows, -1)), carries
 
 
 class Flatten(nn.Module):

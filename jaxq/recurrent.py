@@ -1,6 +1,7 @@
 """Learning from sequences with a memory: unrolling from a stored carry, and R2D2's loss."""
 
 from collections.abc import Callable
+from functools import partial
 from typing import NamedTuple
 
 import jax
@@ -41,19 +42,37 @@ def unroll(
     """
     first = jnp.zeros_like(steps.done[:, :1])
     resets = jnp.concatenate([first, steps.done[:, :-1]], axis=1)  # [B, T] a new episode begins
+    run = network.unroll or partial(_one_by_one, network)
+    key_early, key_late = jax.random.split(key)
+    obs, resets = _swap((steps.obs, resets))  # [T, B]
+    if burn_in:
+        _, carries = run(params, obs[:burn_in], key_early, carry, resets[:burn_in])
+        carry = jax.lax.stop_gradient(jax.tree.map(lambda x: x[-1], carries))
+    output, carries = run(params, obs[burn_in:], key_late, carry, resets[burn_in:])
+    return _swap((output.q_values, carries))
+
+
+def _one_by_one(
+    network: Network,
+    params: PyTree,
+    obs: jax.Array,
+    key: jax.Array,
+    carry: PyTree,
+    resets: jax.Array,
+) -> tuple[PyTree, PyTree]:
+    """``Network.unroll`` of a network without one."""
 
     def step(carry, x):
         obs, reset, key = x
         output, carry = network.apply(params, obs, key, carry, reset)
-        return carry, (output.q_values, carry)
+        return carry, (output, carry)
 
-    time_first = jax.tree.map(lambda x: jnp.swapaxes(x, 0, 1), (steps.obs, resets))
-    inputs = (*time_first, jax.random.split(key, steps.done.shape[1]))
-    if burn_in:
-        carry, _ = jax.lax.scan(step, carry, jax.tree.map(lambda x: x[:burn_in], inputs))
-        carry = jax.lax.stop_gradient(carry)
-    _, results = jax.lax.scan(step, carry, jax.tree.map(lambda x: x[burn_in:], inputs))
-    return jax.tree.map(lambda x: jnp.swapaxes(x, 0, 1), results)
+    return jax.lax.scan(step, carry, (obs, resets, jax.random.split(key, len(obs))))[1]
+
+
+def _swap(tree: PyTree) -> PyTree:
+    """Leaves [B, T, ...] as [T, B, ...], or back."""
+    return jax.tree.map(lambda leaf: jnp.swapaxes(leaf, 0, 1), tree)
 
 
 def recurrent_q_loss(

@@ -97,15 +97,19 @@ def no_carry(key: jax.Array, rows: int) -> tuple:
 class Network(NamedTuple):
     """``init(key, obs) -> params``;
     ``apply(params, obs [B, *obs], key, carry, reset [B]) -> (Output, carry)``;
-    ``initial_carry(key, B) -> carry``.
+    ``initial_carry(key, B) -> carry``;
+    ``unroll(params, obs [T, B, *obs], key, carry, resets [T, B]) -> (Output, carry)``, T steps in
+    turn, leaves [T, B, ...], the carry AFTER each step.
 
     Without a key (``None``) the output is deterministic: no noise, the mean of an ensemble. A
-    network without noise ignores the key; one without memory passes the carry through.
+    network without noise ignores the key; one without memory passes the carry through. ``unroll``
+    may be missing, then ``apply`` is repeated; with it, what needs no memory is computed at once.
     """
 
     init: Callable
     apply: Callable
     initial_carry: Callable = no_carry
+    unroll: Callable | None = None
 
 
 class Agent(NamedTuple):

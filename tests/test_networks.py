@@ -51,6 +51,45 @@ def test_booleans_gathered_as_words_equal_numbers(channels):
     np.testing.assert_array_equal(conv.apply(params, x), conv.apply(params, x.astype(jnp.float32)))
 
 
+def test_lstm_equals_flax():
+    """With the same weights, values and gradients, resets included."""
+    steps, rows, inputs, width = 7, 3, 5, 4
+    keys = jax.random.split(jax.random.key(0), 5)
+    x = jax.random.normal(keys[0], (steps, rows, inputs))
+    resets = jax.random.bernoulli(keys[1], 0.3, (steps, rows))
+    carry = tuple(jax.random.normal(keys[2], (2, rows, width)))
+    lstm, cell = layers.LSTM(width), nn.OptimizedLSTMCell(width)
+    params = lstm.init(keys[3], carry, x, resets)
+    weights = jax.random.normal(keys[4], (2, steps, rows, width))  # of the outputs
+
+    def ours(params, carry, x):
+        return jnp.sum(weights * jnp.stack(lstm.apply(params, carry, x, resets)))
+
+    def theirs(params, carry, x):
+        params, carries = _flax_lstm(params["params"]), []
+        for now, keep in zip(x, ~resets[..., None]):
+            carry, _ = cell.apply(params, (keep * carry[0], keep * carry[1]), now)
+            carries.append(jnp.stack(carry))
+        return jnp.sum(weights * jnp.stack(carries, axis=1))
+
+    value, grads = jax.value_and_grad(ours, (0, 1, 2))(params, carry, x)
+    value_flax, grads_flax = jax.value_and_grad(theirs, (0, 1, 2))(params, carry, x)
+    np.testing.assert_allclose(value, value_flax, rtol=1e-5)
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=1e-5), grads, grads_flax)
+
+
+def _flax_lstm(params):
+    """Our weights in flax's words: eight kernels instead of two."""
+    split = lambda leaf: jnp.split(leaf, 4, axis=-1)  # noqa: E731
+    dense = params["Dense_0"]
+    renamed = {}
+    gates = zip("ifgo", split(dense["kernel"]), split(dense["bias"]), split(params["kernel"]))
+    for gate, kernel, bias, recurrent in gates:
+        renamed["i" + gate] = {"kernel": kernel}
+        renamed["h" + gate] = {"kernel": recurrent, "bias": bias}
+    return {"params": renamed}
+
+
 def test_no_grouped_convolution_under_vmap():
     """A convolution vmapped over members is a slow grouped convolution; ours is a matmul."""
     torso = networks.MinAtarTorso()

@@ -44,6 +44,28 @@ def test_unrolling_from_the_stored_carry_reproduces_acting():
     np.testing.assert_allclose(late, values[:, 9:], atol=1e-6)
 
 
+@pytest.mark.parametrize("burn_in", [0, 3])
+def test_all_steps_at_once_are_one_step_after_the_other(burn_in):
+    """Torso, head and the gradient of the recurrent weights leave the scan, and nothing changes."""
+    params = LSTM.init(KEY, jnp.zeros((1, 4)))
+    steps = random_steps(6)
+    carry = jax.tree.map(lambda x: x + 0.5, LSTM.initial_carry(KEY, 32))
+
+    def value_and_grad(network):
+        def total(params):
+            values, carries = recurrent.unroll(network, params, KEY, carry, steps, burn_in)
+            weights = jnp.arange(values.size).reshape(values.shape) / values.size
+            return jnp.sum(weights * values), (values, carries)
+
+        return jax.value_and_grad(total, has_aux=True)(params)
+
+    together, apart = value_and_grad(LSTM), value_and_grad(LSTM._replace(unroll=None))
+    assert steps.done.any()
+    jax.tree.map(
+        lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-5), together, apart
+    )
+
+
 def test_without_memory_it_is_the_feed_forward_loss():
     """A sequence is then a batch of one-step windows."""
     params, target = parameters()
