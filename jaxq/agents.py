@@ -38,7 +38,8 @@ def make_agent(
 ) -> Agent:
     """An agent from three exchangeable functions.
 
-    While acting every environment has noise of its own; greedily there is none.
+    While acting every environment has noise of its own; a network that draws none sees all of them
+    in one call. Greedily there is no noise.
 
     Args:
       network: see ``Network``.
@@ -54,12 +55,18 @@ def make_agent(
     def act(params, carry, key, obs, epsilon):
         key_network, key_select = jax.random.split(key)
 
+        def together(key, obs, carry):
+            output, carry = network.apply(params, obs, key, carry, jnp.zeros(len(obs), bool))
+            return output.q_values, carry
+
         def alone(key, obs, carry):
             one = jax.tree.map(lambda leaf: leaf[None], (obs, carry))
-            output, carry = network.apply(params, one[0], key, one[1], jnp.zeros(1, bool))
-            return jax.tree.map(lambda leaf: leaf[0], (output.q_values, carry))
+            return jax.tree.map(lambda leaf: leaf[0], together(key, *one))
 
-        q_values, carry = jax.vmap(alone)(jax.random.split(key_network, len(obs)), obs, carry)
+        if len(obs) == 1 or _ignores(together, key_network, obs, carry):
+            q_values, carry = together(key_network, obs, carry)
+        else:
+            q_values, carry = jax.vmap(alone)(jax.random.split(key_network, len(obs)), obs, carry)
         return select_action(key_select, q_values, epsilon), carry
 
     def act_greedy(params, carry, key, obs):
@@ -127,3 +134,10 @@ def _make_dense(config: Config) -> Callable[[int], Any]:
     if config.dense == "noisy":
         return partial(layers.NoisyDense, sigma=config.noise_sigma)
     return layers.Dense
+
+
+def _ignores(function: Callable, key: jax.Array, *arguments: Any) -> bool:
+    """Whether ``function(key, *arguments)`` draws nothing from its key."""
+    jaxpr = jax.make_jaxpr(lambda key: function(key, *arguments))(key).jaxpr
+    used = [variable for equation in jaxpr.eqns for variable in equation.invars]
+    return not any(variable is jaxpr.invars[0] for variable in (*used, *jaxpr.outvars))

@@ -15,7 +15,9 @@ Carry = tuple[jax.Array, jax.Array]  # cell and hidden state of an LSTM
 class PatchConv(nn.Module):
     """``nn.Conv`` with VALID padding, written as "gather the shifted views, one matmul".
 
-    The same parameters and the same mathematics. Under ``vmap`` over members a convolution
+    Images have channels first and the batch LAST, [channels, rows, columns, B], in and out: then
+    every loop runs along the batch, and no product has to turn an operand first. The parameters are
+    those of ``nn.Conv``, and so is the mathematics. Under ``vmap`` over members a convolution
     becomes a grouped convolution, which is several times slower, forwards and backwards; a matmul
     becomes a batched matmul. Booleans of up to 32 channels are gathered a pixel at a time, as the
     bits of one word: XLA's CPU code gathers one element at a time, whatever its size.
@@ -29,21 +31,24 @@ class PatchConv(nn.Module):
     @nn.compact
     def __call__(self, x: jax.Array) -> jax.Array:
         (height, width), (stride_y, stride_x) = self.kernel_size, self.strides
-        batch, rows, columns, channels = x.shape
+        channels, rows, columns, batch = x.shape
         rows_out = (rows - height) // stride_y + 1
         columns_out = (columns - width) // stride_x + 1
         kernel = self.param("kernel", self.kernel_init, (height, width, channels, self.features))
         bias = self.param("bias", nn.initializers.zeros, (self.features,))
         as_words = x.dtype == jnp.bool_ and channels <= 32
         x = _bits_to_words(x) if as_words else x
-        # Rows first, then columns: two gathers of few long runs instead of one of many short ones.
-        x = _shifted_views(x, 1, height, stride_y, rows_out)
-        x = _shifted_views(x, 2, width, stride_x, columns_out)
-        x = _words_to_bits(x, channels) if as_words else x
-        patches = x.astype(jnp.float32).reshape(batch * rows_out * columns_out, -1)
-        weights = kernel.transpose(1, 0, 2, 3).reshape(-1, self.features)  # to the same order
-        y = patches @ weights + bias
-        return y.reshape(batch, rows_out, columns_out, self.features)
+        end_y, end_x = stride_y * rows_out, stride_x * columns_out
+        views = [
+            x[:, top : top + end_y : stride_y, left : left + end_x : stride_x]
+            for top in range(height)
+            for left in range(width)
+        ]
+        patches = jnp.stack(views)  # [height * width, channels, rows_out, columns_out, B]
+        patches = _words_to_bits(patches, channels) if as_words else patches
+        patches = patches.astype(jnp.float32).reshape(height * width * channels, -1)
+        y = kernel.reshape(-1, self.features).T @ patches + bias[:, None]
+        return y.reshape(self.features, rows_out, columns_out, batch)
 
 
 class LSTM(nn.Module):
@@ -180,20 +185,11 @@ def _unit(vector: jax.Array) -> jax.Array:
 
 
 def _bits_to_words(x: jax.Array) -> jax.Array:
-    """[..., C] booleans -> [..., 1] words, the first in the lowest bit."""
-    places = jnp.arange(x.shape[-1], dtype=jnp.uint32)
-    return jnp.sum(x.astype(jnp.uint32) << places, axis=-1, keepdims=True, dtype=jnp.uint32)
+    """[C, ...] booleans -> [1, ...] words, the first in the lowest bit."""
+    places = jnp.arange(x.shape[0], dtype=jnp.uint32).reshape(-1, *[1] * (x.ndim - 1))
+    return jnp.sum(x.astype(jnp.uint32) << places, axis=0, keepdims=True, dtype=jnp.uint32)
 
 
 def _words_to_bits(words: jax.Array, count: int) -> jax.Array:
-    """[...] words -> [..., count] zeros and ones: the ``count`` lowest bits."""
-    return words[..., None] >> jnp.arange(count, dtype=jnp.uint32) & 1
-
-
-def _shifted_views(x: jax.Array, axis: int, size: int, stride: int, count: int) -> jax.Array:
-    """The ``count`` windows of ``size`` along ``axis``, their elements side by side as channels."""
-    views = [
-        jax.lax.slice_in_dim(x, shift, shift + stride * (count - 1) + 1, stride, axis)
-        for shift in range(size)
-    ]
-    return jnp.concatenate(views, axis=-1)
+    """[N, 1, ...] words -> [N, count, ...] zeros and ones: the ``count`` lowest bits."""
+    return words >> jnp.arange(count, dtype=jnp.uint32).reshape(-1, *[1] * (words.ndim - 2)) & 1

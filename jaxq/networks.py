@@ -5,6 +5,7 @@ with a key may draw noise, heads or fractions; called with ``None`` it is determ
 """
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any, NamedTuple
 
 import flax.linen as nn
@@ -166,9 +167,10 @@ class MinAtarTorso(nn.Module):
 
     @nn.compact
     def __call__(self, obs: jax.Array) -> jax.Array:
-        x = PatchConv(self.channels, (3, 3))(obs)
-        x = nn.LayerNorm()(x) if self.layer_norm else x
-        return MLP(self.widths, self.layer_norm, self.dense, self.last_dense)(nn.relu(x))
+        x = PatchConv(self.channels, (3, 3))(_batch_last(obs))
+        x = _normalise_channels()(x) if self.layer_norm else x
+        x = _batch_first(nn.relu(x))
+        return MLP(self.widths, self.layer_norm, self.dense, self.last_dense)(x)
 
 
 class NatureTorso(nn.Module):
@@ -181,12 +183,13 @@ class NatureTorso(nn.Module):
 
     @nn.compact
     def __call__(self, obs: jax.Array) -> jax.Array:
-        x = obs.astype(jnp.float32) / (255.0 if obs.dtype == jnp.uint8 else 1.0)
+        x = _batch_last(obs.astype(jnp.float32) / (255.0 if obs.dtype == jnp.uint8 else 1.0))
         layers = ((32, (8, 8), (4, 4)), (64, (4, 4), (2, 2)), (64, (3, 3), (1, 1)))
         for channels, kernel_size, strides in layers:
             x = PatchConv(channels, kernel_size, strides)(x)
-            x = nn.LayerNorm()(x) if self.layer_norm else x
+            x = _normalise_channels()(x) if self.layer_norm else x
             x = nn.relu(x)
+        x = _batch_first(x)
         return MLP(self.widths, self.layer_norm, self.dense, self.last_dense)(x)
 
 
@@ -221,6 +224,19 @@ def make_torso(
 
 def _streams(key: jax.Array | None) -> dict[str, jax.Array]:
     return {} if key is None else {"noise": key}
+
+
+_normalise_channels = partial(nn.LayerNorm, reduction_axes=0, feature_axes=0)
+
+
+def _batch_last(images: jax.Array) -> jax.Array:
+    """Images [B, rows, columns, channels] as [channels, rows, columns, B]."""
+    return images.transpose(3, 1, 2, 0)
+
+
+def _batch_first(images: jax.Array) -> jax.Array:
+    """Images [channels, rows, columns, B] as rows of features [B, channels * rows * columns]."""
+    return images.reshape(-1, images.shape[-1]).T
 
 
 def _flatten(x: jax.Array) -> jax.Array:

@@ -31,11 +31,28 @@ def make_optimizer(config: Config) -> Callable[[HParams, jax.Array], optax.Gradi
         clip = (
             optax.clip_by_global_norm(hparams.max_gradient_norm)
             if config.clip_gradients
-            else optax.identity()
+            else wait_for_all()
         )
         return optax.chain(clip, scale(hparams), optax.scale(-learning_rate))
 
     return optimizer
+
+
+def wait_for_all() -> optax.GradientTransformation:
+    """Gradients as they are, but none of them before all are known.
+
+    What a layer passes back is computed from its weights. XLA updates weights in place only if
+    that certainly comes first; otherwise it copies them at every update. An optimization barrier
+    does not tell it, but a factor of 1 that depends on all gradients does.
+    """
+
+    def update(gradients, state, params=None):
+        del params
+        firsts = [leaf.ravel()[0] for leaf in jax.tree.leaves(gradients)]
+        one = 1.0 + 0.0 * sum(firsts)  # not a number if a gradient is none, and all is lost anyway
+        return jax.tree.map(lambda gradient: one * gradient, gradients), state
+
+    return optax.GradientTransformation(lambda params: optax.EmptyState(), update)
 
 
 def scale_by_centered_rms(decay: jax.Array, epsilon: jax.Array) -> optax.GradientTransformation:

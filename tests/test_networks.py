@@ -23,29 +23,56 @@ from jaxq.errors import ConfigError
     ],
 )
 def test_patches_and_one_matmul_equal_a_convolution(shape, features, kernel, strides):
-    """Same parameters, same values, same gradients as nn.Conv."""
+    """Same parameters, same values, same gradients as nn.Conv, which has the batch first."""
     ours = layers.PatchConv(features, kernel, strides)
     theirs = nn.Conv(features, kernel, strides, padding="VALID")
     x = jax.random.normal(jax.random.key(0), (2, *shape))
     params = theirs.init(jax.random.key(1), x)
     assert jax.tree.map(jnp.shape, params) == jax.tree.map(
-        jnp.shape, ours.init(jax.random.key(1), x)
+        jnp.shape, ours.init(jax.random.key(1), x.transpose(3, 1, 2, 0))
     )
 
-    def run(module, params):
-        y = module.apply(params, x)
+    def run_ours(params, x):
+        y = ours.apply(params, x.transpose(3, 1, 2, 0)).transpose(3, 1, 2, 0)
         return jnp.sum(jnp.sin(y)), y
 
-    (_, y_ours), grad_ours = jax.value_and_grad(lambda p: run(ours, p), has_aux=True)(params)
-    (_, y_theirs), grad_theirs = jax.value_and_grad(lambda p: run(theirs, p), has_aux=True)(params)
+    def run_theirs(params, x):
+        y = theirs.apply(params, x)
+        return jnp.sum(jnp.sin(y)), y
+
+    (_, y_ours), grad_ours = jax.value_and_grad(run_ours, (0, 1), has_aux=True)(params, x)
+    (_, y_theirs), grad_theirs = jax.value_and_grad(run_theirs, (0, 1), has_aux=True)(params, x)
     np.testing.assert_allclose(y_ours, y_theirs, atol=2e-5)
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=2e-3), grad_ours, grad_theirs)
+
+
+@pytest.mark.parametrize("layer_norm", [False, True])
+def test_the_torso_for_minatar_equals_its_layers_in_flax(layer_norm):
+    """Channels are normalised pixel by pixel, and flattened channel by channel."""
+
+    class Plain(nn.Module):
+        @nn.compact
+        def __call__(self, x):
+            x = nn.Conv(16, (3, 3), padding="VALID")(x)
+            x = nn.relu(nn.LayerNorm()(x) if layer_norm else x)
+            x = nn.Dense(128)(x.transpose(0, 3, 1, 2).reshape(len(x), -1))
+            return nn.relu(nn.LayerNorm()(x) if layer_norm else x)
+
+    obs = jax.random.bernoulli(jax.random.key(0), 0.2, (5, 10, 10, 4))
+    plain, torso = Plain(), networks.MinAtarTorso(layer_norm=layer_norm)
+    params = torso.init(jax.random.key(1), obs)["params"]
+    dense = params["MLP_0"]
+    theirs = {"Conv_0": params["PatchConv_0"], "Dense_0": dense["Dense_0"]}
+    if layer_norm:
+        theirs |= {"LayerNorm_0": params["LayerNorm_0"], "LayerNorm_1": dense["LayerNorm_0"]}
+    expected = plain.apply({"params": theirs}, obs.astype(jnp.float32))
+    np.testing.assert_allclose(torso.apply({"params": params}, obs), expected, atol=1e-5)
 
 
 @pytest.mark.parametrize("channels", [1, 4, 10, 32, 33])
 def test_booleans_gathered_as_words_equal_numbers(channels):
     """The same patches, so the same bits; the last word's sign is channel 32."""
-    x = jax.random.bernoulli(jax.random.key(0), 0.5, (3, 10, 9, channels))
+    x = jax.random.bernoulli(jax.random.key(0), 0.5, (channels, 10, 9, 3))
     conv = layers.PatchConv(16, (3, 2), (2, 1))
     params = conv.init(jax.random.key(1), x)
     np.testing.assert_array_equal(conv.apply(params, x), conv.apply(params, x.astype(jnp.float32)))
