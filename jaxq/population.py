@@ -24,7 +24,7 @@ from jaxq.placement import Plan, check_temporaries, free_memory, make_plan, tree
 from jaxq.types import Clock, PyTree, Trainer
 
 LEARNER = ("params", "target_params", "opt_state")  # of a state, what learning has made
-_PROGRAMS = ("init", "chunk", "evaluate")
+_PROGRAMS = ("chunk", "evaluate", "init")
 
 
 class Population(NamedTuple):
@@ -106,16 +106,18 @@ def make_population(
             "chunk": (state, clock_shape, numbers),
             "evaluate": (state.params, seed, clock_shape, numbers),
         }
-        # Making members takes less time than compiling that for every device would.
-        lowered = [
-            (name, functions[name].lower(*_on(device, arguments[name])))
-            for name in names
-            if name not in compiled
-            for device in (devices[:1] if name == "init" else devices)
-        ]
-        with ThreadPoolExecutor(max(1, len(lowered))) as compilers:
-            for name, program in compilers.map(lambda job: (job[0], job[1].compile()), lowered):
-                compiled.setdefault(name, []).append(program)
+        # The longest first: while it compiles, the next is traced. Making members takes less time
+        # than compiling that for every device, or with every optimization, would.
+        missing = [name for name in _PROGRAMS if name in names and name not in compiled]
+        jobs = {}
+        with ThreadPoolExecutor(len(_PROGRAMS) * len(devices)) as compilers:
+            for name in missing:
+                homes, options = devices, None
+                if name == "init":
+                    homes, options = devices[:1], {"xla_backend_optimization_level": 1}
+                programs = [functions[name].lower(*_on(home, arguments[name])) for home in homes]
+                jobs[name] = [compilers.submit(program.compile, options) for program in programs]
+        compiled.update({name: [job.result() for job in jobs[name]] for name in missing})
         analysis = compiled["chunk"][0].memory_analysis() if "chunk" in compiled else None
         temporaries = analysis.temp_size_in_bytes if analysis else 0
         if "chunk" in names:
