@@ -60,17 +60,13 @@ def draw_comparison(
     path: Target, runs: Mapping[str, Mapping[str, np.ndarray]], title: str, note: str = ""
 ) -> None:
     """The evaluation curves of several runs (label -> arrays of one lane) in one figure."""
-    is_inside = len(runs) <= _LEGEND_INSIDE
-    figure = _figure(8.0 if is_inside else 10.5, 4.6)
+    figure = _figure(_width_with_legend(len(runs)), 4.6)
     axes = figure.add_subplot()
     for index, (label, arrays) in enumerate(runs.items()):
         draw_band(axes, arrays["steps"], arrays["eval_return"][0], label, index, False)
     counts = sorted({arrays["eval_return"].shape[1] for arrays in runs.values()})
     axes.set(title=title, xlabel="environment steps per seed", ylabel="evaluation return")
-    if is_inside:
-        axes.legend(frameon=False, fontsize=9, loc="best")
-    else:
-        figure.legend(frameon=False, fontsize=8, loc="outside right upper")
+    _legend(figure, axes, len(runs))
     axes.margins(x=0.01)
     num_seeds = " to ".join(str(count) for count in dict.fromkeys((counts[0], counts[-1])))
     _caption(figure, f"IQM and 95% bootstrap interval over {num_seeds} seeds", note)
@@ -196,10 +192,11 @@ def draw_profiles(path: Target, runs: Mapping[str, Scores], title: str, xlabel: 
     With more runs than colours each has a panel of its own.
     """
     pooled = np.concatenate([values for run in runs.values() for values in strata(run).values()])
-    thresholds = np.linspace(pooled.min(), pooled.max(), 101)
+    margin = 0.02 * np.ptp(pooled) or 1.0  # so that every profile is seen to begin at 1
+    thresholds = np.linspace(pooled.min() - margin, pooled.max() + margin, 101)
     together = len(runs) <= len(COLORS)
     if together:
-        figure = _figure(8.0, 4.2)
+        figure = _figure(_width_with_legend(len(runs)), 4.2)
         panels = [figure.add_subplot()] * len(runs)
     else:
         figure = _figure(12.5, 1.9 * math.ceil(len(runs) / 5) + 0.5)
@@ -214,7 +211,7 @@ def draw_profiles(path: Target, runs: Mapping[str, Scores], title: str, xlabel: 
         axes.margins(x=0.01)
         axes.set_title("" if together else label, fontsize=9)
     if together:
-        panels[0].legend(frameon=False, fontsize=9)
+        _legend(figure, panels[0], len(runs))
     figure.suptitle(title, fontsize=12)
     figure.supylabel("share of seeds above", fontsize=9)
     figure.supxlabel(f"{xlabel}; band: 95% bootstrap interval", fontsize=9)
@@ -274,6 +271,19 @@ def _figure(width: float, height: float):
     from matplotlib.figure import Figure  # imported here: takes a second
 
     return Figure(figsize=(width, height), layout="constrained")
+
+
+def _width_with_legend(count: int) -> float:
+    """Inches, with room for the names of ``count`` curves where they stand outside."""
+    return 8.0 if count <= _LEGEND_INSIDE else 10.5
+
+
+def _legend(figure, axes, count: int) -> None:
+    """The names of ``count`` curves, beside them or, if they are many, outside."""
+    if count <= _LEGEND_INSIDE:
+        axes.legend(frameon=False, fontsize=9, loc="best")
+    else:
+        figure.legend(frameon=False, fontsize=8, loc="outside right upper")
 
 
 def _caption(figure, *notes: str) -> None:

@@ -38,7 +38,7 @@ def write_report(paths: Sequence[Path], out: Path) -> Path:
     title = f"Report on {', '.join(study.name for study in studies)}"
     title = title if len(title) <= 80 else f"Report on {len(studies)} runs"
     num_seeds = sum(len(lane.scores) for lane in lanes)
-    summary = f"{len(lanes)} lanes with {num_seeds} trained agents in all."
+    summary = f"{_counted(len(lanes), 'lane')}, {_counted(num_seeds, 'trained agent')} in all."
     sections = compose(studies)
     markdown = out.with_suffix(".md")
     try:
@@ -256,6 +256,10 @@ def _method(lane: Lane) -> str:
 def _drawn(label: str) -> str:
     """A label that matplotlib neither hides nor takes for mathematics, in lines that fit."""
     return textwrap.fill((" " if label[0] == "_" else "") + label.replace("$", r"\$"), 28)
+
+
+def _counted(count: int, noun: str) -> str:
+    return f"{count:,} {noun}" if count == 1 else f"{count:,} {noun}s"
 
 
 def _picture(title: str, caption: str, draw: Callable[[io.BytesIO], None]) -> Picture:

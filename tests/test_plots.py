@@ -87,3 +87,13 @@ def test_a_figure_is_drawn_into_a_file_in_memory():
     file = io.BytesIO()
     plots.draw_profiles(file, PROFILES, "title", "score")
     assert file.getvalue().startswith(b"\x89PNG")
+
+
+@pytest.mark.parametrize("scores", [[500.0, 500.0], [1.0, 2.0, 4.0]])
+def test_a_profile_is_seen_from_all_seeds_to_none(scores, figures, tmp_path):
+    """A run that always reaches the most is a step, not an empty figure."""
+    plots.draw_profiles(tmp_path / "profiles.png", {"dqn": np.array(scores)}, "title", "score")
+    (axes,) = figures[0].axes
+    (line,) = axes.get_lines()
+    assert line.get_ydata()[0] == 1.0 and line.get_ydata()[-1] == 0.0
+    assert np.ptp(line.get_xdata()) > 0
