@@ -93,7 +93,6 @@ def _learning(config: Config, experiment: Experiment) -> tuple[Callable, Callabl
 
 def _acting(config: Config, experiment: Experiment) -> tuple[Callable, Callable]:
     agent = experiment.agent
-    on_policy = config.replay == "none"
 
     def prepare(state, clock, key, hparams):
         shape = NUM_INPUTS, config.num_envs, 1
@@ -104,9 +103,6 @@ def _acting(config: Config, experiment: Experiment) -> tuple[Callable, Callable]
         carry, total = state.carried
         action, carry = agent.act(state.params, carry, key, obs, hparams.epsilon_end)
         total += action.sum()  # used, so that it is computed
-        if on_policy:  # the value after the step
-            next_obs = jnp.roll(obs, 1, axis=0)  # the same again would not be computed again
-            total += agent.act_greedy(state.params, carry, None, next_obs)[1].sum()
         return state._replace(carried=(carry, total))
 
     return prepare, body

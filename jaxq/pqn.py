@@ -4,7 +4,8 @@
     chunk:  a whole number of rounds
 
 No replay and no target network. The value after a step comes from the observation before any
-reset, by the parameters that collected the rollout.
+reset, by the parameters that collected the rollout. Within an episode that is the observation of
+the next step, whose value acting computes anyway; others are needed only where a limit cut one.
 """
 
 from collections.abc import Callable
@@ -64,20 +65,32 @@ def make_pqn(
     act_and_step = make_act_and_step(env, agent)
 
     def collect(state: PQNState, clock: Clock, hparams: HParams, key: jax.Array):
-        """A rollout [T, E, ...], the values [T, E] after its steps, and its episodes."""
+        """A rollout [T, E, ...], the values [T, E] after its steps, and its episodes.
+
+        After a terminal step, where nothing is to be had, the value is anything finite.
+        """
         env_params = env.params(hparams.env_params)
         epsilon = schedules.epsilon(hparams, clock.steps)
 
         def body(actor, key):
-            # The memory that belongs to next_obs; the actor's own begins anew after an episode.
-            _, _, carry = agent.act_greedy(state.params, actor.carry, None, actor.obs)
+            # Acting computes the same, so this is free. The memory is the one that belongs to
+            # next_obs; the actor's own begins anew after an episode.
+            _, value, carry = agent.act_greedy(state.params, actor.carry, None, actor.obs)
             actor, (step, episode) = act_and_step(actor, key, state.params, epsilon, env_params)
-            _, value, _ = agent.act_greedy(state.params, carry, None, step.next_obs)
-            return actor, (step, value, episode)
+            value_if_cut = jax.lax.cond(
+                jnp.any(step.done & ~step.terminated),
+                lambda: agent.act_greedy(state.params, carry, None, step.next_obs)[1],
+                lambda: jnp.zeros_like(value),
+            )
+            return actor, (step, value, value_if_cut, episode)
 
         actor = Actor(state.obs, state.carry, state.env_state)
         actor, rollout = jax.lax.scan(body, actor, jax.random.split(key, lengths.rows))
-        return state._replace(**actor._asdict()), *rollout
+        steps, values, values_if_cut, episodes = rollout
+        _, last, _ = agent.act_greedy(state.params, actor.carry, None, actor.obs)
+        following = jnp.concatenate([values[1:], last[None]])
+        values = jnp.where(steps.done, values_if_cut, following)
+        return state._replace(**actor._asdict()), steps, values, episodes
 
     def update(learner, batch, hparams: HParams, learning_rate: jax.Array):
         """One gradient update on one minibatch of segments."""

@@ -69,6 +69,47 @@ def test_every_step_is_seen_once_an_epoch_with_its_return():
     np.testing.assert_array_equal(counts, 16)  # 4 environments x 2 episodes x 2 epochs
 
 
+@pytest.mark.parametrize("ends", ["limit", "terminal", "none"])
+def test_the_value_after_a_step_is_that_of_its_own_next_observation(ends):
+    """With lambda 0 the returns are ``r + gamma (1 - terminated) V(next_obs)``, whichever way an
+    episode ends; memory included, and with the rollout's last step."""
+    config, env = RECIPES["pqn"], tabular_env(4)
+    params = {"limit": tabular.truncation(), "terminal": tabular.probes()["delayed reward"]}
+    params["none"] = {**params["limit"], "max_steps_in_episode": 10**6}
+    hparams = cast(HPARAMS._replace(td_lambda=0.0, env_params=params[ends]))
+    weights = 1.0 + jnp.arange(env.obs_spec.shape[0])
+    seen = []
+
+    def evaluate(carry, obs):
+        carry = 0.5 * carry + obs @ weights
+        return jnp.sin(carry), carry
+
+    def act(params, carry, key, obs, epsilon):
+        return jnp.zeros(4, jnp.int32), evaluate(carry, obs)[1]
+
+    def loss(params, targets, key, steps, hparams):
+        value, _ = evaluate(evaluate(steps.carry, steps.obs)[1], steps.next_obs)
+        expected = 0.1 * steps.reward + 0.5 * (1.0 - steps.terminated) * value
+        jax.debug.callback(lambda *x: seen.append(x), targets, expected, steps.done)
+        zeros = 0.0 * params.sum() + jnp.zeros(len(targets))
+        return LossOutput(zeros, zeros, {})
+
+    agent = Agent(
+        init=lambda key, obs, carry: jnp.ones(3),
+        initial_carry=lambda key, num_envs: jnp.zeros(num_envs),
+        act=act,
+        act_greedy=lambda params, carry, key, obs: (None, *evaluate(carry, obs)),
+        loss=loss,
+    )
+    lengths = make_round_lengths(config)._replace(rounds_per_chunk=2)
+    trainer = pqn.make_pqn(env, agent, make_optimizer(config), make_schedules(config), lengths)
+    jax.jit(trainer.chunk)(*trainer.init(jax.random.key(0), hparams), hparams)
+    jax.effects_barrier()
+    targets, expected, done = (np.concatenate(arrays) for arrays in zip(*seen))
+    np.testing.assert_allclose(targets, expected, atol=1e-6)
+    assert done.any() == (ends != "none")
+
+
 @pytest.mark.parametrize("name", ["pqn", "pqn-lstm"])
 def test_the_same_seed_gives_the_same_bits(name):
     init, chunk = programs(recipe(name).trainer)
