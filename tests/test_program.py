@@ -76,6 +76,15 @@ def test_weights_are_updated_in_place(name):
     assert made and not [line for line in made if " copy(" in line]
 
 
+@pytest.mark.parametrize("name", ["pqn-cartpole", "pqn-lstm-cartpole"])
+def test_a_rollout_takes_one_pass_a_step(name):
+    """Trap: the value of an observation is free only as long as XLA sees that acting computes the
+    same. Three passes are left: acting, steps that a limit cut, and what follows the rollout."""
+    compiled, state = program(name)
+    made = lines_that_make(compiled, f"f32[{len(state.obs)},2]")
+    assert len([line for line in made if " dot(" in line]) == 3
+
+
 def test_a_member_is_its_ring_and_little_more():
     """Trap: one float32 record per field would be 321 MB for 100,000 steps of Breakout."""
     compiled, state = program("dqn-breakout")
