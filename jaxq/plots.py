@@ -60,7 +60,7 @@ def draw_comparison(
     path: Target, runs: Mapping[str, Mapping[str, np.ndarray]], title: str, note: str = ""
 ) -> None:
     """The evaluation curves of several runs (label -> arrays of one lane) in one figure."""
-    figure = _figure(_width_with_legend(len(runs)), 4.6)
+    figure = _figure(8.0, 4.6)
     axes = figure.add_subplot()
     for index, (label, arrays) in enumerate(runs.items()):
         draw_band(axes, arrays["steps"], arrays["eval_return"][0], label, index, False)
@@ -196,7 +196,7 @@ def draw_profiles(path: Target, runs: Mapping[str, Scores], title: str, xlabel: 
     thresholds = np.linspace(pooled.min() - margin, pooled.max() + margin, 101)
     together = len(runs) <= len(COLORS)
     if together:
-        figure = _figure(_width_with_legend(len(runs)), 4.2)
+        figure = _figure(8.0, 4.2)
         panels = [figure.add_subplot()] * len(runs)
     else:
         figure = _figure(12.5, 1.9 * math.ceil(len(runs) / 5) + 0.5)
@@ -273,16 +273,12 @@ def _figure(width: float, height: float):
     return Figure(figsize=(width, height), layout="constrained")
 
 
-def _width_with_legend(count: int) -> float:
-    """Inches, with room for the names of ``count`` curves where they stand outside."""
-    return 8.0 if count <= _LEGEND_INSIDE else 10.5
-
-
 def _legend(figure, axes, count: int) -> None:
-    """The names of ``count`` curves, beside them or, if they are many, outside."""
+    """The names of ``count`` curves, among them or, if they are many, beside them."""
     if count <= _LEGEND_INSIDE:
         axes.legend(frameon=False, fontsize=9, loc="best")
     else:
+        figure.set_figwidth(10.5)
         figure.legend(frameon=False, fontsize=8, loc="outside right upper")
 
 
