@@ -115,8 +115,12 @@ def make_population(
                 homes, options = devices, None
                 if name == "init":
                     homes, options = devices[:1], {"xla_backend_optimization_level": 1}
-                programs = [functions[name].lower(*_on(home, arguments[name])) for home in homes]
-                jobs[name] = [compilers.submit(program.compile, options) for program in programs]
+                jobs[name] = [
+                    compilers.submit(
+                        functions[name].lower(*_on(home, arguments[name])).compile, options
+                    )
+                    for home in homes
+                ]
         compiled.update({name: [job.result() for job in jobs[name]] for name in missing})
         analysis = compiled["chunk"][0].memory_analysis() if "chunk" in compiled else None
         temporaries = analysis.temp_size_in_bytes if analysis else 0

@@ -259,7 +259,7 @@ def _drawn(label: str) -> str:
 
 
 def _counted(count: int, noun: str) -> str:
-    return f"{count:,} {noun}" if count == 1 else f"{count:,} {noun}s"
+    return f"{count:,} {noun}{'' if count == 1 else 's'}"
 
 
 def _picture(title: str, caption: str, draw: Callable[[io.BytesIO], None]) -> Picture:

@@ -24,6 +24,8 @@ HPARAMS = cast(
     )
 )
 
+ENV = tabular_env(4)
+
 
 def test_segments_are_consecutive_steps_of_one_environment():
     rollout = jnp.arange(12)[:, None] + jnp.array([0, 100, 200])  # [T=12, E=3]
@@ -33,13 +35,22 @@ def test_segments_are_consecutive_steps_of_one_environment():
     assert rows == {tuple(range(t + e, t + e + 4)) for t in (0, 4, 8) for e in (0, 100, 200)}
 
 
+def learn(agent, hparams, rounds: int):
+    """The clock after some rounds of ``agent`` on the tabular environment."""
+    config = RECIPES["pqn"]
+    lengths = make_round_lengths(config)._replace(rounds_per_chunk=rounds)
+    trainer = pqn.make_pqn(ENV, agent, make_optimizer(config), make_schedules(config), lengths)
+    _, clock, _ = jax.jit(trainer.chunk)(*trainer.init(jax.random.key(0), hparams), hparams)
+    jax.effects_barrier()
+    return clock
+
+
 def test_every_step_is_seen_once_an_epoch_with_its_return():
     """The returns restart at the limit of 10 steps, from the value of the final observation.
 
     One state, reward 1 scaled by 0.1, value 4, gamma 0.5, lambda 1: k steps before the limit (or
     the end of the rollout) the return is 0.1 (2 - 2^(1-k)) + 4 / 2^k.
     """
-    config, env = RECIPES["pqn"], tabular_env(4)
     seen = []
 
     def loss(params, targets, key, steps, hparams):
@@ -54,11 +65,7 @@ def test_every_step_is_seen_once_an_epoch_with_its_return():
         act_greedy=lambda params, carry, key, obs: (None, jnp.full(4, 4.0), ()),
         loss=loss,
     )
-    lengths = make_round_lengths(config)._replace(rounds_per_chunk=1)
-    trainer = pqn.make_pqn(env, agent, make_optimizer(config), make_schedules(config), lengths)
-    state, clock = trainer.init(jax.random.key(0), HPARAMS)
-    _, clock, _ = jax.jit(trainer.chunk)(state, clock, HPARAMS)
-    jax.effects_barrier()
+    clock = learn(agent, HPARAMS, rounds=1)
     targets = np.concatenate([np.asarray(targets)[:, 0] for targets, _, _ in seen])
     assert int(clock.steps) == 80 and int(clock.updates) == 8
     assert targets.size == 2 * 80  # two epochs
@@ -73,11 +80,10 @@ def test_every_step_is_seen_once_an_epoch_with_its_return():
 def test_the_value_after_a_step_is_that_of_its_own_next_observation(ends):
     """With lambda 0 the returns are ``r + gamma (1 - terminated) V(next_obs)``, whichever way an
     episode ends; memory included, and with the rollout's last step."""
-    config, env = RECIPES["pqn"], tabular_env(4)
     params = {"limit": tabular.truncation(), "terminal": tabular.probes()["delayed reward"]}
     params["none"] = {**params["limit"], "max_steps_in_episode": 10**6}
     hparams = cast(HPARAMS._replace(td_lambda=0.0, env_params=params[ends]))
-    weights = 1.0 + jnp.arange(env.obs_spec.shape[0])
+    weights = 1.0 + jnp.arange(ENV.obs_spec.shape[0])
     seen = []
 
     def evaluate(carry, obs):
@@ -101,10 +107,7 @@ def test_the_value_after_a_step_is_that_of_its_own_next_observation(ends):
         act_greedy=lambda params, carry, key, obs: (None, *evaluate(carry, obs)),
         loss=loss,
     )
-    lengths = make_round_lengths(config)._replace(rounds_per_chunk=2)
-    trainer = pqn.make_pqn(env, agent, make_optimizer(config), make_schedules(config), lengths)
-    jax.jit(trainer.chunk)(*trainer.init(jax.random.key(0), hparams), hparams)
-    jax.effects_barrier()
+    learn(agent, hparams, rounds=2)
     targets, expected, done = (np.concatenate(arrays) for arrays in zip(*seen))
     np.testing.assert_allclose(targets, expected, atol=1e-6)
     assert done.any() == (ends != "none")
