@@ -224,7 +224,7 @@ def draw_throughput(path: Target, records: Sequence[Mapping[str, Any]]) -> None:
     Args:
       records: each with ``title``, ``program``, ``members``, ``steps_per_second`` (of every turn).
     """
-    from matplotlib.ticker import EngFormatter
+    from matplotlib.ticker import EngFormatter, LogLocator
 
     titles = list(dict.fromkeys(record["title"] for record in records))
     programs = list(dict.fromkeys(record["program"] for record in records))
@@ -246,10 +246,12 @@ def draw_throughput(path: Target, records: Sequence[Mapping[str, Any]]) -> None:
         axes.set_xticks(sorted({r["members"] for r in records}), minor=False)
         axes.xaxis.set_major_formatter("{x:g}")
         axes.yaxis.set_major_formatter(EngFormatter(sep=""))
+        axes.yaxis.set_minor_locator(LogLocator(subs=(2, 5)))
         axes.yaxis.set_minor_formatter(EngFormatter(sep=""))
         axes.set(xlabel="members", ylabel="environment steps / s")
     handles = {h.get_label(): h for a in figure.axes for h in a.get_lines()}
-    figure.legend(handles.values(), handles.keys(), loc="outside lower center", ncols=len(handles))
+    place = {"loc": "outside lower center", "ncols": 3 * columns, "fontsize": 8}
+    figure.legend(handles.values(), handles.keys(), frameon=False, **place)
     _save(figure, path)
 
 
@@ -307,7 +309,7 @@ def _save(figure, path: Target) -> None:
         axes.spines[["top", "right"]].set_visible(False)
         if not axes.images:
             axes.grid(alpha=0.25)
-        axes.tick_params(labelsize=8)
+        axes.tick_params(which="both", labelsize=8)
         if axes.get_xscale() == "linear" and axes.get_xlim()[1] > 5_000:
             axes.xaxis.set_major_formatter(EngFormatter(sep=""))
     if not isinstance(path, Path):
