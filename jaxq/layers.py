@@ -55,7 +55,8 @@ class LSTM(nn.Module):
     """Long short-term memory (Hochreiter & Schmidhuber 1997, Gers et al. 2000) over a sequence.
 
     The products with the inputs of all steps are one matmul before the scan, and the gradient of
-    the recurrent weights is one after it; inside, both would touch every weight at every step.
+    the recurrent weights is one after it; inside, both would touch every weight at every step. The
+    way back is written out, because every value that a scan keeps for it is one more write a step.
     The recurrent weights are not orthogonal at first, as flax's are by default: a batch of QR
     decompositions, one per member, waits for ever on XLA's CPU, more often than not.
     """
@@ -78,35 +79,76 @@ class LSTM(nn.Module):
         return _lstm(kernel, carry, Dense(4 * self.width)(x), resets)
 
 
-def _scan_lstm(kernel: jax.Array, carry: Carry, inputs: jax.Array, resets: jax.Array) -> Carry:
-    """``inputs`` [T, B, 4 width]: what the gates in, forget, cell and out receive from outside."""
+def _steps_of_lstm(kernel: jax.Array, carry: Carry, inputs: jax.Array, resets: jax.Array):
+    """The memory after each step, and the sums [T, B, 4 width] that its gates received.
+
+    ``inputs`` [T, B, 4 width]: the part of the sums that comes from outside.
+    """
 
     def step(carry, x):
         inputs, reset = x
         cell, hidden = jax.tree.map(lambda leaf: jnp.where(reset[:, None], 0.0, leaf), carry)
         sums = inputs + hidden @ kernel
-        gates = jnp.split(nn.sigmoid(sums), 4, axis=-1)  # whole rows: XLA's CPU vectorises these
-        cell = gates[1] * cell + gates[0] * jnp.tanh(jnp.split(sums, 4, axis=-1)[2])
-        carry = (cell, gates[3] * jnp.tanh(cell))
-        return carry, carry
+        take, keep, candidate, show = _gates(sums)
+        cell = keep * cell + take * candidate
+        carry = cell, show * jnp.tanh(cell)
+        return carry, (carry, sums)
 
     return jax.lax.scan(step, carry, (inputs, resets))[1]
 
 
+def _gates(sums: jax.Array) -> tuple[jax.Array, ...]:
+    """Input gate, forget gate, candidate and output gate, [..., width] each."""
+    take, keep, _, show = jnp.split(nn.sigmoid(sums), 4, axis=-1)  # whole rows: a CPU's vectors
+    return take, keep, jnp.tanh(jnp.split(sums, 4, axis=-1)[2]), show
+
+
+@jax.custom_vjp
+def _lstm(kernel: jax.Array, carry: Carry, inputs: jax.Array, resets: jax.Array) -> Carry:
+    return _steps_of_lstm(kernel, carry, inputs, resets)[0]
+
+
 def _lstm_forward(kernel: jax.Array, carry: Carry, inputs: jax.Array, resets: jax.Array):
-    scan = lambda carry, inputs: _scan_lstm(kernel, carry, inputs, resets)  # noqa: E731
-    carries, pull_back = jax.vjp(scan, carry, inputs)
-    before = jnp.concatenate([carry[1][None], carries[1][:-1]])  # hidden
-    return carries, (pull_back, jnp.where(resets[..., None], 0.0, before))
+    after, sums = _steps_of_lstm(kernel, carry, inputs, resets)
+    return after, (kernel, carry, resets, after, sums)
 
 
 def _lstm_backward(residuals: tuple, gradient: Carry):
-    pull_back, hidden = residuals
-    for_carry, for_inputs = pull_back(gradient)
-    return jnp.einsum("tbi,tbj->ij", hidden, for_inputs), for_carry, for_inputs, None
+    """Whatever does not wait for the step after is computed for all steps at once."""
+    kernel, carry, resets, after, sums = residuals
+    cell, hidden = (  # before each step
+        jnp.where(resets[..., None], 0.0, jnp.concatenate([first[None], later[:-1]]))
+        for first, later in zip(carry, after)
+    )
+    take, keep, candidate, show = _gates(sums)
+    shown = jnp.tanh(after[0])
+    # What the sums of each gate do to the cell, or the last gate's to the hidden state.
+    slopes = jnp.concatenate(
+        [
+            candidate * take * (1.0 - take),
+            cell * keep * (1.0 - keep),
+            take * (1.0 - candidate**2),
+            shown * show * (1.0 - show),
+        ],
+        axis=-1,
+    )
+
+    def step(later: Carry, x):
+        (for_cell, for_hidden), slopes, through_hidden, through_cell, reset = x
+        for_hidden += later[1]
+        for_cell += later[0] + for_hidden * through_hidden
+        for_sums = jnp.concatenate([*[for_cell] * 3, for_hidden], axis=-1) * slopes
+        earlier = for_cell * through_cell, for_sums @ kernel.T
+        return jax.tree.map(lambda leaf: jnp.where(reset[:, None], 0.0, leaf), earlier), for_sums
+
+    through_hidden = show * (1.0 - shown**2)
+    steps = gradient, slopes, through_hidden, keep, resets
+    for_carry, for_sums = jax.lax.scan(
+        step, jax.tree.map(jnp.zeros_like, carry), steps, reverse=True
+    )
+    return jnp.einsum("tbi,tbj->ij", hidden, for_sums), for_carry, for_sums, None
 
 
-_lstm = jax.custom_vjp(_scan_lstm)
 _lstm.defvjp(_lstm_forward, _lstm_backward)
 
 
