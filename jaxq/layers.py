@@ -5,6 +5,7 @@ from functools import partial
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
+from jax.experimental.layout import Layout, with_layout_constraint
 from jax.nn.initializers import Initializer
 
 default_init = nn.initializers.lecun_normal()
@@ -169,7 +170,7 @@ class NoisyDense(nn.Module):
         scale = inputs**-0.5
         uniform = lambda key, shape: jax.random.uniform(key, shape, minval=-scale, maxval=scale)  # noqa: E731
         noisy = nn.initializers.constant(self.sigma * scale)
-        y = x @ self.param("kernel", uniform, (inputs, self.features))
+        y = x @ _row_major(self.param("kernel", uniform, (inputs, self.features)))
         y += self.param("bias", uniform, (self.features,))
         kernel_sigma = self.param("kernel_sigma", noisy, (inputs, self.features))
         bias_sigma = self.param("bias_sigma", noisy, (self.features,))
@@ -178,7 +179,7 @@ class NoisyDense(nn.Module):
         noise = jax.random.normal(self.make_rng("noise"), (inputs + self.features,))
         noise = jnp.sign(noise) * jnp.sqrt(jnp.abs(noise))
         noise_in, noise_out = noise[:inputs], noise[inputs:]
-        return y + ((x * noise_in) @ kernel_sigma + bias_sigma) * noise_out
+        return y + ((x * noise_in) @ _row_major(kernel_sigma) + bias_sigma) * noise_out
 
 
 class SpectralDense(nn.Module):
@@ -220,6 +221,12 @@ def cosines(fractions: jax.Array, count: int) -> jax.Array:
     for factor in (110.0, 72.0, 42.0, 20.0, 6.0):
         series = 1.0 - square / factor * series
     return 1.0 - 2.0 * square * series * series
+
+
+def _row_major(matrix: jax.Array) -> jax.Array:
+    """``matrix`` as it lies in memory. A loop that only acts on one observation would ask a GPU for
+    its transpose; then every update writes both, and copies weights and moments."""
+    return with_layout_constraint(matrix, Layout((0, 1)))
 
 
 def _unit(vector: jax.Array) -> jax.Array:

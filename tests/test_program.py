@@ -1,16 +1,13 @@
 """What XLA makes of the loop: the traps that once cost a factor, each named, none of them timed."""
 
 import re
-from dataclasses import replace
 from functools import cache
 
 import jax
 import pytest
-from common import cast
+from programs import lower
 
 from jaxq import sumtree
-from jaxq.experiment import make_experiment
-from jaxq.population import _batched, _leading
 from jaxq.presets import PRESETS
 
 # Operations in the body of the hot loop, as jax 0.10 and 0.11 compile it for a CPU. Of those for
@@ -20,17 +17,9 @@ OPERATIONS = {"dqn-breakout": 284, "dqn-cartpole": 220}
 
 @cache
 def program(name: str, batch: int = 1, **changes):
-    """The chunk of a preset for a batch of members, compiled with the state donated."""
-    preset = PRESETS[name]
-    on_policy = preset.config.replay == "none"
-    period = preset.config.train_every if on_policy else preset.config.target_period
-    changes = {"chunk_steps": period, **changes}
-    config = replace(preset.config, **changes)
-    trainer, hparams = make_experiment(config, preset.hparams).trainer, cast(preset.hparams)
-    state, clock = jax.eval_shape(trainer.init, jax.random.key(0), hparams)
-    shapes = _leading(state, batch), clock, _leading(hparams, batch)
-    chunk = _batched(trainer.chunk, "mcm", "mcm", batch)
-    return jax.jit(chunk, donate_argnums=0).lower(*shapes).compile(), state
+    """The chunk of a preset for a batch of members, and the shapes of one member's state."""
+    lowered, state = lower(name, batch, **changes)
+    return lowered.compile(), state
 
 
 PROGRAMS = pytest.mark.parametrize(("name", "batch"), [("dqn-breakout", 1), ("dqn-cartpole", 4)])
