@@ -5,6 +5,7 @@ import os
 import shlex
 import sys
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -33,7 +34,8 @@ def train(request: Request, console: Console) -> tuple[Path, dict[str, Any]]:
     check_counts(options, ("seeds", "steps", "episodes", "batch", "devices"))
     if options.out and options.resume:
         raise ConfigError(f"out={options.out} cannot be combined with resume={options.resume}.")
-    directory = options.resume or options.out or new_directory(request.name)
+    given = options.resume or options.out
+    directory = given or new_directory(request.name)
     spec = RunSpec(request.name, request.config, request.lanes, request.seeds, request.steps)
     batch = options.batch
     if batch == "measure":
@@ -49,6 +51,11 @@ def train(request: Request, console: Console) -> tuple[Path, dict[str, Any]]:
             save_every=options.save_every,
             console=console,
         )
+    except ConfigError:
+        if not given:
+            with suppress(OSError):  # unless something was written
+                directory.rmdir()
+        raise
     except Interrupted:
         console.print(
             f"\nSaved. Resume with: {_resume_command(directory, options)}", soft_wrap=True
@@ -95,7 +102,8 @@ def train_each(
         if not (directory / results.COMPLETE).exists():
             started = (directory / results.CONFIG).exists()
             options = RunOptions(**({"resume": directory} if started else {"out": directory}))
-            train(Request(*spec[:1], options, *spec[1:]), console)
+            asked = (spec.config, spec.lanes, spec.seeds, spec.steps)
+            train(Request(name, options, *asked), console)
         if results.read_document(directory) != spec.document():
             raise ConfigError(
                 f"out={out} holds another {name} than the one asked for; choose another directory."
@@ -111,13 +119,16 @@ def train_each(
 
 
 def new_directory(name: str) -> Path:
-    """A directory under runs/ that does not exist yet."""
+    """A new directory under runs/, which no other process has been given."""
     base = Path("runs") / f"{name}-{datetime.now():%Y%m%d-%H%M%S}"
     directory, count = base, 1
-    while directory.exists():
-        count += 1
-        directory = base.with_name(f"{base.name}-{count}")
-    return directory
+    while True:
+        try:
+            directory.mkdir(parents=True)
+            return directory
+        except FileExistsError:
+            count += 1
+            directory = base.with_name(f"{base.name}-{count}")
 
 
 def _measured_batch(spec: RunSpec, num_devices: int | None, console: Console) -> int:
@@ -133,10 +144,10 @@ def _measured_batch(spec: RunSpec, num_devices: int | None, console: Console) ->
 
 
 def _resume_command(directory: Path, options: RunOptions) -> str:
-    """The command that goes on where a run stopped, with the same reasons to stop."""
+    """The command that goes on where a run stopped, with the same reasons to stop and sinks."""
     script = Path(os.path.relpath(sys.argv[0])).with_name("train.py")
     command = ["python", str(script), "--resume", str(directory)]
     for name in ("until_return", "episodes"):
         if getattr(options, name) is not None:
             command += [f"--{name.replace('_', '-')}", f"{getattr(options, name):g}"]
-    return shlex.join(command)
+    return shlex.join([*command, *(["--track", *options.track] if options.track else [])])
