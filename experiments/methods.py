@@ -3,11 +3,12 @@
     methods.py [NAME ...] [--seeds 16] [--steps 250000] [--out runs/methods]
 
 Every method is its preset, trained as by train.py in a directory of its own; epsilon falls over
-half of the steps, as in CleanRL. A method that is already complete is not trained again, so an
+half of the steps, as in CleanRL, and the importance exponent grows over all of them. A method that is already complete is not trained again, so an
 interrupted comparison goes on where it stopped.
 """
 
 import dataclasses
+import math
 from pathlib import Path
 
 import tyro
@@ -71,6 +72,8 @@ def _preset(name: str, steps: int) -> Preset:
     hparams = preset.hparams
     if hparams.epsilon_start > 0.0:
         hparams = hparams._replace(epsilon_steps=steps / 2)
+    if math.isfinite(hparams.importance_exponent_steps):
+        hparams = hparams._replace(importance_exponent_steps=float(steps))
     return preset._replace(steps=steps, hparams=hparams)
 
 

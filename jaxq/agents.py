@@ -112,9 +112,9 @@ def make_network_from(config: Config, env: Env) -> Network:
         return networks.recurrent(networks.RecurrentNetwork(torso, head, config.memory_width))
     module = _make_module(config, torso, head)
     if config.agent in ENSEMBLES:
-        return networks.ensemble(
-            module, config.ensemble_size, config.prior_scale, config.mask_probability
-        )
+        combine = jnp.min if config.agent == "maxmin" else None
+        scales = config.prior_scale, config.mask_probability
+        return networks.ensemble(module, config.ensemble_size, *scales, combine)
     return networks.from_flax(module)
 
 

@@ -5,6 +5,7 @@ The network is ``networks.ensemble``; its outputs have ``members [B, N, A]``. Si
 """
 
 from collections.abc import Callable
+from functools import partial
 
 import jax
 import jax.numpy as jnp
@@ -55,7 +56,8 @@ def random_mixture_loss(
     members = each(outputs, "members")
     weights = jax.random.uniform(key_mixture, members.online.shape[1:2])
     weights /= weights.sum()
-    q_values = jax.tree.map(lambda values: jnp.einsum("n,bna->ba", weights, values), members)
+    mix = partial(jnp.einsum, "n,bna->ba", weights, precision="highest")
+    q_values = jax.tree.map(mix, members)
     return scalar_output(td_errors(q_values, batch, hparams, backup), q_values.online, hparams)
 
 
@@ -68,7 +70,8 @@ def maxmin_loss(
     hparams: HParams,
     backup: Callable = backups.greedy,
 ) -> LossOutput:
-    """Maxmin Q-learning (Lan et al. 2020, algorithm 1): towards the members' minimum.
+    """Maxmin Q-learning (Lan et al. 2020, algorithm 1): towards the members' minimum, which also
+    acts if ``network`` combines its members so.
 
     The paper updates one member at a time, each with an optimizer of its own. Here every window
     updates one random member, so that a single optimizer sees gradients of all.

@@ -94,7 +94,9 @@ class CategoricalNetwork(nn.Module):
     def __call__(self, obs: jax.Array) -> CategoricalOutput:
         logits = self.head(self.torso(obs))
         atoms = jnp.linspace(*self.support, logits.shape[-1])
-        return CategoricalOutput(nn.softmax(logits) @ atoms, logits, atoms)
+        return CategoricalOutput(
+            jnp.dot(nn.softmax(logits), atoms, precision="highest"), logits, atoms
+        )
 
 
 class QuantileNetwork(nn.Module):

@@ -50,7 +50,7 @@ def categorical_loss(
     batch = fold(steps, hparams)
     outputs = evaluate(network, params, target_params, key, batch)
     ahead = look_ahead(each(outputs, "q_values"), batch.action, hparams, backup)
-    probs_t = jnp.einsum("ba,bak->bk", ahead.policy, jax.nn.softmax(outputs.target.logits))
+    probs_t = _average(jax.nn.softmax(outputs.target.logits), ahead.policy)
     logits_tm1 = _taken(outputs.online.logits, batch.action)
     loss = jax.vmap(td.categorical_td, (0, None, 0, 0, 0))(
         logits_tm1, outputs.online.atoms, batch.reward, batch.discount, probs_t
@@ -75,7 +75,7 @@ def quantile_loss(
     batch = fold(steps, hparams)
     outputs = evaluate(network, params, target_params, key, batch)
     ahead = look_ahead(each(outputs, "q_values"), batch.action, hparams, backup)
-    quantiles_t = jnp.einsum("ba,bak->bk", ahead.policy, outputs.target.quantiles)  # [B, K']
+    quantiles_t = _average(outputs.target.quantiles, ahead.policy)  # [B, K']
     values_t = quantiles_t + ahead.entropy[:, None]
     targets = (batch.reward + ahead.bonus)[:, None] + batch.discount[:, None] * values_t
     quantiles_tm1 = _taken(outputs.online.quantiles, batch.action)
@@ -164,6 +164,11 @@ def look_ahead(
     """The backup of every window: leaves [B, ...]."""
     values = Values(q_values.target, q_values.next_online, q_values.before, action)
     return jax.vmap(backup, (0, None))(values, hparams)
+
+
+def _average(outputs: jax.Array, policy: jax.Array) -> jax.Array:
+    """Of outputs [B, A, K] the mean under a policy [B, A]: [B, K]."""
+    return jnp.einsum("ba,bak->bk", policy, outputs, precision="highest")
 
 
 def _taken(outputs: jax.Array, action: jax.Array) -> jax.Array:

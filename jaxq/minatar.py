@@ -38,14 +38,16 @@ _YOUNG_TIAN_HPARAMS = HParams(
 )
 
 # Revisiting Rainbow (Obando-Ceron & Castro 2021), Configs/*.gin: Adam, an update every 4 steps,
-# epsilon to 0.01 over 250,000. Two differences: the network is that of Young & Tian (2019), with a
-# hidden layer, and noisy layers begin with sigma 0.5 as their authors say, not 0.1.
+# epsilon to 0.01 over 250,000 after the first 1,000. Differences: the network is that of Young &
+# Tian (2019), with a hidden layer, and has flax's initialisation; noisy layers begin with sigma 0.5
+# as their authors say, not 0.1; policies are evaluated greedily, not with epsilon 0.001.
 _REVISITED = replace(_YOUNG_TIAN, optimizer="adam", train_every=4, prefill=1_000)
 _REVISITED_HPARAMS = HParams(
     learning_rate=1e-4,
     optimizer_epsilon=3.125e-4,
     huber_delta=1.0,
     epsilon_end=0.01,
+    epsilon_delay=1_000.0,
     epsilon_steps=250_000.0,
 )
 _REVISITED_METHODS = ("c51", "qr-dqn", "iqn", "munchausen-dqn", "rainbow")
@@ -86,6 +88,8 @@ def _on_minatar(name: str, game: str) -> Preset:
     )
     if name == "iqn":
         config = replace(config, num_atoms=32)
+    if name == "munchausen-dqn":  # a variant of their DQN, whose step size it has
+        hparams = hparams._replace(learning_rate=2.5e-4)
     if name == "rainbow":  # weights of 1 / sqrt(P) throughout
         hparams = hparams._replace(importance_exponent=0.5)
     summary = f"{method.paper}: {method.idea}; {game}, as Obando-Ceron & Castro (2021)."

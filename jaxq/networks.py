@@ -63,7 +63,11 @@ class EnsembleCarry(NamedTuple):
 
 
 def ensemble(
-    module: nn.Module, num_members: int, prior_scale: float = 0.0, mask_probability: float = 1.0
+    module: nn.Module,
+    num_members: int,
+    prior_scale: float = 0.0,
+    mask_probability: float = 1.0,
+    combine: Callable | None = None,
 ) -> Network:
     """``num_members`` independent copies of a module with ``q_values``, as one ``Network``.
 
@@ -71,6 +75,8 @@ def ensemble(
     drawn for every episode (Osband et al. 2016, algorithm 1), its mask for every step.
 
     Args:
+      combine: what always acts in place of that, such as ``jnp.min``: ``combine(values [B, N, A],
+        axis=1) -> [B, A]``.
       prior_scale: every member is the sum of a trained copy and ``prior_scale`` times a random one
         that never changes (Osband et al. 2018, equation 8).
       mask_probability: of a member to learn from a step.
@@ -98,8 +104,11 @@ def ensemble(
         if prior_scale:
             members += prior_scale * q_values(jax.lax.stop_gradient(params["priors"]), obs)
         if key is None or carry == ():
-            return EnsembleOutput(members.mean(axis=1), members), carry
-        acting = jnp.take_along_axis(members, carry.member[:, None, None], axis=1)[:, 0]
+            return EnsembleOutput((combine or jnp.mean)(members, axis=1), members), carry
+        if combine:
+            acting = combine(members, axis=1)
+        else:
+            acting = jnp.take_along_axis(members, carry.member[:, None, None], axis=1)[:, 0]
         carry = carry._replace(mask=draw_mask(key, len(obs)))
         return EnsembleOutput(acting, members), carry
 

@@ -16,6 +16,9 @@ _SMALL_VALUES = {"learning_rate": 1e-3, "reward_scale": 0.1}
 _ON_CARTPOLE = {
     # CleanRL's c51.py. Returns lie in [0, 100]; its support reaches to -100 all the same.
     "c51": ({"num_atoms": 101}, {"optimizer_epsilon": 0.01 / 128}),
+    # Both papers: the importance exponent grows to 1 in the course of the run.
+    "prioritized-dqn": ({}, {"importance_exponent_steps": 500_000.0}),
+    "rainbow": ({}, {"importance_exponent_steps": 500_000.0}),
     # 10 quantiles as in RL Baselines3 Zoo. Losses that are linear in large errors (quantiles, or a
     # Huber loss of delta 1) let values run away at dqn-cartpole's step size: the few steps on which
     # an episode ends do not outweigh the others. A larger one holds (the zoo's is 2.3e-3), and more
@@ -95,7 +98,9 @@ def _on_cartpole(name: str) -> Preset:
 
 
 # bsuite, baselines/jax/boot_dqn: 50-50 networks, Adam 1e-3, batches of 128 of the last 10,000
-# steps, a target network of 4 updates. 2,000 episodes of 10 steps; 10 greedy ones every 20.
+# steps, a target network of 4 updates; prior scale and masks as in its baselines/tf, with half of
+# the 20 members. dqn-deepsea differs in nothing but the method. 2,000 episodes of 10 steps; 10
+# greedy ones every 20.
 _DEEP_SEA = Config(
     env="DeepSea-bsuite",
     env_kwargs=("size=10",),
@@ -112,7 +117,9 @@ _DEEP_SEA = Config(
 def _on_deep_sea(name: str, **numbers) -> Preset:
     method = METHODS[name]
     config, hparams = method.apply(_DEEP_SEA, HParams(learning_rate=1e-3))
-    summary = f"{method.paper}: {method.idea}; exploration in DeepSea of size 10, as bsuite."
+    summary = (
+        f"{method.paper}: {method.idea}; exploration in DeepSea of size 10; network as bsuite's."
+    )
     return Preset(summary, config, hparams._replace(**numbers), steps=20_000, seeds=16)
 
 

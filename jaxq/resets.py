@@ -20,7 +20,8 @@ def with_resets(
     nothing.
 
     Every module called ``head`` starts again, in the parameters and in the target network, and so
-    does the whole state of the optimizer. The replay stays: the new head learns from it.
+    does the whole state of the optimizer. The replay stays: the new head learns from it. Random
+    priors never change, so theirs stay too.
     """
 
     def reset(state, hparams):
@@ -44,7 +45,8 @@ def _with_heads_of(params: PyTree, fresh: PyTree) -> PyTree:
     """``params`` with the leaves below every ``head`` taken from ``fresh``."""
 
     def choose(path, old, new):
-        is_head = "head" in [entry.key for entry in path]
+        keys = [entry.key for entry in path]
+        is_head = "head" in keys and "priors" not in keys
         return jnp.broadcast_to(new, old.shape) if is_head else old
 
     return jax.tree_util.tree_map_with_path(choose, params, fresh)

@@ -2,7 +2,8 @@
 
 ``_tm1`` is the step before, ``_t`` the step after; ``discount_t`` is ``gamma**n``, or 0 where the
 task terminated. Names and argument order follow rlax where it has the same function. No
-parameters, no batch: ``jax.vmap`` at the call site. Gradients stop at every target.
+parameters, no batch: ``jax.vmap`` at the call site. Gradients stop at every target. Products that
+select or average values ask for the highest precision: by default a GPU keeps 10 bits (TF32).
 """
 
 import chex
@@ -59,7 +60,7 @@ def expected_sarsa(
     ``probs_a_t [A]`` are the policy's probabilities after the step; the rest as in ``q_learning``.
     """
     chex.assert_rank([q_tm1, a_tm1, r_t, discount_t, q_t, probs_a_t], [1, 0, 0, 0, 1, 1])
-    target_tm1 = r_t + discount_t * jnp.dot(q_t, probs_a_t)
+    target_tm1 = r_t + discount_t * jnp.dot(q_t, probs_a_t, precision="highest")
     return jax.lax.stop_gradient(target_tm1) - q_tm1[a_tm1]
 
 
@@ -86,7 +87,7 @@ def categorical_projection(z_p: jax.Array, probs: jax.Array, z_q: jax.Array) -> 
     chex.assert_rank([z_p, probs, z_q], 1)
     distance = jnp.abs(jnp.clip(z_p, z_q[0], z_q[-1]) - z_q[:, None])  # [K, K']
     share = jnp.clip(1.0 - distance / (z_q[1] - z_q[0]), 0.0, 1.0)
-    return share @ probs
+    return jnp.dot(share, probs, precision="highest")
 
 
 def categorical_td(

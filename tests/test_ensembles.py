@@ -90,6 +90,16 @@ def test_one_member_acts_for_an_episode_and_their_mean_greedily():
     np.testing.assert_allclose(greedy.q_values, output.members.mean(axis=1), rtol=1e-6)
 
 
+def test_the_minimum_of_maxmin_acts():
+    """Lan et al. 2020, algorithm 1: while training, and greedily."""
+    network = networks.ensemble(MODULE, 3, combine=jnp.min)
+    obs = jax.random.normal(KEY, (16, 4))
+    params, carry = network.init(KEY, obs), network.initial_carry(KEY, 16)
+    for key in (None, jax.random.key(1)):
+        output, _ = network.apply(params, obs, key, carry, None)
+        np.testing.assert_array_equal(output.q_values, output.members.min(axis=1))
+
+
 def test_averaged_targets_average_values():
     params, _ = parameters()
     history = [NETWORK.init(jax.random.key(k), jnp.zeros((1, 4))) for k in range(3)]

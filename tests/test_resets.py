@@ -37,3 +37,10 @@ def test_the_head_and_the_optimizer_start_anew_and_the_rest_stays():
                 state.target_params["params"]["head"]["Dense_0"]["kernel"],
                 new["head"]["Dense_0"]["kernel"],
             )
+
+
+def test_random_priors_stay():
+    """They never change, or values would jump with nothing learned."""
+    tree = lambda value: {n: {"head": jnp.full(2, value)} for n in ("members", "priors")}  # noqa: E731
+    mixed = resets._with_heads_of(tree(0.0), tree(1.0))
+    assert mixed["members"]["head"].all() and not mixed["priors"]["head"].any()
