@@ -1,7 +1,7 @@
 """How fast jaxq is: beside other libraries on the same work, and beside its own ceiling.
 
     benchmark.py [WORKLOAD ...] [--members 1 8 32] [--purejaxrl DIR] [--purejaxql DIR]
-                 [--peer-python PYTHON] [--out runs/benchmark]
+                 [--peer-python PYTHON] [--out DIR]
 
 Every program is a process of its own. All are compiled first, one at a time; then they run in
 turns, A B C A B C, so that a busy minute of the machine meets all of them. Figures are medians of
@@ -28,7 +28,7 @@ import tyro
 from rich.console import Console
 from workloads import WORKLOADS
 
-from jaxq import cli, placement, plots, provenance, results
+from jaxq import cli, placement, plots, provenance, results, tasks
 from jaxq.errors import ConfigError, unknown
 
 HERE = Path(__file__).resolve().parent
@@ -56,8 +56,8 @@ class Arguments:
     """Directory of a checkout."""
     peer_python: Path = Path(sys.executable)
     """The Python in which the peers' dependencies, rejax and stable-baselines3 are installed."""
-    out: Path = Path("runs/benchmark")
-    """Directory of the table, the figure and the numbers."""
+    out: Path | None = None
+    """Directory of the table, the figure and the numbers; runs/benchmark-TIME by default."""
 
 
 class Process:
@@ -118,7 +118,10 @@ def benchmark(arguments: list[str], console: Console) -> None:
             raise ConfigError(f"{field}={value} must be whole numbers of at least 1.")
     if args.cores > placement.num_cores():
         raise ConfigError(f"cores={args.cores} must be at most {placement.num_cores()}.")
-    args.out.mkdir(parents=True, exist_ok=True)
+    out = args.out or tasks.new_directory("benchmark")
+    if (out / "benchmark.json").exists():
+        raise ConfigError(f"out={out} holds another benchmark; choose another directory.")
+    out.mkdir(parents=True, exist_ok=True)
     document = {
         "provenance": provenance.describe(),
         "cores": args.cores,
@@ -130,12 +133,12 @@ def benchmark(arguments: list[str], console: Console) -> None:
             document["start"] = measure_start(args, console)
         for members in args.members if name in WORKLOADS else ():
             document["records"] += measure(name, members, args, console)
-        results.write_json(args.out / "benchmark.json", document)
-        results.write_text(args.out / "benchmark.md", markdown(document))
+        results.write_json(out / "benchmark.json", document)
+        results.write_text(out / "benchmark.md", markdown(document))
     shown = [record for record in document["records"] if record["program"] not in PARTS]
     if shown:
-        plots.draw_throughput(args.out / "benchmark.png", shown)
-    console.print(f"Results: {args.out}", soft_wrap=True)
+        plots.draw_throughput(out / "benchmark.png", shown)
+    console.print(f"Results: {out}", soft_wrap=True)
 
 
 def measure(name: str, members: int, args: Arguments, console: Console) -> list[dict]:

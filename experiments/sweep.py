@@ -132,7 +132,8 @@ def sweep(arguments: list[str], console: Console) -> None:
         if study.fresh_seeds and math.isfinite(rank(scores["lanes"][scores["best"]])):
             confirm(directory, study, scores, console, how)
     except Interrupted:
-        command = shlex.join(["python", sys.argv[0], "--resume", str(directory)])
+        track = ["--track", *options.track] if options.track else []
+        command = shlex.join(["python", sys.argv[0], "--resume", str(directory), *track])
         console.print(f"\nSaved. Resume with: {command}", soft_wrap=True)
         raise
     draw(directory, study, scores)

@@ -3,7 +3,7 @@
 A checkpoint is the state of all members and a seal: the clock, the fingerprint of the run it
 belongs to and the hashes of its files. Orbax writes into a temporary folder and renames it; the
 seal is written afterwards, and the checkpoint before it is kept. So whenever a run is killed, its
-newest sealed checkpoint is whole.
+newest sealed checkpoint is whole; and if a disk has spoiled that, the one before still counts.
 """
 
 import errno
@@ -13,6 +13,7 @@ import logging
 import os
 import re
 import shutil
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -39,10 +40,13 @@ def save(directory: Path, tree: PyTree, clock: Clock, owner: str) -> None:
       OSError: it could not be written; the one before is whole.
     """
     step = int(clock.steps)
-    if _seal(directory, step).exists():
+    if _is_whole(directory, step):
         return
+    _seal(directory, step).unlink(missing_ok=True)
     for leftover in directory.glob("*"):  # of a process killed before it could seal it
-        if leftover.name.isdigit() and not _seal(directory, int(leftover.name)).exists():
+        number, _, orbax = leftover.name.partition(".")  # which has a folder of its own until then
+        is_sealed = number.isdigit() and not orbax and _seal(directory, int(number)).exists()
+        if leftover.is_dir() and number.isdigit() and not is_sealed:
             shutil.rmtree(leftover)
     directory.mkdir(exist_ok=True)
     needed = _MARGIN[0] * tree_bytes(tree) + _MARGIN[1]
@@ -67,38 +71,43 @@ def save(directory: Path, tree: PyTree, clock: Clock, owner: str) -> None:
 
 
 def restore(directory: Path, shapes: PyTree, owner: str) -> tuple[PyTree, Clock] | None:
-    """The newest sealed checkpoint as NumPy leaves [M, ...], or None if there is none yet.
+    """The newest whole checkpoint as NumPy leaves [M, ...], or None if there is none yet.
 
     Raises:
-      ConfigError: it is damaged or belongs to another run; nothing is changed.
+      ConfigError: all are damaged, or it belongs to another run; nothing is changed.
     """
     steps = [int(path.stem) for path in directory.glob("*.json") if path.stem.isdigit()]
     if not steps:
         return None
-    place, path = directory / str(max(steps)), _seal(directory, max(steps))
-    damaged = ConfigError(
-        f"checkpoint={place} is damaged and cannot be read; it was left as it is, start a new run "
-        f"in another --out directory."
-    )
-    try:
-        seal = json.loads(path.read_text())
-        clock = Clock(np.int32(seal["steps"]), np.int32(seal["updates"]))
-        is_whole = seal["files"] == _hashes(place)
-    except (OSError, ValueError, KeyError) as error:
-        raise damaged from error
+    step = next((step for step in sorted(steps)[::-1] if _is_whole(directory, step)), None)
+    if step is None:
+        raise ConfigError(
+            f"checkpoint={directory / str(max(steps))} is damaged and cannot be read; it was left "
+            f"as it is, start a new run in another --out directory."
+        )
+    place, seal = directory / str(step), json.loads(_seal(directory, step).read_text())
     if seal["owner"] != owner:
         raise ConfigError(f"checkpoint={place} belongs to another run; it was left as it is.")
-    if not is_whole:
-        raise damaged
+    if step < max(steps):
+        warnings.warn(f"{directory / str(max(steps))} is damaged; {place} is taken.", stacklevel=2)
     leaves, structure = jax.tree.flatten(shapes)
     template = [np.zeros(leaf.shape, leaf.dtype) for leaf in leaves]
     ocp, manager = _open(directory)
     try:
         with manager:
-            restored = manager.restore(max(steps), args=ocp.args.StandardRestore(template))
-    except Exception as error:  # whatever Orbax makes of files that are not what it wrote
-        raise damaged from error
-    return structure.unflatten(restored), clock
+            restored = manager.restore(step, args=ocp.args.StandardRestore(template))
+    except Exception as error:  # the files are what was written, so it is something else
+        raise ConfigError(f"checkpoint={place} cannot be restored: {error}") from error
+    return structure.unflatten(restored), Clock(np.int32(step), np.int32(seal["updates"]))
+
+
+def _is_whole(directory: Path, step: int) -> bool:
+    """Whether the checkpoint is sealed, and its files are what was sealed."""
+    try:
+        seal = json.loads(_seal(directory, step).read_text())
+        return seal["files"] == _hashes(directory / str(step)) and {"owner", "updates"} <= set(seal)
+    except (OSError, ValueError, KeyError, TypeError):
+        return False
 
 
 def _hashes(place: Path) -> dict[str, str]:

@@ -117,10 +117,11 @@ def parse(arguments: Sequence[str], script: str, options_type: type = RunOptions
     )
     options, lanes, seeds, steps = parsed.options, [parsed.hparams], None, preset.steps
     source = results.read_document(options.resume) if options.resume else document
-    if options.resume and source.get("sweep"):
+    if source and source.get("sweep"):
+        given = f"resume={options.resume}" if options.resume else f"run={arguments[0]}"
         raise ConfigError(
-            f"resume={options.resume} is part of a sweep, which changes it while it trains; "
-            f"continue the sweep with sweep.py --resume."
+            f"{given} is part of a sweep, which changes it while it trains; continue the sweep "
+            f"with sweep.py --resume, or repeat it."
         )
     if source:
         stored = [hparams_from_dict(lane) for lane in source["lanes"]]

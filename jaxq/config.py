@@ -7,11 +7,11 @@ environments changes the speed of an algorithm and not the algorithm.
 """
 
 import dataclasses
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 
-from jaxq.errors import unknown
+from jaxq.errors import ConfigError, unknown
 
 INFINITY = float("inf")
 ENSEMBLES = ("bootstrapped", "rem", "maxmin")  # agents whose network has several members
@@ -224,6 +224,19 @@ def plain_numbers(hparams: HParams) -> dict:
 
 
 def hparams_from_dict(document: dict) -> HParams:
-    """``HParams`` from what JSON made of them; infinities are strings there."""
-    values = {k: v if isinstance(v, dict) else float(v) for k, v in document.items()}
-    return replace_checked(HParams(), values)
+    """``HParams`` from what JSON made of them; infinities are strings there.
+
+    Raises:
+      ConfigError: a name that does not exist, or a value that is no number.
+    """
+
+    def number(name: str, value: Any) -> float:
+        try:
+            return float(value)
+        except (TypeError, ValueError):
+            raise ConfigError(f"{name}={value!r} must be a number.") from None
+
+    numbers = dict(document)
+    params = numbers.pop("env_params", {})
+    values = {name: number(name, value) for name, value in numbers.items()}
+    return replace_checked(HParams(), {**values, "env_params": params})

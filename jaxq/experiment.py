@@ -23,27 +23,36 @@ class Experiment(NamedTuple):
     evaluate: Callable  # (params, key, hparams) -> Evaluation
 
 
-def make_experiment(config: Config, *lanes: HParams) -> Experiment:
+def make_env_from(config: Config, num_envs: int) -> Env:
+    """The environment of ``config``, ``num_envs`` times."""
+    time_limit = None if config.time_limit == "default" else config.time_limit
+    return envs.make_env(config.env, num_envs, config.env_kwargs, time_limit)
+
+
+def make_experiment(
+    config: Config,
+    *lanes: HParams,
+    make_agent: Callable[[Config, Env], Agent] = agents.make_agent_from,
+    make_env: Callable[[Config, int], Env] = make_env_from,
+) -> Experiment:
     """Compose what ``config`` names; the numbers of all ``lanes`` are only checked.
+
+    Args:
+      make_agent: ``(config, env) -> Agent``, in place of the agent that ``config`` names.
+      make_env: ``(config, num_envs) -> Env``, in place of its environment.
 
     Raises:
       ConfigError: anything that could not run, before anything compiles.
     """
     for lane in lanes:
         validate(config, lane)
-    env = make_env_from(config, config.num_envs)
+    env = make_env(config, config.num_envs)
     for lane in lanes:
         env.params(lane.env_params)  # refuses unknown names
-    agent = agents.make_agent_from(config, env)
+    agent = make_agent(config, env)
     trainer = make_trainer_from(config, env, agent)
-    eval_env = make_env_from(config, config.eval_episodes)
+    eval_env = make_env(config, config.eval_episodes)
     return Experiment(env, agent, trainer, make_evaluator(eval_env, agent, config.eval_max_steps))
-
-
-def make_env_from(config: Config, num_envs: int) -> Env:
-    """The environment of ``config``, ``num_envs`` times."""
-    time_limit = None if config.time_limit == "default" else config.time_limit
-    return envs.make_env(config.env, num_envs, config.env_kwargs, time_limit)
 
 
 def make_trainer_from(config: Config, env: Env, agent: Agent) -> Trainer:

@@ -37,6 +37,7 @@ class Lane(NamedTuple):
     setting: dict[str, Any]  # what differs between the lanes of its run or sweep
     fields: dict[str, Any]  # all of Config and of the numbers
     protocol: dict[str, Any]  # what a score must share with another to be compared
+    seeds: list[int]  # all that were trained
     scores: np.ndarray  # [S] of the last evaluation
     curves: dict[str, np.ndarray]  # steps [T] and eval_return [1, S, T]
     diverged: list[int]  # seeds
@@ -184,7 +185,11 @@ def _lanes(runs: Sequence[Run], name: str) -> tuple[list[Lane], list[str]]:
         setting = {key: fields[key] for key in swept if key in fields}
         label = f"{name} {describe(setting)}".strip()
         made = _lane(label, run, lane, setting, fields)
-        lanes[label] = _joined(lanes[label], made) if label in lanes else made
+        if label not in lanes:
+            lanes[label] = made
+        elif set(made.seeds).isdisjoint(lanes[label].seeds):
+            lanes[label] = _joined(lanes[label], made)
+        # else a setting that was drawn twice: the same seeds again say nothing new
     return list(lanes.values()), incomplete
 
 
@@ -192,6 +197,7 @@ def _joined(lane: Lane, more: Lane) -> Lane:
     """One setting whose seeds were trained in two parts."""
     pair = [lane.curves["eval_return"], more.curves["eval_return"]]
     return lane._replace(
+        seeds=[*lane.seeds, *more.seeds],
         scores=np.concatenate([lane.scores, more.scores]),
         curves={**lane.curves, "eval_return": np.concatenate(pair, axis=1)},
         diverged=[*lane.diverged, *more.diverged],
@@ -209,6 +215,7 @@ def _lane(label: str, run: Run, lane: int, setting: dict, fields: dict) -> Lane:
         setting=setting,
         fields=fields,
         protocol=_protocol(run, fields),
+        seeds=run.document["seeds"],
         scores=scores[kept],
         curves={"steps": arrays["steps"], "eval_return": arrays["eval_return"][[lane]][:, kept]},
         diverged=[seed for seed, keep in zip(run.document["seeds"], kept) if not keep],

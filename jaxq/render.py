@@ -46,7 +46,9 @@ def save_gif(
     states = [getattr(state, "env_state", state) for state in states]  # below sticky actions
     env_params = jax.device_get(env.params(hparams.env_params))
     drawing = visualizer(getattr(raw, "_env", raw), env_params, states, np.cumsum(rewards))
-    drawing.animate(str(path))
+    partial = path.with_name("." + path.name)
+    drawing.animate(str(partial))
+    partial.replace(path)
     return float(np.sum(rewards))
 
 

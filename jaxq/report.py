@@ -29,10 +29,16 @@ def write_report(paths: Sequence[Path], out: Path) -> Path:
       The path of the Markdown file.
 
     Raises:
-      ConfigError: a path holds no run or no finished evaluation, or ``out`` cannot be written.
+      ConfigError: a path holds no run or no finished evaluation, ``out`` cannot be written, or
+        a Markdown file beside it is not a report.
     """
     if out.suffix != ".html":
         raise ConfigError(f"out={out} must end in .html.")
+    markdown = out.with_suffix(".md")
+    if markdown.exists() and not markdown.read_text().startswith("# Report on "):
+        raise ConfigError(
+            f"out={out} would replace {markdown}, which is no report; choose another."
+        )
     studies = read_all(paths)
     lanes = [lane for study in studies for lane in study.lanes]
     title = f"Report on {', '.join(study.name for study in studies)}"
@@ -40,7 +46,6 @@ def write_report(paths: Sequence[Path], out: Path) -> Path:
     num_seeds = sum(len(lane.scores) for lane in lanes)
     summary = f"{_counted(len(lanes), 'lane')}, {_counted(num_seeds, 'trained agent')} in all."
     sections = compose(studies)
-    markdown = out.with_suffix(".md")
     try:
         out.parent.mkdir(parents=True, exist_ok=True)
         results.write_text(markdown, pages.to_markdown(title, summary, sections))
@@ -199,9 +204,11 @@ def _provenance(runs: Sequence[Run]) -> list:
         members, sessions = run.meta.get("members", {}), run.meta.get("sessions", [])
         batch = ["--batch", str(members["batch"])] if "batch" in members else []
         command = ["python", "experiments/train.py", str(run.path / results.CONFIG), *batch]
+        is_part = run.document.get("sweep")  # it did not begin, or go on, alone
+        words = "only its sweep repeats it" if is_part else shlex.join(command)
         started = sessions[0].get("started", "") if sessions else ""
         seconds, reason = run.meta.get("seconds", 0.0), str(run.meta.get("stopped_by", ""))
-        rows.append([str(run.path), started, f"{seconds:,.0f}", reason, shlex.join(command)])
+        rows.append([str(run.path), started, f"{seconds:,.0f}", reason, words])
         for session in sessions:
             versions = ", ".join(f"{k} {v}" for k, v in session.get("versions", {}).items())
             keys = ("platform", "backend", "device")

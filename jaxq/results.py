@@ -20,10 +20,12 @@ import io
 import json
 import math
 import os
+import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+from zipfile import BadZipFile
 
 import numpy as np
 
@@ -115,18 +117,28 @@ class History:
 
     @classmethod
     def load(cls, path: Path, num_lanes: int, num_seeds: int, until: int) -> "History":
-        """The history in ``metrics.npz`` up to and including step ``until``."""
+        """The history in ``metrics.npz`` up to and including step ``until``.
+
+        Raises:
+          ConfigError: it cannot be read, or does not reach that step.
+        """
         history = cls(num_lanes, num_seeds)
-        with np.load(path) as arrays:
-            count = int(np.searchsorted(arrays["steps"], until, side="right"))
-            steps = arrays["steps"][:count]
+        try:
+            arrays = read_arrays(path)
+            steps = [int(step) for step in arrays.pop("steps") if step <= until]
             members = {
-                name: arrays[name].reshape(num_lanes * num_seeds, *arrays[name].shape[2:])
-                for name in arrays.files
-                if name != "steps"
+                name: values.reshape(num_lanes * num_seeds, *values.shape[2:])
+                for name, values in arrays.items()
             }
             for t, step in enumerate(steps):
-                history._add(int(step), {name: values[:, t] for name, values in members.items()})
+                history._add(step, {name: values[:, t] for name, values in members.items()})
+        except (OSError, EOFError, ValueError, KeyError, IndexError, BadZipFile) as error:
+            raise ConfigError(f"metrics={path} cannot be read: {error}.") from error
+        if history.steps[-1:] != [until]:
+            raise ConfigError(
+                f"metrics={path} does not reach step {until}, at which the run was saved; put the "
+                f"right file back, or start a new run in another --out directory."
+            )
         return history
 
 
@@ -163,9 +175,12 @@ def read_document(directory: Path) -> dict[str, Any]:
         raise ConfigError(f"run={directory} holds no {CONFIG}; a run directory is accepted.")
     try:
         document = json.loads(path.read_text())
-        missing = {"preset", "config", "lanes", "seeds", "steps"} - set(document)
-        if missing:
-            raise ValueError(f"{', '.join(sorted(missing))} missing")
+        kinds = {"preset": str, "config": dict, "lanes": list, "seeds": list, "steps": int}
+        for name, kind in kinds.items():
+            if not isinstance(document[name], kind) or document[name] == []:
+                raise ValueError(f"{name}={document[name]!r} is no {kind.__name__} with content")
+    except KeyError as error:
+        raise ConfigError(f"config={path} cannot be read: {error} is missing.") from error
     except (ValueError, TypeError) as error:
         raise ConfigError(f"config={path} cannot be read: {error}.") from error
     return document
@@ -188,6 +203,8 @@ def write_arrays(path: Path, arrays: Mapping[str, np.ndarray]) -> None:
     partial = path.with_name("." + path.name)
     with open(partial, "wb") as file:
         np.savez(file, **arrays)
+        file.flush()
+        os.fsync(file.fileno())
     partial.replace(path)
 
 
@@ -208,11 +225,16 @@ def write_table(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
 
 @contextmanager
 def lock(directory: Path) -> Iterator[None]:
-    """Keep other processes from writing into a run directory.
+    """Keep other processes from writing into a run directory, which is made if there is none.
 
     Raises:
-      ConfigError: another process is writing into it.
+      ConfigError: another process is writing into it, or it cannot be made.
     """
+    try:
+        directory.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        reason = error.strerror or error
+        raise ConfigError(f"out={directory} cannot be written: {reason}.") from error
     if fcntl is None:
         yield
         return
@@ -225,6 +247,8 @@ def lock(directory: Path) -> Iterator[None]:
                 f"run={directory} is being written by another process; wait for it, or choose "
                 f"another directory."
             ) from None
+        except OSError as error:  # some file systems of clusters have no locks
+            warnings.warn(f"run={directory} cannot be locked: {error.strerror}.", stacklevel=3)
         yield
     finally:
         os.close(handle)

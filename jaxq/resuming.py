@@ -82,14 +82,14 @@ def read_point(directory: Path, document: dict, shapes: PyTree) -> Point | None:
     """Where the run in ``directory`` was saved last, or None; nothing is changed.
 
     Raises:
-      ConfigError: the checkpoint is damaged or belongs to another run.
+      ConfigError: the checkpoint or the metrics are damaged, or belong to another run.
     """
     saved = checkpoint.restore(directory / results.CHECKPOINTS, shapes, owner_of(document))
-    metrics = directory / results.METRICS
-    if saved is None or not metrics.exists():
+    if saved is None or int(saved[1].updates) == 0:  # stopped before the first evaluation
         return None
     size = len(document["lanes"]), len(document["seeds"])
-    return Point(*saved, results.History.load(metrics, *size, until=int(saved[1].steps)))
+    metrics, steps = directory / results.METRICS, int(saved[1].steps)
+    return Point(*saved, results.History.load(metrics, *size, until=steps))
 
 
 def owner_of(document: dict) -> str:

@@ -92,6 +92,7 @@ def run(
     resume: bool = False,
     start: Point | None = None,
     evolve: Evolve | None = None,
+    experiment: Experiment | None = None,
     track: Sequence[str] = (),
     save_every: float = 30.0,
     console: Console | None = None,
@@ -105,6 +106,8 @@ def run(
       spread: how members are spread.
       start: begin where these members were in another run, not at step 0.
       evolve: decides before every later chunk who goes on from whom, with which numbers.
+      experiment: what is trained in place of what the names in ``spec.config`` compose, with agents
+        or environments of one's own; ``config.json`` and exported policies know only the names.
       track: what else hears of every chunk, ``wandb`` or ``tensorboard``.
       save_every: seconds between checkpoints; one is always saved at the end.
       console: where to report; nothing is printed without one.
@@ -116,7 +119,7 @@ def run(
       ConfigError: bad input, before anything compiles.
       Interrupted: SIGINT or SIGTERM came; the run can be resumed.
     """
-    experiment = compose(spec)
+    experiment = experiment or compose(spec)
     document = spec.document()
     protocol = _protocol(spec, experiment)
     if resume:
@@ -126,12 +129,14 @@ def run(
     )
     for kind in track:
         check_kind(kind)
-    if not resume:
-        results.create(directory, document)
     with results.lock(directory), _catch_signals() as signals:
+        if not resume:
+            results.create(directory, document)
         point = load(directory, document, population.shapes) if resume else None
         point = point or start
         history = point.history if point else results.History(len(spec.lanes), len(spec.seeds))
+        if point:
+            results.write_history(directory, history, history.arrays())  # it ends where we begin
         meta = _start_meta(directory, protocol, population.plan)
         console = console or Console(quiet=True)
         labels, resumed_at = lane_labels(spec.lanes), int(point.clock.steps) if point else None

@@ -50,6 +50,8 @@ def first_parts(study: Study, cut: Cut) -> list[Part]:
 
 def _check_pbt(study: Study, parts: Sequence[Part], cut: Cut) -> None:
     """Networks move between settings, and numbers to the ends of their ranges."""
+    if len(study.settings) < 2:
+        raise ConfigError("pbt needs at least 2 settings to move between; give --random 16, say.")
     if len({part.settings for part in parts}) > 1:
         raise ConfigError("pbt moves networks between settings, which must share one program.")
     space = space_from_document(study.search["space"])

@@ -261,6 +261,8 @@ def point_after(directory: Path, study: Study, part: Part) -> Point | None:
         experiment.trainer, experiment.evaluate, spec.lanes, spec.seeds, before.batch
     )
     point = read_point(place, spec.document(), population.shapes)
+    if point is None:
+        raise ConfigError(f"part={place} has no checkpoint, and the next part goes on from there.")
     rows = np.arange(len(before.settings) * len(before.seeds)).reshape(len(before.settings), -1)
     kept = rows[[before.settings.index(setting) for setting in part.settings]].ravel()
     return point.of_members(kept, len(part.settings))

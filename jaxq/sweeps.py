@@ -121,11 +121,16 @@ def grid(space: Space) -> list[Setting]:
                 f"{values.low:g}..{values.high:g}/5, are accepted."
             )
     combinations = itertools.product(*(values.values for values in space.values()))
-    return [dict(zip(space, values)) for values in combinations]
+    return _without_repeats([dict(zip(space, values)) for values in combinations])
+
+
+def _without_repeats(settings: Sequence[Setting]) -> list[Setting]:
+    return [s for i, s in enumerate(settings) if s not in settings[:i]]
 
 
 def sample(space: Space, count: int, seed: int = 0, sobol: bool = False) -> list[Setting]:
-    """``count`` settings, independent and uniform, or of a scrambled Sobol sequence (Owen 1998)."""
+    """At most ``count`` settings, independent and uniform, or of a scrambled Sobol sequence (Owen
+    1998). One that is drawn again, where values are few, is dropped."""
     if sobol:
         from scipy.stats import qmc  # imported here: takes half a second
 
@@ -133,10 +138,11 @@ def sample(space: Space, count: int, seed: int = 0, sobol: bool = False) -> list
         units = qmc.Sobol(len(space), rng=seed).random_base2(bits)[:count]
     else:
         units = np.random.default_rng(seed).random((count, len(space)))
-    return [
+    settings = [
         {name: values.at(unit) for (name, values), unit in zip(space.items(), row)}
         for row in units.tolist()
     ]
+    return _without_repeats(settings)
 
 
 def apply(config: Config, hparams: HParams, setting: Setting) -> tuple[Config, HParams]:

@@ -1,7 +1,7 @@
 """What a ``Config`` and its ``HParams`` may be; everything is checked before anything compiles."""
 
 from collections.abc import Callable
-from typing import Literal, get_args, get_origin, get_type_hints
+from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 from jaxq.config import ENSEMBLES, INFINITY, SEQUENCES, Config, HParams
 from jaxq.errors import ConfigError, unknown
@@ -16,6 +16,7 @@ def validate(config: Config, hparams: HParams) -> None:
     Raises:
       ConfigError: one sentence that names the field, its value and what is accepted.
     """
+    _check_types(config)
     _check_choices(config)
     _check_counts(config)
     _check_divisibility(config)
@@ -30,6 +31,35 @@ def validate(config: Config, hparams: HParams) -> None:
     _check_effects(config, hparams)
 
 
+def _check_types(config: Config) -> None:
+    """A file that was written by hand may hold anything."""
+    for name, annotation in get_type_hints(Config).items():
+        value = getattr(config, name)
+        if get_origin(annotation) is not Literal and not _fits(value, annotation):
+            raise ConfigError(f"{name}={value!r} must be {_IN_WORDS[annotation]}.")
+
+
+_IN_WORDS = {
+    bool: "true or false",
+    int: "a whole number",
+    float: "a number",
+    str: "a text",
+    tuple[int, ...]: "a list of whole numbers",
+    tuple[str, ...]: "a list of texts",
+    tuple[float, float]: "a list of two numbers",
+}
+
+
+def _fits(value: Any, annotation: Any) -> bool:
+    if get_origin(annotation) is tuple:
+        kind, second = get_args(annotation)
+        is_right_length = second is Ellipsis or (isinstance(value, tuple) and len(value) == 2)
+        return isinstance(value, tuple) and is_right_length and all(_fits(v, kind) for v in value)
+    if annotation is bool or isinstance(value, bool):
+        return annotation is bool and isinstance(value, bool)
+    return isinstance(value, (int, float) if annotation is float else annotation)
+
+
 def _check_choices(config: Config) -> None:
     for name, annotation in get_type_hints(Config).items():
         if get_origin(annotation) is Literal and getattr(config, name) not in get_args(annotation):
@@ -39,15 +69,15 @@ def _check_choices(config: Config) -> None:
 def _check_counts(config: Config) -> None:
     for name, annotation in get_type_hints(Config).items():
         value, least = getattr(config, name), int(name not in _MAY_BE_ZERO)
-        if annotation is int and (not isinstance(value, int) or value < least):
+        if annotation is int and value < least:
             raise ConfigError(f"{name}={value} must be a whole number of at least {least}.")
     if any(width < 1 for width in config.widths):
         raise ConfigError(f"widths={list(config.widths)} must all be at least 1.")
     if not config.support[0] < config.support[1]:
         raise ConfigError(f"support={list(config.support)} must be increasing.")
-    for name in ("num_atoms", "ensemble_size"):
-        if getattr(config, name) > 255 or (name == "num_atoms" and config.num_atoms < 2):
-            raise ConfigError(f"{name}={getattr(config, name)} must be between 2 and 255.")
+    for name, least in (("num_atoms", 2), ("ensemble_size", 1)):
+        if not least <= getattr(config, name) <= 255:
+            raise ConfigError(f"{name}={getattr(config, name)} must be between {least} and 255.")
     if not 0.0 < config.mask_probability <= 1.0:
         raise ConfigError(f"mask_probability={config.mask_probability} must be in (0, 1].")
     for name in ("prior_scale", "noise_sigma"):

@@ -79,6 +79,11 @@ def test_documents_round_trip():
             "dueling has no effect without a network other than linear",
         ),
         ({"widths": (3, 0)}, "must all be at least 1"),
+        ({"dueling": "false"}, "dueling='false' must be true or false"),
+        ({"support": (-10.0,)}, "support=(-10.0,) must be a list of two numbers"),
+        ({"widths": (True,)}, "widths=(True,) must be a list of whole numbers"),
+        ({"noise_sigma": None}, "noise_sigma=None must be a number"),
+        ({"capacity": "many"}, "capacity='many' must be a whole number"),
         ({"eval_episodes": -2}, "eval_episodes=-2 must be a whole number of at least 1"),
     ],
 )

@@ -171,6 +171,15 @@ def test_a_sweep_is_its_parts_its_table_and_its_winner(tmp_path):
     assert [row["num_seeds"] for row in table.rows] == [6, 5]
 
 
+def test_a_setting_that_was_tried_twice_counts_once(tmp_path):
+    sweep = tmp_path / "sweep"
+    for part, gamma in enumerate((0.5, 0.9, 0.5)):
+        make_run(sweep / "parts" / str(part), 2.0, settings=[{"gamma": gamma}])
+    results.write_json(sweep / "study.json", {})
+    found = lanes.read(sweep, "sweep").lanes
+    assert [len(lane.scores) for lane in found] == [SEEDS, SEEDS]
+
+
 def test_normalised_scores_within_and_across_environments(tmp_path):
     runs = [
         make_run(
@@ -201,6 +210,9 @@ def test_what_is_refused(tmp_path):
         write_report([tmp_path], page)
     with pytest.raises(ConfigError, match=r"must end in \.html"):
         write_report([run], tmp_path / "report.md")
+    (tmp_path / "notes.md").write_text("# Notes\n")
+    with pytest.raises(ConfigError, match=r"would replace .*notes\.md, which is no report"):
+        write_report([run], tmp_path / "notes.html")
     with pytest.raises(ConfigError, match="runs is empty"):
         write_report([], page)
     (tmp_path / "file").write_text("")

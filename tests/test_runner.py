@@ -113,6 +113,18 @@ def test_its_config_can_be_given_back(reference, tmp_path):
     assert_same_run(reference, tmp_path / "again")
 
 
+def test_the_checkpoint_before_a_damaged_one_is_taken(reference, tmp_path):
+    shutil.copytree(reference, tmp_path / "run")
+    newest = tmp_path / "run" / "checkpoints" / "4000"
+    for path in newest.rglob("*"):
+        if path.is_file():
+            path.write_bytes(b"")
+    run = execute("--resume", tmp_path / "run")
+    assert run.returncode == 0 and "4000 is damaged" in run.stderr
+    assert_same_run(reference, tmp_path / "run")
+    assert all(path.stat().st_size for path in newest.rglob("d/*"))  # saved again
+
+
 def test_seeds_and_devices_survive_a_resume(tmp_path):
     """Seeds not from 0, begun on one device and continued on two."""
     options = [*TINY, "--seeds", "4", "--first-seed", "7", "--out"]
@@ -152,6 +164,11 @@ def test_a_damaged_or_foreign_checkpoint_is_refused_and_kept(reference, tmp_path
     before = snapshot(damaged)
     refused("is damaged", "--resume", damaged, "--steps", "5000")
     assert snapshot(damaged) == before
+
+    (damaged / "metrics.npz").unlink()
+    shutil.rmtree(damaged / "checkpoints")
+    shutil.copytree(reference / "checkpoints", damaged / "checkpoints")
+    refused("metrics.npz cannot be read", "--resume", damaged, "--steps", "5000")
 
     foreign, other = tmp_path / "foreign", tmp_path / "other"
     execute(*TINY, "--out", other, "--steps", "500", "--gamma", "0.5")

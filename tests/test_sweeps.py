@@ -102,6 +102,15 @@ def test_samples_fill_their_space(sobol):
     assert {setting["backup"] for setting in settings} == {"greedy", "double"}
 
 
+@pytest.mark.parametrize("sobol", [False, True])
+def test_no_setting_comes_twice(sobol):
+    """Its seeds would be counted again, though they say nothing new."""
+    few = parse_space(["batch_size=32,64", "window=1..2"])
+    settings = sample(few, 32, sobol=sobol)
+    assert len(settings) == 4 and all(settings.count(setting) == 1 for setting in settings)
+    assert len(grid(parse_space(["window=1..3/5"]))) == 3
+
+
 def test_a_setting_changes_structure_numbers_and_the_environment():
     setting = {"widths": (8,), "gamma": 0.5, "env_params.gravity": 9.0}
     config, hparams = apply(Config(), HParams(env_params={"length": 1.0}), setting)

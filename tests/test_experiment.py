@@ -1,0 +1,32 @@
+"""Composing by name, and with functions of one's own."""
+
+from functools import partial
+from pathlib import Path
+
+from commands import assert_same_run
+from common import SMALL, SMALL_HPARAMS
+
+from jaxq import envs
+from jaxq.agents import make_agent, make_network_from
+from jaxq.experiment import make_experiment
+from jaxq.losses import q_loss
+from jaxq.runner import RunSpec, run
+
+
+def test_functions_of_ones_own_train_like_named_ones(tmp_path: Path):
+    """The same agent and environment, handed over, give the same bits."""
+    my_env = partial(envs.from_gymnax, *envs.make_gymnax("CartPole-v1"), name="CartPole-v1")
+
+    def my_agent(config, env):
+        return make_agent(make_network_from(config, env), q_loss)
+
+    composed = make_experiment(
+        SMALL,
+        SMALL_HPARAMS,
+        make_agent=my_agent,
+        make_env=lambda config, num_envs: my_env(num_envs),
+    )
+    spec = RunSpec("mine", SMALL, [SMALL_HPARAMS], range(2), 200)
+    run(spec, tmp_path / "named")
+    run(spec, tmp_path / "handed over", experiment=composed)
+    assert_same_run(tmp_path / "named", tmp_path / "handed over")
