@@ -3,8 +3,8 @@
     methods.py [NAME ...] [--seeds 16] [--steps 250000] [--out runs/methods]
 
 Every method is its preset, trained as by train.py in a directory of its own; epsilon falls over
-half of the steps, as in CleanRL, and the importance exponent grows over all of them. A method that is already complete is not trained again, so an
-interrupted comparison goes on where it stopped.
+half of the steps, as in CleanRL, and the importance exponent grows over all of them. A method that
+is already complete is not trained again, so an interrupted comparison goes on where it stopped.
 """
 
 import dataclasses

@@ -125,7 +125,7 @@ def grid(space: Space) -> list[Setting]:
 
 
 def _without_repeats(settings: Sequence[Setting]) -> list[Setting]:
-    return [s for i, s in enumerate(settings) if s not in settings[:i]]
+    return list({repr(setting): setting for setting in settings}.values())
 
 
 def sample(space: Space, count: int, seed: int = 0, sobol: bool = False) -> list[Setting]:
