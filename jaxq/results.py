@@ -148,7 +148,7 @@ def create(directory: Path, document: Mapping[str, Any], name: str = CONFIG) -> 
     Raises:
       ConfigError: it already holds something, or cannot be written.
     """
-    try:
+    with _writing(directory):
         directory.mkdir(parents=True, exist_ok=True)
         if (directory / name).exists():
             raise ConfigError(
@@ -159,6 +159,12 @@ def create(directory: Path, document: Mapping[str, Any], name: str = CONFIG) -> 
         if any(path.name != partial for path in directory.iterdir()):
             raise ConfigError(f"out={directory} is not empty; an empty or new one is accepted.")
         write_json(directory / name, document)
+
+
+@contextmanager
+def _writing(directory: Path) -> Iterator[None]:
+    try:
+        yield
     except OSError as error:
         reason = error.strerror or error
         raise ConfigError(f"out={directory} cannot be written: {reason}.") from error
@@ -230,11 +236,8 @@ def lock(directory: Path) -> Iterator[None]:
     Raises:
       ConfigError: another process is writing into it, or it cannot be made.
     """
-    try:
+    with _writing(directory):
         directory.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        reason = error.strerror or error
-        raise ConfigError(f"out={directory} cannot be written: {reason}.") from error
     if fcntl is None:
         yield
         return

@@ -119,7 +119,7 @@ def run(
       ConfigError: bad input, before anything compiles.
       Interrupted: SIGINT or SIGTERM came; the run can be resumed.
     """
-    experiment = experiment or compose(spec)
+    experiment = compose(spec, experiment)
     document = spec.document()
     protocol = _protocol(spec, experiment)
     if resume:
@@ -198,8 +198,8 @@ def lane_labels(lanes: Sequence[HParams]) -> list[str]:
     return [describe(setting) for setting in lane_settings(lanes)]
 
 
-def compose(spec: RunSpec) -> Experiment:
-    """The experiment of all lanes of a run; everything is checked.
+def compose(spec: RunSpec, experiment: Experiment | None = None) -> Experiment:
+    """The experiment of all lanes of a run, composed unless it is given; everything is checked.
 
     Raises:
       ConfigError: bad input.
@@ -214,7 +214,7 @@ def compose(spec: RunSpec) -> Experiment:
         )
     if len({frozenset(lane.env_params) for lane in spec.lanes}) != 1:
         raise ConfigError("env_params must name the same parameters in every lane.")
-    return make_experiment(spec.config, *spec.lanes)
+    return experiment or make_experiment(spec.config, *spec.lanes)
 
 
 def _protocol(spec: RunSpec, experiment: Experiment) -> dict[str, Any]:

@@ -88,6 +88,11 @@ def compile_for_gpu(lowered: Lowered):
     return lowered.compile({"xla_gpu_autotune_level": 0})
 
 
+def lines_that_make(compiled, type_of_array: str) -> list[str]:
+    """The operations of a program that result in an array, written like ``f32[2,3]``."""
+    return [line for line in compiled.as_text().splitlines() if f"= {type_of_array}" in line]
+
+
 def launches(text: str) -> Counter[str]:
     """How often a compiled program runs each operation that is a kernel, and how often it waits
     for the device to say which way to go (``wait``).

@@ -3,11 +3,13 @@
 from functools import partial
 from pathlib import Path
 
+import pytest
 from commands import assert_same_run
 from common import SMALL, SMALL_HPARAMS
 
 from jaxq import envs
 from jaxq.agents import make_agent, make_network_from
+from jaxq.errors import ConfigError
 from jaxq.experiment import make_experiment
 from jaxq.losses import q_loss
 from jaxq.runner import RunSpec, run
@@ -30,3 +32,6 @@ def test_functions_of_ones_own_train_like_named_ones(tmp_path: Path):
     run(spec, tmp_path / "named")
     run(spec, tmp_path / "handed over", experiment=composed)
     assert_same_run(tmp_path / "named", tmp_path / "handed over")
+    with pytest.raises(ConfigError, match="steps=40 must be larger than prefill=40"):
+        run(spec._replace(steps=40), tmp_path / "refused", experiment=composed)
+    assert not (tmp_path / "refused").exists()

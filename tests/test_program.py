@@ -5,7 +5,7 @@ from functools import cache
 
 import jax
 import pytest
-from programs import lower
+from programs import lines_that_make, lower
 
 from jaxq import sumtree
 from jaxq.presets import PRESETS
@@ -23,10 +23,6 @@ def program(name: str, batch: int = 1, **changes):
 
 
 PROGRAMS = pytest.mark.parametrize(("name", "batch"), [("dqn-breakout", 1), ("dqn-cartpole", 4)])
-
-
-def lines_that_make(compiled, type_of_array: str) -> list[str]:
-    return [line for line in compiled.as_text().splitlines() if f"= {type_of_array}" in line]
 
 
 @PROGRAMS
