@@ -11,12 +11,12 @@ import numpy as np
 import tyro
 from rich.console import Console
 
-from jaxq import cli
+from jaxq.cli import main as cli
 from jaxq.errors import ConfigError
-from jaxq.evaluation import make_evaluator
-from jaxq.experiment import make_env_from, make_experiment
-from jaxq.policy import load_policy
-from jaxq.render import save_gif
+from jaxq.loops.evaluation import make_evaluator
+from jaxq.recipes.experiment import make_env_from, make_experiment
+from jaxq.reports.render import save_gif
+from jaxq.runs.policy import load_policy
 
 
 @dataclasses.dataclass(frozen=True)

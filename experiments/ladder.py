@@ -12,8 +12,10 @@ from pathlib import Path
 import tyro
 from rich.console import Console
 
-from jaxq import cli, plots, tasks
-from jaxq.presets import PRESETS
+from jaxq.cli import main as cli
+from jaxq.cli import tasks
+from jaxq.recipes.presets import PRESETS
+from jaxq.scoring import plots
 
 RUNGS = {
     "online-q-cartpole": "online Q-learning",

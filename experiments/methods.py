@@ -15,11 +15,14 @@ import tyro
 from rich.console import Console
 from rich.table import Table
 
-from jaxq import cli, plots, results, tasks
+from jaxq.cli import main as cli
+from jaxq.cli import tasks
 from jaxq.config import Preset
 from jaxq.errors import unknown
-from jaxq.methods import METHODS
-from jaxq.presets import PRESETS
+from jaxq.recipes.methods import METHODS
+from jaxq.recipes.presets import PRESETS
+from jaxq.runs import files as results
+from jaxq.scoring import plots
 
 # On-policy learning takes the 500,000 steps of its authors' settings; what a reset loses takes as
 # long to regain as it took to learn.

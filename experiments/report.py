@@ -10,8 +10,8 @@ from pathlib import Path
 import tyro
 from rich.console import Console
 
-from jaxq import cli
-from jaxq.report import write_report
+from jaxq.cli import main as cli
+from jaxq.reports.report import write_report
 
 
 @dataclasses.dataclass(frozen=True)

@@ -20,14 +20,21 @@ from typing import Any
 import tyro
 from rich.console import Console
 
-from jaxq import cli, executors, plots, results, searches, studies, sweeps, tasks
+from jaxq import settings
+from jaxq.cli import main as cli
+from jaxq.cli import tasks
 from jaxq.errors import ConfigError, require
-from jaxq.planning import print_plan
-from jaxq.runner import Interrupted
-from jaxq.scores import protocol_words, rank, without_diverged
-from jaxq.sinks import check_kind
-from jaxq.studies import Part, Study
-from jaxq.terminal import print_study
+from jaxq.reports.terminal import print_study
+from jaxq.runs import files as results
+from jaxq.runs.runner import Interrupted
+from jaxq.runs.sinks import check_kind
+from jaxq.scoring import plots
+from jaxq.scoring.scores import protocol_words, rank, without_diverged
+from jaxq.studies import executors, searches
+from jaxq.studies import spaces as sweeps
+from jaxq.studies import study as studies
+from jaxq.studies.planning import print_plan
+from jaxq.studies.study import Part, Study
 
 _DRAWN = 8  # curves in one figure
 
@@ -248,7 +255,7 @@ def confirm(
     second |= {"iqm": float(second["iqm"]), "iqm_95": [float(end) for end in second["iqm_95"]]}
     first = scores["lanes"][best]
     results.write_scores(directory, {**scores, "winner": second}, studies.study_rows(scores))
-    console.print(f"Best: [bold]{sweeps.describe(study.settings[best]) or 'the only setting'}[/]")
+    console.print(f"Best: [bold]{settings.describe(study.settings[best]) or 'the only setting'}[/]")
     for lane, what in (
         (second, f"on {second['num_seeds']} fresh seeds"),
         (first, f"on the {first['num_seeds']} seeds it was chosen by, which is biased upwards"),
@@ -274,7 +281,7 @@ def draw(directory: Path, study: Study, scores: dict[str, Any]) -> None:
     curves = without_diverged(results.read_arrays(directory / results.METRICS))
     order = studies.best_first(scores["lanes"])[:_DRAWN]
     runs = {
-        sweeps.describe(lane["setting"]) or study.name: {
+        settings.describe(lane["setting"]) or study.name: {
             "steps": curves["steps"],
             "eval_return": curves["eval_return"][lane["lane"]][None],
         }

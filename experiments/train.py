@@ -5,7 +5,8 @@ PRESET is the name of a preset or the path of a config.json that a run has left.
 
 from rich.console import Console
 
-from jaxq import cli, tasks
+from jaxq.cli import main as cli
+from jaxq.cli import tasks
 
 
 def train(arguments: list[str], console: Console) -> None:

@@ -7,13 +7,14 @@ import jax
 import numpy as np
 import tabular
 
-from jaxq import agents, envs
 from jaxq.config import Config, HParams
-from jaxq.evaluation import make_evaluator
-from jaxq.experiment import Experiment, make_experiment, make_trainer_from
-from jaxq.methods import METHODS
-from jaxq.population import make_population, stack_members
-from jaxq.presets import PRESETS
+from jaxq.envs import gymnax as envs
+from jaxq.loops.evaluation import make_evaluator
+from jaxq.recipes import agents
+from jaxq.recipes.experiment import Experiment, make_experiment, make_trainer_from
+from jaxq.recipes.methods import METHODS
+from jaxq.recipes.presets import PRESETS
+from jaxq.runs.population import make_population, stack_members
 from jaxq.types import Trainer
 
 # CartPole in miniature: every loop of the real program, a few steps each.

@@ -12,9 +12,9 @@ from jax.experimental import topologies
 from jax.sharding import SingleDeviceSharding
 from jax.stages import Lowered
 
-from jaxq.experiment import make_experiment
-from jaxq.population import _batched, _leading
-from jaxq.presets import PRESETS
+from jaxq.recipes.experiment import make_experiment
+from jaxq.recipes.presets import PRESETS
+from jaxq.runs.population import _batched, _leading
 
 # What XLA asks a device about itself, answered as an H100 does (XLA's gpu_specs/h100_sxm).
 _H100 = """

@@ -1,34 +1,35 @@
 """The shape of the house: one direction of imports, one idea a file, a light import."""
 
 import ast
+import re
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 from conftest import ROOT
 
-# From the ground up; a module may import only modules of the rows before its own.
-LAYERS = [
-    ["errors", "types", "sumtree", "layers"],
-    ["stats", "config", "td", "returns", "exploration", "records", "heads"],
-    ["envs", "networks", "backups", "targets", "replay", "validation", "methods"],
-    ["sweeps", "sinks"],
-    ["scores"],
-    ["losses", "evaluation", "minatar", "rollout", "optimizers"],
-    ["ensembles", "recurrent", "train", "pqn", "resets", "presets"],
-    ["agents"],
-    ["experiment", "placement", "policy", "plots", "results", "progress", "provenance", "pages"],
-    ["population", "render", "checkpoint", "evolution", "tuning", "lanes"],
-    ["resuming", "measurement", "tables", "stopping"],
-    ["runner", "report"],
-    ["studies", "cli"],
-    ["searches", "terminal"],
-    ["planning"],
-    ["tasks"],
-    ["executors"],
-]
-LEVEL = {name: level for level, names in enumerate(LAYERS) for name in names}
-MODULES = sorted(path for path in (ROOT / "jaxq").glob("*.py") if path.stem != "__init__")
+ROOM = re.compile(r"^    (\w+)  +\S", re.M)  # a line of a package's docstring: name, what it is
+
+
+def rooms(package: Path) -> list[str]:
+    """What a package's docstring lists, from the ground up."""
+    return ROOM.findall(ast.get_docstring(ast.parse((package / "__init__.py").read_text()), False))
+
+
+def height(name: str) -> tuple[int, int]:
+    """The floor of a module such as ``learning.td``, and its place on it."""
+    floor, _, module = name.partition(".")
+    return FLOORS.index(floor), rooms(HOUSE / floor).index(module) if module else -1
+
+
+HOUSE = ROOT / "jaxq"
+FLOORS = rooms(HOUSE)
+MODULES = {
+    ".".join(path.relative_to(HOUSE).with_suffix("").parts): path
+    for path in sorted(HOUSE.rglob("*.py"))
+    if path.stem != "__init__"
+}
 
 
 def imports(path):
@@ -38,37 +39,49 @@ def imports(path):
         top = node in tree.body
         if isinstance(node, ast.Import):
             yield from ((alias.name, top) for alias in node.names)
-        elif isinstance(node, ast.ImportFrom) and node.module == "jaxq":
-            yield from ((f"jaxq.{alias.name}", top) for alias in node.names)
+        elif isinstance(node, ast.ImportFrom) and (ROOT / node.module.replace(".", "/")).is_dir():
+            yield from ((f"{node.module}.{alias.name}", top) for alias in node.names)
         elif isinstance(node, ast.ImportFrom):
             yield node.module, top
 
 
-@pytest.mark.parametrize("path", MODULES, ids=lambda path: path.stem)
-def test_imports_run_one_way(path):
-    for name, _ in imports(path):
-        if name.startswith("jaxq."):
-            imported = name.removeprefix("jaxq.").split(".")[0]
-            assert LEVEL[imported] < LEVEL[path.stem], f"{path.stem} imports {imported}"
+def test_every_room_stands_where_its_docstring_says():
+    """The docstrings are the plan of the house: none missing, none too many."""
+    on_disk = {name.partition(".")[0] for name in MODULES}
+    assert set(FLOORS) == on_disk
+    for floor in FLOORS:
+        if (HOUSE / floor).is_dir():
+            modules = {path.stem for path in (HOUSE / floor).glob("*.py")} - {"__init__"}
+            assert modules == set(rooms(HOUSE / floor)), floor
 
 
-@pytest.mark.parametrize("path", MODULES, ids=lambda path: path.stem)
-def test_slow_packages_are_imported_where_they_are_used(path):
-    for name, top in imports(path):
-        package = name.split(".")[0]
-        assert package != "gymnax" or (path.stem in ("envs", "render") and not top)
+@pytest.mark.parametrize("name", MODULES)
+def test_imports_run_one_way(name):
+    for imported, _ in imports(MODULES[name]):
+        if imported.startswith("jaxq."):
+            imported = ".".join(imported.split(".")[1:3])
+            while imported not in MODULES:
+                imported = imported.rpartition(".")[0]
+            assert height(imported) < height(name), f"{name} imports {imported}"
+
+
+@pytest.mark.parametrize("name", MODULES)
+def test_slow_packages_are_imported_where_they_are_used(name):
+    for imported, top in imports(MODULES[name]):
+        package = imported.split(".")[0]
+        assert package != "gymnax" or (name in ("envs.gymnax", "reports.render") and not top)
         lazy = ("matplotlib", "orbax", "pygame", "optuna", "wandb", "tensorboardX", "ray")
         assert package not in lazy or not top
 
 
 def test_the_loop_is_at_most_200_lines_and_no_file_is_long():
-    lengths = {path.stem: len(path.read_text().splitlines()) for path in MODULES}
-    assert lengths["train"] <= 200
+    lengths = {name: len(path.read_text().splitlines()) for name, path in MODULES.items()}
+    assert lengths["loops.off_policy"] <= 200
     assert max(lengths.values()) <= 320, lengths
 
 
 def test_the_loop_knows_no_algorithm():
-    source = (ROOT / "jaxq" / "train.py").read_text().lower()
+    source = MODULES["loops.off_policy"].read_text().lower()
     for word in ("dqn", "double", "dueling", "priorit", "config.", "lax.cond"):
         assert word not in source.replace("priority", ""), word
 
@@ -93,7 +106,7 @@ def test_the_top_level_is_what_it_should_be():
 def test_an_environment_does_not_load_what_gymnax_draws_with():
     """gymnax imports pyplot and seaborn, and so pandas and SciPy: a second of every start."""
     code = (
-        "import sys; from jaxq import envs; envs.make_env('CartPole-v1', 1);"
+        "import sys; from jaxq.envs import gymnax as envs; envs.make_env('CartPole-v1', 1);"
         "print([m for m in ('matplotlib.pyplot', 'seaborn', 'pandas') if m in sys.modules]);"
         "from gymnax.environments.bsuite import catch; print(catch.plt.Figure.__name__)"
     )

@@ -11,10 +11,10 @@ import numpy as np
 import pytest
 from common import SMALL, SMALL_HPARAMS, cast
 
-from jaxq.experiment import make_experiment
-from jaxq.presets import PRESETS
+from jaxq.recipes.experiment import make_experiment
+from jaxq.recipes.presets import PRESETS
 
-EXPERIMENTS = Path(__file__).parent.parent / "experiments"
+EXPERIMENTS = Path(__file__).parent.parent / "experiments" / "benchmark"
 sys.path.insert(0, str(EXPERIMENTS))
 from ceiling import NUM_INPUTS, part_trainer  # noqa: E402
 from workloads import WORKLOADS  # noqa: E402

@@ -1,0 +1,147 @@
+"""The parts of a training run, each alone in a scan: what they take one after the other.
+
+Learning on batches that were sampled before, acting on observations that were seen before, and the
+environment under random actions. All inputs rotate, or the compiler would compute once what never
+changes. Every part is a ``Trainer``, so it is batched and spread over devices like the whole.
+"""
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import optax
+
+from jaxq.config import Config, HParams
+from jaxq.learning.optimizers import make_optimizer
+from jaxq.loops.rollout import Actor, make_act_and_step, step_shapes
+from jaxq.recipes.experiment import Experiment, make_replay_from, make_schedules
+from jaxq.types import Clock, PyTree, Trainer
+
+NUM_INPUTS = 8  # batches, or observations, that take turns
+
+
+class PartState(NamedTuple):
+    """What a part carries along, and what it is given in turn."""
+
+    params: PyTree
+    carried: PyTree
+    inputs: PyTree  # leaves [NUM_INPUTS, ...]
+    key: jax.Array
+
+
+def part_trainer(part: str, config: Config, experiment: Experiment) -> Trainer:
+    """``learning``, ``acting`` or ``environment`` of an experiment, as many times a chunk as the
+    experiment does it; that number is a multiple of ``NUM_INPUTS``."""
+    rows = config.chunk_steps // config.num_envs
+    updates = config.chunk_steps // config.train_every * config.updates_per_round
+    prepare, body = {
+        "learning": _learning,
+        "acting": _acting,
+        "environment": _environment,
+    }[part](config, experiment)
+    rounds = (updates if part == "learning" else rows) // NUM_INPUTS
+
+    def init(key: jax.Array, hparams: HParams) -> tuple[PartState, Clock]:
+        key, key_init, key_prepare = jax.random.split(key, 3)
+        state, clock = experiment.trainer.init(key_init, hparams)
+        return PartState(state.params, *prepare(state, clock, key_prepare, hparams), key), clock
+
+    def chunk(state: PartState, clock: Clock, hparams: HParams):
+        def one_round(state, _):
+            key, key_round = jax.random.split(state.key)
+            step = lambda state, x: (body(state, *x, clock, hparams), None)  # noqa: E731
+            keys = jax.random.split(key_round, NUM_INPUTS)
+            return jax.lax.scan(step, state._replace(key=key), (keys, state.inputs))[0], None
+
+        return jax.lax.scan(one_round, state, length=rounds)[0], clock, {}
+
+    return Trainer(init, chunk)
+
+
+def _learning(config: Config, experiment: Experiment) -> tuple[Callable, Callable]:
+    optimizer, schedules = make_optimizer(config), make_schedules(config)
+    env, agent = experiment.env, experiment.agent
+
+    def prepare(state, clock, key, hparams):
+        keys = jax.random.split(key, NUM_INPUTS)
+        if config.replay == "none":  # targets are as good as any others
+            shape = NUM_INPUTS, config.batch_size, config.window
+            steps = _rollout(config, experiment, state, key, hparams, shape)
+            return (state.opt_state, ()), (steps, steps.reward)
+        replay = make_replay_from(config)(step_shapes(env, agent))
+        samples = jax.lax.map(lambda key: replay.sample(state.replay, clock, key).steps, keys)
+        return (state.opt_state, state.target_params), (samples, ())
+
+    def body(state, key, batch, clock, hparams):
+        opt_state, target_params = state.carried
+        steps, targets = batch
+        targets = targets if config.replay == "none" else target_params
+
+        def objective(params):
+            output = agent.loss(params, targets, key, steps, hparams)
+            return jnp.mean(output.loss)
+
+        gradients = jax.grad(objective)(state.params)
+        transform = optimizer(hparams, schedules.learning_rate(hparams, clock.steps))
+        changes, opt_state = transform.update(gradients, opt_state, state.params)
+        params = optax.apply_updates(state.params, changes)
+        return state._replace(params=params, carried=(opt_state, target_params))
+
+    return prepare, body
+
+
+def _acting(config: Config, experiment: Experiment) -> tuple[Callable, Callable]:
+    agent = experiment.agent
+
+    def prepare(state, clock, key, hparams):
+        shape = NUM_INPUTS, config.num_envs, 1
+        steps = _rollout(config, experiment, state, key, hparams, shape)
+        return (state.carry, jnp.float32(0.0)), steps.obs[:, :, 0]
+
+    def body(state, key, obs, clock, hparams):
+        carry, total = state.carried
+        action, carry = agent.act(state.params, carry, key, obs, hparams.epsilon_end)
+        total += action.sum()  # used, so that it is computed
+        return state._replace(carried=(carry, total))
+
+    return prepare, body
+
+
+def _environment(config: Config, experiment: Experiment) -> tuple[Callable, Callable]:
+    env = experiment.env
+
+    def prepare(state, clock, key, hparams):
+        shape = NUM_INPUTS, config.num_envs
+        actions = jax.random.randint(key, shape, 0, env.num_actions)
+        return (state.env_state, jnp.float32(0.0)), actions
+
+    def body(state, key, action, clock, hparams):
+        env_state, total = state.carried
+        params = env.params(hparams.env_params)
+        obs, env_state, (reward, _, done, next_obs), _ = env.step(key, env_state, action, params)
+        for used in (obs, next_obs, reward, done):
+            total += used.sum(dtype=jnp.float32)
+        return state._replace(carried=(env_state, total))
+
+    return prepare, body
+
+
+def _rollout(config, experiment, state, key, hparams, shape):
+    """Steps [*shape, ...] by random actions; the leading axes of a rollout, cut anew."""
+    env = experiment.env
+    act_and_step = make_act_and_step(env, experiment.agent)
+    params = env.params(hparams.env_params)
+    count = shape[0] * shape[1] * shape[2]
+    rows = -(-count // config.num_envs)
+    actor = Actor(state.obs, state.carry, state.env_state)
+    _, (steps, _) = jax.lax.scan(
+        lambda actor, key: act_and_step(actor, key, state.params, 1.0, params),
+        actor,
+        jax.random.split(key, rows),
+    )
+
+    def cut(leaf: jax.Array) -> jax.Array:
+        return leaf.reshape(-1, *leaf.shape[2:])[:count].reshape(*shape, *leaf.shape[2:])
+
+    return jax.tree.map(cut, steps)

@@ -1,0 +1,240 @@
+"""One program of the benchmark, as a process of its own that runs when it is told to.
+
+    contenders.py NAME WORKLOAD.json
+
+Started by benchmark.py with the Python in which NAME is installed, which need not be jaxq's; so
+every contender imports what it needs. It answers in lines of JSON: once when it is compiled, then
+after every line that it reads, when it has run once more.
+
+Peers are driven as their users would: `jit(vmap(train))` over seeds (a single one without `vmap`,
+which is faster), on networks of the same shape.
+Their code is loaded from where they are; what keeps them from running, or from giving every seed a
+run of its own, is repaired on the way.
+"""
+
+import contextlib
+import json
+import os
+import platform
+import resource
+import sys
+import time
+import types
+from collections.abc import Callable
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+
+HERE = Path(__file__).resolve().parent
+
+
+def jaxq(workload: dict) -> Callable[[], tuple[int, float]]:
+    """This library: chunks of a population, as train.py runs them."""
+    from dataclasses import replace
+
+    from jaxq.recipes.experiment import make_experiment
+    from jaxq.recipes.presets import PRESETS
+    from jaxq.runs import placement
+    from jaxq.runs.population import make_population
+
+    placement.use_cores()
+    preset = PRESETS[workload["preset"]]
+    config = replace(preset.config, **workload["config"])
+    experiment = make_experiment(config, preset.hparams)
+    trainer = experiment.trainer
+    if workload.get("part"):
+        from ceiling import part_trainer
+
+        trainer = part_trainer(workload["part"], config, experiment)
+    members = workload["members"]
+    population = make_population(
+        trainer, experiment.evaluate, [preset.hparams], range(members), workload.get("batch")
+    )
+    population.prepare(("init", "chunk"))
+    states, clock = population.init()
+
+    def run() -> tuple[int, float]:
+        nonlocal states, clock
+        started = time.perf_counter()
+        states, clock, _ = population.chunk(states, clock)
+        return members * config.chunk_steps, time.perf_counter() - started
+
+    return run
+
+
+def purejaxrl(workload: dict) -> Callable[[], tuple[int, float]]:
+    """Its dqn.py, with every seed's key in place of the constant one, and our torso."""
+    source = (Path(workload["path"]) / "purejaxrl/dqn.py").read_text()
+    source = source.replace("jax.tree_map", "jax.tree.map")
+    source = source.replace("rng = jax.random.PRNGKey(0)", "rng, _ = jax.random.split(rng)")
+    module = _load(source, "wandb")
+    if workload["network"] == "minatar":
+        module["QNetwork"] = _minatar_network
+    return _whole_runs(module["make_train"], workload, "TOTAL_TIMESTEPS")
+
+
+def purejaxql(workload: dict) -> Callable[[], tuple[int, float]]:
+    """Its PQN, without tests while training."""
+    name = "pqn_minatar.py" if workload["network"] == "minatar" else "pqn_gymnax.py"
+    source = (Path(workload["path"]) / "purejaxql" / name).read_text()
+    module = _load(source, "wandb", "hydra", "omegaconf")
+    return _whole_runs(module["make_train"], workload, "TOTAL_TIMESTEPS")
+
+
+def rejax(workload: dict) -> Callable[[], tuple[int, float]]:
+    """Its DQN, without evaluations, on a network like ours."""
+    from rejax import get_algo
+    from rejax.networks import EpsilonGreedyPolicy
+
+    def train(arguments: dict) -> Callable:
+        algo = get_algo("dqn").create(**arguments)
+        network = _rejax_network(workload["network"])
+        agent = EpsilonGreedyPolicy(network)(action_dim=algo.action_dim)
+        algo = algo.replace(agent=agent, eval_callback=lambda *_: ())
+        return lambda key: algo.train(key)[0]
+
+    return _whole_runs(train, workload, "total_timesteps")
+
+
+def stable_baselines3(workload: dict) -> Callable[[], tuple[int, float]]:
+    """Its DQN in torch, one seed."""
+    import gymnasium
+    from stable_baselines3 import DQN
+    from stable_baselines3.common.env_util import make_vec_env
+
+    arguments = dict(workload["arguments"])
+    steps, num_envs = arguments.pop("steps"), arguments.pop("num_envs")
+    env = make_vec_env(lambda: gymnasium.make("CartPole-v1"), num_envs)
+    model = DQN("MlpPolicy", env, **arguments)
+
+    def run() -> tuple[int, float]:
+        started = time.perf_counter()
+        model.learn(steps, reset_num_timesteps=False)
+        return steps, time.perf_counter() - started
+
+    return run
+
+
+def _whole_runs(
+    make_train: Callable, workload: dict, steps_argument: str
+) -> Callable[[], tuple[int, float]]:
+    """`jit(vmap(train))` of whole runs, every call with seeds of its own.
+
+    A long run less a short one is what training alone takes: making the replay is left out.
+    """
+    import jax
+    import numpy as np
+
+    members, count = workload["members"], 0
+
+    def compiled(steps: int) -> Callable:
+        train = make_train({**workload["arguments"], steps_argument: steps})
+        one = lambda seed: train(jax.random.PRNGKey(seed))  # noqa: E731
+        program = jax.jit(jax.vmap(one) if members > 1 else lambda seeds: one(seeds[0]))
+        return program.lower(np.arange(members, dtype=np.uint32)).compile()
+
+    def timed(program: Callable) -> float:
+        nonlocal count
+        seeds = np.arange(count, count + members, dtype=np.uint32)
+        count += members
+        started = time.perf_counter()
+        jax.block_until_ready(program(seeds))
+        return time.perf_counter() - started
+
+    long, short = workload["steps"], workload["short_steps"]
+    programs = [compiled(long)]
+
+    def run() -> tuple[int, float]:
+        if short and len(programs) == 1:
+            programs.append(compiled(short))  # here: it is not part of preparing
+        seconds = [timed(program) for program in programs]
+        return members * (long - short), seconds[0] - sum(seconds[1:])
+
+    return run
+
+
+def _load(source: str, *unneeded: str) -> dict:
+    """A script's names; modules that it imports only to report are stand-ins."""
+    for name in unneeded:
+        stand_in = types.ModuleType(name)
+        stand_in.main = lambda **_: lambda function: function
+        stand_in.OmegaConf = None
+        sys.modules.setdefault(name, stand_in)
+    module = types.ModuleType("contender")
+    sys.modules["contender"] = module
+    exec(compile(source, "contender", "exec"), module.__dict__)
+    return module.__dict__
+
+
+def _minatar_network(action_dim: int):
+    """Young & Tian's network on flattened observations [..., 400]."""
+    import flax.linen as nn
+
+    class Network(nn.Module):
+        @nn.compact
+        def __call__(self, x):
+            x = x.reshape(*x.shape[:-1], 10, 10, -1).astype("float32")
+            x = nn.relu(nn.Conv(16, (3, 3), padding="VALID")(x))
+            x = nn.relu(nn.Dense(128)(x.reshape(*x.shape[:-3], -1)))
+            return nn.Dense(action_dim)(x)
+
+    return Network()
+
+
+def _rejax_network(name: str) -> type:
+    import flax.linen as nn
+    import jax.numpy as jnp
+
+    class Network(nn.Module):
+        action_dim: int
+
+        @nn.compact
+        def __call__(self, x):
+            x = x.astype("float32")
+            if name == "minatar":
+                x = nn.relu(nn.Conv(16, (3, 3), padding="VALID")(x)).reshape(len(x), -1)
+                x = nn.relu(nn.Dense(128)(x))
+            else:
+                x = nn.relu(nn.Dense(84)(nn.relu(nn.Dense(120)(x))))
+            return nn.Dense(self.action_dim)(x)
+
+        def take(self, x, action):
+            return jnp.take_along_axis(self(x), action[:, None], axis=1)[:, 0]
+
+    return Network
+
+
+def _versions(name: str) -> dict[str, str]:
+    """Of what is installed here."""
+    versions = {"python": platform.python_version()}
+    for package in (name, "jax", "gymnax", "torch"):
+        with contextlib.suppress(PackageNotFoundError):
+            versions[package] = version(package)
+    return versions
+
+
+CONTENDERS = {
+    function.__name__: function
+    for function in (jaxq, purejaxrl, purejaxql, rejax, stable_baselines3)
+}
+
+
+def main() -> None:
+    name, workload = sys.argv[1], json.loads(Path(sys.argv[2]).read_text())
+    answers = os.fdopen(os.dup(1), "w", buffering=1)
+    os.dup2(2, 1)  # what libraries print is not an answer
+    if hasattr(os, "sched_setaffinity"):
+        cores = sorted(os.sched_getaffinity(0))[: workload["cores"]]
+        os.sched_setaffinity(0, cores)
+    sys.path.insert(0, str(HERE.parents[1]))
+    started = time.perf_counter()
+    run = CONTENDERS[name](workload)
+    prepared = time.perf_counter() - started
+    print(json.dumps({"prepared_seconds": prepared, "versions": _versions(name)}), file=answers)
+    for _ in sys.stdin:
+        steps, seconds = run()
+        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+        print(json.dumps({"steps": steps, "seconds": seconds, "peak_mb": peak}), file=answers)
+
+
+if __name__ == "__main__":
+    main()

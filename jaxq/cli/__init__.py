@@ -1,0 +1,7 @@
+"""The command line that all scripts share: words to requests, errors to exit codes.
+
+Nothing imports it but scripts. Read ``main`` first.
+
+    main   presets and options, from words to a request
+    tasks  from a request to a finished run directory, with a report
+"""

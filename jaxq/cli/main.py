@@ -1,0 +1,204 @@
+"""What the scripts in experiments/ share: presets and options to a run, errors to exit codes."""
+
+import dataclasses
+import os
+import signal
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, Literal, NamedTuple
+
+import jax
+import tyro
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from jaxq.config import Config, HParams, Preset, config_from_dict, hparams_from_dict
+from jaxq.errors import ConfigError, unknown
+from jaxq.recipes.presets import PRESETS
+from jaxq.runs import files as results
+from jaxq.runs import placement
+from jaxq.runs.runner import Interrupted
+
+
+@dataclasses.dataclass(frozen=True)
+class SharedOptions:
+    """How long to train, on what, and where to leave the results."""
+
+    seeds: int | None = None
+    """Number of seeds; the preset's by default."""
+    first_seed: int | None = None
+    """The seeds are first_seed, first_seed + 1, ...; from 0 by default."""
+    steps: int | None = None
+    """Environment steps per seed; the preset's by default."""
+    out: Path | None = None
+    """Run directory, new or empty; runs/PRESET-TIME by default."""
+    resume: Path | None = None
+    """Continue the run in this directory."""
+    save_every: float = 30.0
+    """Seconds between checkpoints."""
+    batch: int | None = None
+    """Members vmapped together on a device; by default from their size."""
+    devices: int | None = None
+    """Devices to use; all by default."""
+    track: tuple[Literal["wandb", "tensorboard"], ...] = ()
+    """Also report every chunk there."""
+
+
+@dataclasses.dataclass(frozen=True)
+class RunOptions(SharedOptions):
+    """The options of a single run."""
+
+    batch: int | Literal["measure"] | None = None
+    """Members vmapped together on a device; by default from their size, or the fastest measured."""
+    episodes: int | None = None
+    """Stop once every seed has finished this many training episodes."""
+    until_return: float | None = None
+    """Stop once the evaluation IQM has held this for three evaluations."""
+
+
+def main(program: Callable[[list[str], Console], None]) -> None:
+    """Run a script's ``program(arguments, console)``; bad input ends it with exit code 2."""
+    placement.use_cores()
+    _use_compilation_cache()
+    console = Console()
+    try:
+        program(sys.argv[1:], console)
+    except ConfigError as error:
+        Console(stderr=True).print(f"[bold red]error:[/] {escape(str(error))}", soft_wrap=True)
+        sys.exit(2)
+    except OSError as error:
+        if error.filename is None and error.errno is None:
+            raise
+        Console(stderr=True).print(f"[bold red]error:[/] {escape(_disk(error))}", soft_wrap=True)
+        sys.exit(1)
+    except KeyboardInterrupt:  # before the first chunk, or a second time: the user means it
+        console.print("\nStopped at once; what was saved before can be resumed with --resume.")
+        sys.exit(128 + signal.SIGINT)
+    except Interrupted as error:
+        console.print(f"\n{error}.")
+        sys.exit(error.exit_code)
+
+
+class Request(NamedTuple):
+    """What a command line asks for."""
+
+    name: str
+    options: RunOptions
+    config: Config
+    lanes: Sequence[HParams]
+    seeds: Sequence[int]
+    steps: int
+
+
+def parse(arguments: Sequence[str], script: str, options_type: type = RunOptions) -> Request:
+    """``PRESET [options]``, where PRESET may be the path of a config.json.
+
+    With ``--resume RUN`` it may be left out, and is then that run's.
+
+    Raises:
+      ConfigError: there is no such preset, or a number is set where several lanes differ in it.
+    """
+    if not arguments or arguments[0] in ("-h", "--help"):
+        _print_presets(script)
+        sys.exit(0 if arguments else 2)
+    arguments = [part for argument in arguments for part in _split_resume(argument)]
+    if arguments[0].startswith("-") and "--resume" in arguments[:-1]:
+        arguments = [arguments[arguments.index("--resume") + 1], *arguments]
+    name, preset, document = load_preset(arguments[0])
+    fields = [
+        ("options", tyro.conf.OmitArgPrefixes[options_type], options_type()),
+        ("config", tyro.conf.OmitArgPrefixes[Config], preset.config),
+        ("hparams", tyro.conf.OmitArgPrefixes[HParams], preset.hparams),
+    ]
+    bundle = dataclasses.make_dataclass("Arguments", fields, frozen=True)
+    parsed = tyro.cli(
+        bundle, prog=f"{script} {name}", description=preset.summary, args=list(arguments[1:])
+    )
+    options, lanes, seeds, steps = parsed.options, [parsed.hparams], None, preset.steps
+    source = results.read_document(options.resume) if options.resume else document
+    if source and source.get("sweep"):
+        given = f"resume={options.resume}" if options.resume else f"run={arguments[0]}"
+        raise ConfigError(
+            f"{given} is part of a sweep, which changes it while it trains; continue the sweep "
+            f"with sweep.py --resume, or repeat it."
+        )
+    if source:
+        stored = [hparams_from_dict(lane) for lane in source["lanes"]]
+        if len(stored) > 1 and parsed.hparams != preset.hparams:
+            raise ConfigError(
+                f"run={options.resume or arguments[0]} has {len(stored)} lanes, whose numbers are "
+                f"not changed together; start from a preset instead."
+            )
+        lanes = stored if len(stored) > 1 else lanes
+        seeds, steps = source["seeds"], source["steps"]
+    if seeds is None or options.seeds is not None or options.first_seed is not None:
+        first = options.first_seed or 0
+        count = preset.seeds if options.seeds is None else options.seeds
+        seeds = list(range(first, first + count))
+    steps = steps if options.steps is None else options.steps
+    return Request(name, options, parsed.config, lanes, seeds, steps)
+
+
+def load_preset(name: str) -> tuple[str, Preset, dict[str, Any] | None]:
+    """The preset called ``name``, or what a run's ``config.json`` describes, with that document.
+
+    Raises:
+      ConfigError: neither exists.
+    """
+    if name in PRESETS:
+        return name, PRESETS[name], None
+    path = Path(name)
+    if not path.exists():
+        raise unknown("preset", name, PRESETS)
+    document = results.read_document(path)
+    preset = Preset(
+        summary=f"The run in {path}.",
+        config=config_from_dict(document["config"]),
+        hparams=hparams_from_dict(document["lanes"][0]),
+        steps=document["steps"],
+        seeds=len(document["seeds"]),
+    )
+    return document["preset"], preset, document
+
+
+def _disk(error: OSError) -> str:
+    """What went wrong with a file, and that nothing is lost."""
+    return (
+        f"{error.filename or 'a file'} cannot be read or written: {error.strerror or error}; what "
+        f"was saved before is whole, and --resume continues from there."
+    )
+
+
+def _print_presets(script: str) -> None:
+    table = Table(title=f"usage: {script} PRESET [options]", title_justify="left")
+    table.add_column("preset", no_wrap=True)
+    table.add_column("what it is")
+    for name, preset in PRESETS.items():
+        table.add_row(name, preset.summary)
+    console = Console()
+    console.print(table)
+    console.print(f"All options of a preset: {script} PRESET --help", highlight=False)
+
+
+def cache_directory() -> Path:
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "jaxq"
+
+
+def _use_compilation_cache() -> None:
+    """Keep compiled programs between processes, in a folder that only the user can read."""
+    if not os.environ.get("JAX_COMPILATION_CACHE_DIR"):
+        cache = cache_directory()
+        try:
+            cache.mkdir(parents=True, exist_ok=True, mode=0o700)
+            cache.chmod(0o700)
+        except OSError:
+            return  # a cache is a convenience
+        jax.config.update("jax_compilation_cache_dir", str(cache))
+    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.2)
+
+
+def _split_resume(argument: str) -> list[str]:
+    """``--resume=RUN`` as its two parts."""
+    return argument.split("=", 1) if argument.startswith("--resume=") else [argument]

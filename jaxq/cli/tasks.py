@@ -1,0 +1,153 @@
+"""From a request to a finished run directory, with a report; what train.py and others do."""
+
+import json
+import os
+import shlex
+import sys
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from rich.console import Console
+
+from jaxq.cli.main import Request, RunOptions, SharedOptions, cache_directory
+from jaxq.config import Preset
+from jaxq.errors import ConfigError
+from jaxq.reports.terminal import print_scores
+from jaxq.runs import files as results
+from jaxq.runs.measurement import fastest_batch
+from jaxq.runs.runner import Interrupted, RunSpec, Spread, lane_labels, run
+from jaxq.runs.stopping import Stop
+
+
+def train(request: Request, console: Console) -> tuple[Path, dict[str, Any]]:
+    """Do what is asked, with a report; returns the run directory and its scores.
+
+    Raises:
+      ConfigError: bad input.
+      Interrupted: a signal came; how to resume has been printed.
+    """
+    options = request.options
+    check_counts(options, ("seeds", "steps", "episodes", "batch", "devices"))
+    if options.out and options.resume:
+        raise ConfigError(f"out={options.out} cannot be combined with resume={options.resume}.")
+    given = options.resume or options.out
+    directory = given or new_directory(request.name)
+    spec = RunSpec(request.name, request.config, request.lanes, request.seeds, request.steps)
+    batch = options.batch
+    if batch == "measure":
+        batch = None if options.resume else _measured_batch(spec, options.devices, console)
+    try:
+        scores = run(
+            spec,
+            directory,
+            stop=Stop(options.until_return, options.episodes),
+            spread=Spread(batch, options.devices),
+            resume=options.resume is not None,
+            track=options.track,
+            save_every=options.save_every,
+            console=console,
+        )
+    except ConfigError:
+        if not given:
+            with suppress(OSError):  # unless something was written
+                directory.rmdir()
+        raise
+    except Interrupted:
+        console.print(
+            f"\nSaved. Resume with: {_resume_command(directory, options)}", soft_wrap=True
+        )
+        raise
+    print_scores(console, scores, lane_labels(request.lanes))
+    console.print(f"Results: {directory}", soft_wrap=True, highlight=False)
+    return directory, scores
+
+
+def check_counts(options: SharedOptions, names: Sequence[str]) -> None:
+    """Refuse counts below 1.
+
+    Raises:
+      ConfigError: names the first.
+    """
+    for name in names:
+        value = getattr(options, name)
+        if isinstance(value, int) and value < 1:
+            raise ConfigError(f"{name}={value} must be a whole number of at least 1.")
+
+
+def train_each(
+    jobs: Mapping[str, tuple[str, Preset, int]], out: Path, console: Console
+) -> dict[str, dict[str, Any]]:
+    """Train several presets, each as by ``train`` in ``out/NAME``, and read their curves.
+
+    A job that is complete is not trained again, one that was stopped goes on: an interrupted
+    comparison continues where it was.
+
+    Args:
+      jobs: label -> name, preset and number of seeds; steps are the preset's.
+
+    Returns:
+      label -> ``steps`` and ``eval_return``, and the run's ``scores`` and ``meta``.
+
+    Raises:
+      ConfigError: ``out`` holds a run of another configuration, or of other seeds or steps.
+    """
+    runs = {}
+    for label, (name, preset, num_seeds) in jobs.items():
+        directory, seeds = out / name, list(range(num_seeds))
+        spec = RunSpec(name, preset.config, [preset.hparams], seeds, preset.steps)
+        if not (directory / results.COMPLETE).exists():
+            started = (directory / results.CONFIG).exists()
+            options = RunOptions(**({"resume": directory} if started else {"out": directory}))
+            asked = (spec.config, spec.lanes, spec.seeds, spec.steps)
+            train(Request(name, options, *asked), console)
+        if results.read_document(directory) != spec.document():
+            raise ConfigError(
+                f"out={out} holds another {name} than the one asked for; choose another directory."
+            )
+        with np.load(directory / results.METRICS) as arrays:
+            curves = {key: arrays[key] for key in ("steps", "eval_return")}
+        documents = {
+            key: json.loads((directory / file).read_text())
+            for key, file in (("scores", results.SCORES), ("meta", results.META))
+        }
+        runs[label] = {**curves, **documents}
+    return runs
+
+
+def new_directory(name: str) -> Path:
+    """A new directory under runs/, which no other process has been given."""
+    base = Path("runs") / f"{name}-{datetime.now():%Y%m%d-%H%M%S}"
+    directory, count = base, 1
+    while True:
+        try:
+            directory.mkdir(parents=True)
+            return directory
+        except FileExistsError:
+            count += 1
+            directory = base.with_name(f"{base.name}-{count}")
+
+
+def _measured_batch(spec: RunSpec, num_devices: int | None, console: Console) -> int:
+    """The fastest batch for a run on this machine, from memory if it was measured before."""
+
+    def report(batch: int, rate: float) -> None:
+        console.print(f"  batch {batch}: {rate:,.0f} steps/s")
+
+    seeds, cache = len(spec.seeds), cache_directory() / "batches"
+    batch = fastest_batch(spec.config, spec.lanes, seeds, num_devices, cache, report)
+    console.print(f"Fastest batch of members: {batch}")
+    return batch
+
+
+def _resume_command(directory: Path, options: RunOptions) -> str:
+    """The command that goes on where a run stopped, with the same reasons to stop and sinks."""
+    script = Path(os.path.relpath(sys.argv[0])).with_name("train.py")
+    command = ["python", str(script), "--resume", str(directory)]
+    for name in ("until_return", "episodes"):
+        if getattr(options, name) is not None:
+            command += [f"--{name.replace('_', '-')}", f"{getattr(options, name):g}"]
+    return shlex.join([*command, *(["--track", *options.track] if options.track else [])])

@@ -1,0 +1,8 @@
+"""Environments as ``Env``: exact episode ends, encoded observations, one adapter per library.
+
+May be imported by every floor above. Read ``episodes`` first: it says what a time limit means.
+
+    encoding   how observations are shown to networks and stored
+    episodes   any environment as an ``Env``: automatic resets, time limits, statistics
+    gymnax     what gymnax calls things, and the protocols of its environments
+"""

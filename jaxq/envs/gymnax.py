@@ -1,0 +1,177 @@
+"""Environments: gymnax classes as ``Env``, with exact episode ends and statistics.
+
+The only importer of gymnax (in functions: it takes half a second). Three decisions are made here,
+once, so that nothing downstream has to ask:
+
+* what a time limit means (``bootstrap``: the episode would have gone on, so values do;
+  ``terminal``: the limit belongs to the task), explicitly for every environment;
+* how observations are encoded: yes/no images as ``bool``, integers one-hot, the rest ``float32``;
+* the protocol of the MinAtar games: gymnax's, or with the suffix ``-original`` the one of
+  Young & Tian (2019), which published scores use.
+"""
+
+import ast
+import importlib
+import sys
+from functools import partial
+from types import ModuleType
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from jaxq.envs.episodes import from_gymnax
+from jaxq.errors import ConfigError, unknown
+from jaxq.types import Env, PyTree
+
+
+class _Traits(NamedTuple):
+    time_limit: str
+    binary: bool = False  # the float observation holds only 0 and 1
+
+
+# Why "terminal": MinAtar's Freeway and bsuite's DiscountingChain end by the clock as part of the
+# task; DeepSea's limit is its depth; the bandits, MetaMaze and UmbrellaChain show the time left.
+_TRAITS = {
+    "CartPole-v1": _Traits("bootstrap"),
+    "Acrobot-v1": _Traits("bootstrap"),
+    "MountainCar-v0": _Traits("bootstrap"),
+    "Asterix-MinAtar": _Traits("bootstrap", binary=True),
+    "Breakout-MinAtar": _Traits("bootstrap", binary=True),
+    "Freeway-MinAtar": _Traits("terminal", binary=True),
+    "Seaquest-MinAtar": _Traits("bootstrap", binary=True),
+    "SpaceInvaders-MinAtar": _Traits("bootstrap", binary=True),
+    "Catch-bsuite": _Traits("terminal", binary=True),
+    "DeepSea-bsuite": _Traits("terminal", binary=True),
+    "DiscountingChain-bsuite": _Traits("terminal"),
+    "MemoryChain-bsuite": _Traits("terminal"),
+    "UmbrellaChain-bsuite": _Traits("terminal"),
+    "SimpleBandit-bsuite": _Traits("terminal"),
+    "FourRooms-misc": _Traits("bootstrap"),
+    "MetaMaze-misc": _Traits("terminal"),
+    "BernoulliBandit-misc": _Traits("terminal"),
+    "GaussianBandit-misc": _Traits("terminal"),
+    "Pong-misc": _Traits("bootstrap", binary=True),
+    "FrozenLake-misc": _Traits("bootstrap"),
+}
+_CONTINUOUS = (
+    "Pendulum-v1",
+    "MountainCarContinuous-v0",
+    "PointRobot-misc",
+    "Reacher-misc",
+    "Swimmer-misc",
+)
+_ORIGINAL = "-original"
+_STICKY_PROBABILITY = 0.1
+_NO_LIMIT = np.iinfo(np.int32).max
+
+
+def env_names() -> tuple[str, ...]:
+    """Every name ``make_env`` accepts."""
+    originals = tuple(name + _ORIGINAL for name in _TRAITS if name.endswith("MinAtar"))
+    return tuple(_TRAITS) + originals
+
+
+def make_env(
+    name: str,
+    num_envs: int,
+    kwargs: tuple[str, ...] = (),
+    time_limit: str | None = None,
+) -> Env:
+    """The environment called ``name``, ``num_envs`` times.
+
+    Args:
+      name: an id of ``env_names()``.
+      num_envs: E.
+      kwargs: arguments of the gymnax class, each ``"name=value"``, such as ``("size=10",)``.
+      time_limit: ``"bootstrap"`` or ``"terminal"``; None takes the environment's own policy.
+
+    Raises:
+      ConfigError: unknown name, continuous actions, or arguments the class does not take.
+    """
+    raw, params = make_gymnax(name, kwargs)
+    base, original = name.removesuffix(_ORIGINAL), name.endswith(_ORIGINAL)
+    env = from_gymnax(
+        raw,
+        params,
+        num_envs,
+        time_limit=time_limit or _TRAITS[base].time_limit,
+        binary_observations=_TRAITS[base].binary,
+        name=name,
+    )
+    sticky = _STICKY_PROBABILITY if original else 0.0
+    return env._replace(protocol={**env.protocol, "sticky_actions": sticky})
+
+
+def make_gymnax(name: str, kwargs: tuple[str, ...] = ()) -> tuple[Any, PyTree]:
+    """The gymnax environment behind ``name``, wrapped for its protocol, and its parameters.
+
+    Raises:
+      ConfigError: as ``make_env``.
+    """
+    if name in _CONTINUOUS:
+        raise ConfigError(
+            f"env={name} has continuous actions; Q-learning needs a discrete-action environment, "
+            f"such as CartPole-v1."
+        )
+    if name == "MNISTBandit-bsuite":
+        raise ConfigError(
+            f"env={name} downloads data at run time and is not supported; "
+            f"SimpleBandit-bsuite is the nearest bandit."
+        )
+    if name not in env_names():
+        raise unknown("env", name, env_names())
+
+    gymnax = _import_gymnax()  # here: takes half a second
+    from gymnax.wrappers import StickyActionWrapper
+
+    base = name.removesuffix(_ORIGINAL)
+    arguments = _parse_kwargs(kwargs)
+    original = name.endswith(_ORIGINAL)
+    if original:
+        arguments["use_minimal_action_set"] = False
+    try:
+        raw, params = gymnax.make(base, **arguments)
+    except (TypeError, ValueError) as error:
+        raise ConfigError(
+            f"env_kwargs={list(kwargs)} is not accepted by {name}: {error}."
+        ) from error
+    if original:
+        raw = StickyActionWrapper(raw, _STICKY_PROBABILITY)
+        if base != "Freeway-MinAtar":  # whose limit is part of the game
+            params = params.replace(max_steps_in_episode=_NO_LIMIT)
+    return raw, params
+
+
+def _parse_kwargs(kwargs: tuple[str, ...]) -> dict[str, Any]:
+    arguments = {}
+    for argument in kwargs:
+        name, separator, value = argument.partition("=")
+        if not separator:
+            raise ConfigError(f"env_kwargs={argument} is not of the form name=value.")
+        try:
+            arguments[name] = ast.literal_eval(value)
+        except (ValueError, SyntaxError):
+            arguments[name] = value
+    return arguments
+
+
+def _import_gymnax() -> ModuleType:
+    """gymnax without what it draws with, which would be half of the time of a warm start.
+
+    Its environments import pyplot and seaborn, and so pandas and SciPy. They get stand-ins that
+    load the real module when something in it is used.
+    """
+    slow = [name for name in ("matplotlib.pyplot", "seaborn") if name not in sys.modules]
+    for name in slow:
+        sys.modules[name] = stand_in = ModuleType(name)
+        stand_in.__getattr__ = partial(_of_real_module, name)
+    try:
+        import gymnax
+    finally:
+        for name in slow:
+            del sys.modules[name]
+    return gymnax
+
+
+def _of_real_module(module: str, attribute: str) -> Any:
+    return getattr(importlib.import_module(module), attribute)

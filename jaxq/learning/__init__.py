@@ -1,0 +1,16 @@
+"""What is minimised and how actions are chosen: the mathematics of every method.
+
+Knows networks by their contract, and no loop. Read ``td``, then ``losses``: there stands DQN.
+
+    td           TD errors and losses of one example, in the papers' notation
+    backups      how the state after a step is valued: greedy, double, soft, Munchausen
+    returns      n-step windows and lambda returns
+    losses       losses on batches of windows: DQN, C51, quantiles
+    ensembles    losses of several value functions at once
+    recurrent    losses of sequences: DRQN, R2D2
+    on_policy    the loss of on-policy Q(lambda)
+    targets      how target networks follow
+    exploration  how actions are chosen, and the schedules of numbers
+    optimizers   optimizers whose numbers can all be swept
+    agents       a network, a loss and a way to act as one ``Agent``
+"""

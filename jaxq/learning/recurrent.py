@@ -1,0 +1,141 @@
+"""Learning from sequences with a memory: unrolling from a stored carry, and R2D2's loss."""
+
+from collections.abc import Callable
+from functools import partial
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from jaxq.config import HParams
+from jaxq.learning import backups, returns, td
+from jaxq.learning.backups import Values
+from jaxq.types import LossOutput, Network, PyTree, Step
+
+_MAX_SHARE = 0.9  # of the largest TD error in the priority (Kapturowski et al. 2019, section 2.3)
+
+
+class Rescaling(NamedTuple):
+    """A transformation of returns and its inverse."""
+
+    forth: Callable[[jax.Array], jax.Array]
+    back: Callable[[jax.Array], jax.Array]
+
+
+IDENTITY = Rescaling(lambda x: x, lambda x: x)
+SIGNED_HYPERBOLIC = Rescaling(returns.rescale, returns.unscale)
+
+
+def unroll(
+    network: Network, params: PyTree, key: jax.Array, carry: PyTree, steps: Step, burn_in: int = 0
+) -> tuple[jax.Array, PyTree]:
+    """The values of the steps of a sequence, seen from its beginning.
+
+    Args:
+      carry: [B, ...], the memory before the first step.
+      steps: leaves [B, T, ...]; memory is erased after every ``done``.
+      burn_in: steps at the beginning that only bring the memory up to date, without gradient.
+
+    Returns:
+      For the T' = T - burn_in later steps: q_values [B, T', A], and the memory AFTER each step,
+      leaves [B, T', ...].
+    """
+    first = jnp.zeros_like(steps.done[:, :1])
+    resets = jnp.concatenate([first, steps.done[:, :-1]], axis=1)  # [B, T] a new episode begins
+    run = network.unroll or partial(_one_by_one, network)
+    key_early, key_late = jax.random.split(key)
+    obs, resets = _swap((steps.obs, resets))  # [T, B]
+    if burn_in:
+        _, carries = run(params, obs[:burn_in], key_early, carry, resets[:burn_in])
+        carry = jax.lax.stop_gradient(jax.tree.map(lambda x: x[-1], carries))
+    output, carries = run(params, obs[burn_in:], key_late, carry, resets[burn_in:])
+    return _swap((output.q_values, carries))
+
+
+def _one_by_one(
+    network: Network,
+    params: PyTree,
+    obs: jax.Array,
+    key: jax.Array,
+    carry: PyTree,
+    resets: jax.Array,
+) -> tuple[PyTree, PyTree]:
+    """``Network.unroll`` of a network without one."""
+
+    def step(carry, x):
+        obs, reset, key = x
+        output, carry = network.apply(params, obs, key, carry, reset)
+        return carry, (output, carry)
+
+    return jax.lax.scan(step, carry, (obs, resets, jax.random.split(key, len(obs))))[1]
+
+
+def _swap(tree: PyTree) -> PyTree:
+    """Leaves [B, T, ...] as [T, B, ...], or back."""
+    return jax.tree.map(lambda leaf: jnp.swapaxes(leaf, 0, 1), tree)
+
+
+def recurrent_q_loss(
+    network: Network,
+    params: PyTree,
+    target_params: PyTree,
+    key: jax.Array,
+    steps: Step,
+    hparams: HParams,
+    backup: Callable = backups.greedy,
+    *,
+    burn_in: int = 0,
+    n_step: int = 1,
+    rescaling: Rescaling = IDENTITY,
+) -> LossOutput:
+    """DRQN (Hausknecht & Stone 2015) and R2D2 (Kapturowski et al. 2019, equation 1).
+
+    Sequences may span several episodes. The value after a step comes from the observation before
+    the reset, with the memory of the episode that it belongs to. The priority mixes the largest
+    and the mean error of a sequence.
+
+    Args:
+      burn_in: steps at the beginning that only bring the memory up to date, without gradient.
+      n_step: n of the targets, shortened where an episode or the sequence ends.
+      rescaling: of the values that are learned.
+    """
+    carry, steps = jax.tree.map(lambda x: x[:, 0], steps.carry), steps._replace(carry=())
+    late = jax.tree.map(lambda x: x[:, burn_in:], steps)
+
+    def values(params, key):
+        """[B, T', A], of the steps and of what followed them."""
+        key_unroll, key_next = jax.random.split(key)
+        q_values, carries = unroll(network, params, key_unroll, carry, steps, burn_in)
+        obs, carries = jax.tree.map(lambda x: x.reshape(-1, *x.shape[2:]), (late.next_obs, carries))
+        output, _ = network.apply(params, obs, key_next, carries, jnp.zeros(len(obs), bool))
+        return q_values, output.q_values.reshape(q_values.shape)
+
+    key_online, key_target = jax.random.split(key)
+    online, next_online = values(params, key_online)
+    target, next_target = values(target_params, key_target)
+    ahead = jax.vmap(jax.vmap(backup, (0, None)), (0, None))(
+        Values(next_target, next_online, target, late.action), hparams
+    )
+    value_t = jnp.sum(ahead.policy * rescaling.back(next_target), axis=-1) + ahead.entropy
+    rewards = hparams.reward_scale * late.reward + ahead.bonus
+    discounts = hparams.gamma * (1.0 - late.terminated)
+    totals = jax.vmap(lambda *x: returns.n_step_returns(*x, n_step))(
+        rewards, discounts, value_t, late.done
+    )
+    targets = jax.lax.stop_gradient(rescaling.forth(totals))
+    return _output(targets - _taken(online, late.action), online, hparams)
+
+
+def _output(errors: jax.Array, q_values: jax.Array, hparams: HParams) -> LossOutput:
+    """The output of a loss on TD errors [B, T] of values [B, T, A]."""
+    size = jnp.abs(errors)
+    return LossOutput(
+        loss=td.huber_loss(errors, hparams.huber_delta).mean(axis=1),
+        priority=_MAX_SHARE * size.max(axis=1) + (1.0 - _MAX_SHARE) * size.mean(axis=1),
+        aux={"q_value": q_values.mean(axis=(1, 2)), "td_error": size.mean(axis=1)},
+    )
+
+
+def _taken(q_values: jax.Array, action: jax.Array) -> jax.Array:
+    """Of values [B, T, A] those of the actions taken: [B, T]."""
+    return jnp.take_along_axis(q_values, action[..., None].astype(jnp.int32), axis=-1)[..., 0]

@@ -1,0 +1,10 @@
+"""The loops that train and evaluate one member, compiled whole; they know no method by name.
+
+Read ``rollout``, then ``off_policy``: THE loop of every method with a replay.
+
+    rollout     one step of every environment, and the statistics of episodes
+    off_policy  the loop of every method with a replay
+    on_policy   the loop of on-policy Q(lambda)
+    resets      a trainer that resets its head from time to time
+    evaluation  exactly K whole episodes per member
+"""

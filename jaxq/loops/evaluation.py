@@ -1,0 +1,68 @@
+"""Evaluation: exactly K whole episodes per member, from their own keys."""
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from jaxq.config import HParams
+from jaxq.learning.exploration import mix_uniform
+from jaxq.types import Agent, Env, PyTree
+
+
+class Evaluation(NamedTuple):
+    """The K episodes of one member."""
+
+    returns: jax.Array  # [K] float32, undiscounted
+    lengths: jax.Array  # [K] int32
+    finished: jax.Array  # [K] bool; False where the step cap cut the episode
+    values: jax.Array  # [K] float32, greedy value averaged over the steps of the episode
+
+
+def make_evaluator(
+    env: Env, agent: Agent, max_steps: int
+) -> Callable[[PyTree, jax.Array, HParams], Evaluation]:
+    """``evaluate(params, key, hparams) -> Evaluation`` on one episode of each environment.
+
+    K is ``env.num_envs``. Each environment contributes its first episode and nothing else, so
+    short episodes are not counted more often than long ones. Actions are greedy, or random with
+    probability ``hparams.eval_epsilon``. ``values`` is an alarm: on a task that ends only by a
+    time limit, with reward 1, it should approach 1 / (1 - gamma). It is in the units that the
+    method learns: of scaled rewards, or rescaled where the loss rescales.
+    """
+    num_episodes = env.num_envs
+
+    def evaluate(params: PyTree, key: jax.Array, hparams: HParams) -> Evaluation:
+        env_params = env.params(hparams.env_params)
+        key, key_env, key_carry = jax.random.split(key, 3)
+        obs, env_state = env.reset(key_env, env_params)
+        carry = agent.initial_carry(key_carry, num_episodes)
+        zeros = jnp.zeros(num_episodes)
+        result = Evaluation(zeros, zeros.astype(jnp.int32), zeros.astype(bool), zeros)
+
+        def is_running(loop):
+            step, result = loop[0], loop[-1]
+            return (step < max_steps) & ~jnp.all(result.finished)
+
+        def play(loop):
+            step, key, obs, env_state, carry, result = loop
+            key, key_act, key_mix, key_env = jax.random.split(key, 4)
+            action, value, carry = agent.act_greedy(params, carry, key_act, obs)
+            action = mix_uniform(key_mix, action, hparams.eval_epsilon, env.num_actions)
+            obs, env_state, outcome, _ = env.step(key_env, env_state, action, env_params)
+            reward, _, done, _ = outcome
+            counts = ~result.finished  # [K] still in its first episode
+            result = Evaluation(
+                returns=result.returns + jnp.where(counts, reward, 0.0),
+                lengths=result.lengths + counts,
+                finished=result.finished | done,
+                values=result.values + jnp.where(counts, value, 0.0),
+            )
+            return step + 1, key, obs, env_state, carry, result
+
+        loop = (jnp.int32(0), key, obs, env_state, carry, result)
+        result = jax.lax.while_loop(is_running, play, loop)[-1]
+        return result._replace(values=result.values / result.lengths)
+
+    return evaluate

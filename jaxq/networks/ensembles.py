@@ -1,0 +1,71 @@
+"""Several copies of a module as one network."""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+
+from jaxq.networks.heads import EnsembleOutput
+from jaxq.types import Network
+
+
+class EnsembleCarry(NamedTuple):
+    """Which member acts in this episode, and which members learn from this step."""
+
+    member: jax.Array  # [B] uint8
+    mask: jax.Array  # [B, N] bool
+
+
+def ensemble(
+    module: nn.Module,
+    num_members: int,
+    prior_scale: float = 0.0,
+    mask_probability: float = 1.0,
+    combine: Callable | None = None,
+) -> Network:
+    """``num_members`` independent copies of a module with ``q_values``, as one ``Network``.
+
+    With a key the member that the carry names acts, without one their mean. The carry's member is
+    drawn for every episode (Osband et al. 2016, algorithm 1), its mask for every step.
+
+    Args:
+      combine: what always acts in place of that, such as ``jnp.min``: ``combine(values [B, N, A],
+        axis=1) -> [B, A]``.
+      prior_scale: every member is the sum of a trained copy and ``prior_scale`` times a random one
+        that never changes (Osband et al. 2018, equation 8).
+      mask_probability: of a member to learn from a step.
+    """
+
+    def draw_mask(key: jax.Array, rows: int) -> jax.Array:
+        return jax.random.bernoulli(key, mask_probability, (rows, num_members))
+
+    def initial_carry(key: jax.Array, rows: int) -> EnsembleCarry:
+        key_member, key_mask = jax.random.split(key)
+        member = jax.random.randint(key_member, (rows,), 0, num_members).astype(jnp.uint8)
+        return EnsembleCarry(member, draw_mask(key_mask, rows))
+
+    def init(key: jax.Array, obs: jax.Array) -> Any:
+        keys = jax.random.split(key, (2 if prior_scale else 1, num_members))
+        names = ("members", "priors")
+        return {n: jax.vmap(module.init, (0, None))(k, obs) for n, k in zip(names, keys)}
+
+    def q_values(stacked: Any, obs: jax.Array) -> jax.Array:  # [B, N, A]
+        return jax.vmap(lambda params: module.apply(params, obs).q_values, 0, 1)(stacked)
+
+    def apply(params: Any, obs: jax.Array, key: jax.Array | None, carry: Any, reset: jax.Array):
+        del reset
+        members = q_values(params["members"], obs)
+        if prior_scale:
+            members += prior_scale * q_values(jax.lax.stop_gradient(params["priors"]), obs)
+        if key is None or carry == ():
+            return EnsembleOutput((combine or jnp.mean)(members, axis=1), members), carry
+        if combine:
+            acting = combine(members, axis=1)
+        else:
+            acting = jnp.take_along_axis(members, carry.member[:, None, None], axis=1)[:, 0]
+        carry = carry._replace(mask=draw_mask(key, len(obs)))
+        return EnsembleOutput(acting, members), carry
+
+    return Network(init, apply, initial_carry)

@@ -1,0 +1,75 @@
+"""Layers that flax lacks or that are slow there: convolution, LSTM, noisy and spectral layers."""
+
+from functools import partial
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+from jax.experimental.layout import Layout, with_layout_constraint
+
+default_init = nn.initializers.lecun_normal()
+Dense = partial(nn.Dense, kernel_init=default_init)
+
+
+class NoisyDense(nn.Module):
+    """Dense layer with learned, factorised Gaussian noise (Fortunato et al. 2018, 3(b)).
+
+    ``y = (mu + sigma * f(e) f(e')^T) x + mu_b + sigma_b * f(e')`` with ``f(e) = sgn(e) sqrt|e|``.
+    One call draws one noise, common to the rows of its batch. Without a ``noise`` key it is the
+    dense layer of its mean.
+    """
+
+    features: int
+    sigma: float = 0.5  # initial noise, times 1 / sqrt(inputs)
+
+    @nn.compact
+    def __call__(self, x: jax.Array) -> jax.Array:
+        inputs = x.shape[-1]
+        scale = inputs**-0.5
+        uniform = lambda key, shape: jax.random.uniform(key, shape, minval=-scale, maxval=scale)  # noqa: E731
+        noisy = nn.initializers.constant(self.sigma * scale)
+        y = x @ _row_major(self.param("kernel", uniform, (inputs, self.features)))
+        y += self.param("bias", uniform, (self.features,))
+        kernel_sigma = self.param("kernel_sigma", noisy, (inputs, self.features))
+        bias_sigma = self.param("bias_sigma", noisy, (self.features,))
+        if not self.has_rng("noise"):
+            return y
+        noise = jax.random.normal(self.make_rng("noise"), (inputs + self.features,))
+        noise = jnp.sign(noise) * jnp.sqrt(jnp.abs(noise))
+        noise_in, noise_out = noise[:inputs], noise[inputs:]
+        return y + ((x * noise_in) @ _row_major(kernel_sigma) + bias_sigma) * noise_out
+
+
+class SpectralDense(nn.Module):
+    """Dense layer whose matrix is divided by its largest singular value (Miyato et al. 2018).
+
+    The singular vectors come from power iterations from a fixed start, without gradient, so that
+    the layer has no state beside its parameters.
+    """
+
+    features: int
+    iterations: int = 10
+
+    @nn.compact
+    def __call__(self, x: jax.Array) -> jax.Array:
+        kernel = self.param("kernel", default_init, (x.shape[-1], self.features))
+        bias = self.param("bias", nn.initializers.zeros, (self.features,))
+        return x @ (kernel / self._largest_singular_value(kernel)) + bias
+
+    def _largest_singular_value(self, kernel: jax.Array) -> jax.Array:
+        matrix = jax.lax.stop_gradient(kernel)
+        right = jnp.full(self.features, self.features**-0.5)
+        for _ in range(self.iterations):
+            left = _unit(matrix @ right)
+            right = _unit(left @ matrix)
+        return left @ kernel @ right
+
+
+def _row_major(matrix: jax.Array) -> jax.Array:
+    """``matrix`` as it lies in memory. A loop that only acts on one observation would ask a GPU for
+    its transpose; then every update writes both, and copies weights and moments."""
+    return with_layout_constraint(matrix, Layout((0, 1)))
+
+
+def _unit(vector: jax.Array) -> jax.Array:
+    return vector / jnp.maximum(jnp.linalg.norm(vector), 1e-12)

@@ -1,0 +1,129 @@
+"""Networks: torsos, and how a flax module becomes a ``Network``.
+
+A torso turns observations, ``bool``, ``uint8`` or ``float32``, into features. A ``Network`` called
+with a key may draw noise, heads or fractions; called with ``None`` it is deterministic.
+"""
+
+from collections.abc import Callable
+from functools import partial
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+
+from jaxq.errors import ConfigError
+from jaxq.networks.kernels import PatchConv
+from jaxq.networks.layers import Dense
+
+
+class Flatten(nn.Module):
+    """No features but the observation itself: with a linear head and one-hot input, a table."""
+
+    @nn.compact
+    def __call__(self, obs: jax.Array) -> jax.Array:
+        return _flatten(obs.astype(jnp.float32))
+
+
+class MLP(nn.Module):
+    """Dense layers with ReLU, optionally each normalised before the ReLU (Ba et al. 2016)."""
+
+    widths: tuple[int, ...]
+    layer_norm: bool = False
+    dense: Callable[[int], Callable] = Dense
+    last_dense: Callable[[int], Callable] | None = None  # the layer before the head, if different
+
+    @nn.compact
+    def __call__(self, obs: jax.Array) -> jax.Array:
+        x = _flatten(obs.astype(jnp.float32))  # [B, features]
+        for layer, width in enumerate(self.widths, start=1):
+            make = self.last_dense if layer == len(self.widths) else None
+            x = (make or self.dense)(width)(x)
+            x = nn.LayerNorm()(x) if self.layer_norm else x
+            x = nn.relu(x)
+        return x
+
+
+class MinAtarTorso(nn.Module):
+    """One 3x3 convolution and dense layers (Young & Tian 2019, section 3).
+
+    ``layer_norm`` normalises each layer before its ReLU (over the channels after the convolution).
+    """
+
+    widths: tuple[int, ...] = (128,)
+    layer_norm: bool = False
+    dense: Callable[[int], Callable] = Dense
+    last_dense: Callable[[int], Callable] | None = None
+    channels: int = 16
+
+    @nn.compact
+    def __call__(self, obs: jax.Array) -> jax.Array:
+        x = PatchConv(self.channels, (3, 3))(_batch_last(obs))
+        x = _normalise_channels()(x) if self.layer_norm else x
+        x = _batch_first(nn.relu(x))
+        return MLP(self.widths, self.layer_norm, self.dense, self.last_dense)(x)
+
+
+class NatureTorso(nn.Module):
+    """The three convolutions of Mnih et al. (2015), for images of at least 36 x 36."""
+
+    widths: tuple[int, ...] = (512,)
+    layer_norm: bool = False
+    dense: Callable[[int], Callable] = Dense
+    last_dense: Callable[[int], Callable] | None = None
+
+    @nn.compact
+    def __call__(self, obs: jax.Array) -> jax.Array:
+        x = _batch_last(obs.astype(jnp.float32) / (255.0 if obs.dtype == jnp.uint8 else 1.0))
+        layers = ((32, (8, 8), (4, 4)), (64, (4, 4), (2, 2)), (64, (3, 3), (1, 1)))
+        for channels, kernel_size, strides in layers:
+            x = PatchConv(channels, kernel_size, strides)(x)
+            x = _normalise_channels()(x) if self.layer_norm else x
+            x = nn.relu(x)
+        x = _batch_first(x)
+        return MLP(self.widths, self.layer_norm, self.dense, self.last_dense)(x)
+
+
+def make_torso(
+    name: str,
+    obs_spec: jax.ShapeDtypeStruct,
+    widths: tuple[int, ...],
+    layer_norm: bool,
+    dense: Callable[[int], Callable] = Dense,
+    last_dense: Callable[[int], Callable] | None = None,
+) -> nn.Module:
+    """The torso called ``name`` for observations of ``obs_spec``.
+
+    ``dense`` makes its dense layers, ``last_dense`` the last of them where it is given.
+
+    Raises:
+      ConfigError: the observation does not fit the torso.
+    """
+    shape = obs_spec.shape
+    smallest = {"minatar": 3, "nature": 36}.get(name)
+    if smallest and (len(shape) != 3 or min(shape[:2]) < smallest):
+        raise ConfigError(
+            f"network={name} needs image observations [height, width, channels] of at least "
+            f"{smallest} x {smallest}; the environment's have shape {list(shape)}."
+        )
+    if name == "linear":
+        return Flatten()
+    return {"mlp": MLP, "minatar": MinAtarTorso, "nature": NatureTorso}[name](
+        widths=widths, layer_norm=layer_norm, dense=dense, last_dense=last_dense
+    )
+
+
+_normalise_channels = partial(nn.LayerNorm, reduction_axes=0, feature_axes=0)
+
+
+def _batch_last(images: jax.Array) -> jax.Array:
+    """Images [B, rows, columns, channels] as [channels, rows, columns, B]."""
+    return images.transpose(3, 1, 2, 0)
+
+
+def _batch_first(images: jax.Array) -> jax.Array:
+    """Images [channels, rows, columns, B] as rows of features [B, channels * rows * columns]."""
+    return images.reshape(-1, images.shape[-1]).T
+
+
+def _flatten(x: jax.Array) -> jax.Array:
+    return x.reshape(x.shape[0], -1)

@@ -1,0 +1,268 @@
+"""Named experiments: data only, each with the source of its numbers."""
+
+from dataclasses import replace
+
+from jaxq.config import Config, HParams, Preset
+from jaxq.recipes.methods import METHODS
+from jaxq.recipes.minatar import MINATAR
+
+# The defaults of Config and HParams are those of CleanRL's dqn.py. Ten environments at once
+# instead of one leave updates per step as they are and cost at most 9 steps of staleness.
+_CARTPOLE = Config(env="CartPole-v1", num_envs=10)
+
+_SMALL_VALUES = {"learning_rate": 1e-3, "reward_scale": 0.1}
+
+# What a method needs beside its row to suit CartPole.
+_ON_CARTPOLE = {
+    # CleanRL's c51.py. Returns lie in [0, 100]; its support reaches to -100 all the same.
+    "c51": ({"num_atoms": 101}, {"optimizer_epsilon": 0.01 / 128}),
+    # Both papers: the importance exponent grows to 1 in the course of the run.
+    "prioritized-dqn": ({}, {"importance_exponent_steps": 500_000.0}),
+    "rainbow": ({}, {"importance_exponent_steps": 500_000.0}),
+    # 10 quantiles as in RL Baselines3 Zoo. Losses that are linear in large errors (quantiles, or a
+    # Huber loss of delta 1) let values run away at dqn-cartpole's step size: the few steps on which
+    # an episode ends do not outweigh the others. A larger one holds (the zoo's is 2.3e-3), and more
+    # surely where rewards are a tenth, as purejaxql has them, and values 10 instead of 100.
+    # (munchausen-iqn's entropy is not scaled, and weighs ten times as much as munchausen-dqn's.)
+    "qr-dqn": ({"num_atoms": 10}, _SMALL_VALUES),
+    "iqn": ({}, _SMALL_VALUES),
+    "munchausen-iqn": ({}, _SMALL_VALUES),
+    "bootstrapped-dqn": ({"ensemble_size": 5}, {}),
+    # Five targets that are 500 steps apart would lag 1,250 steps behind on average.
+    "averaged-dqn": ({"target_period": 100}, {}),
+    # Values that pass through a layer of norm 1 grow slowly; at 2.5e-4 the IQM is 450.
+    "spectral-dqn": ({}, {"learning_rate": 1e-3}),
+    # One reset in 500,000 steps: with this little replay it takes 200,000 to regain what it loses.
+    "reset-dqn": ({"reset_period": 250_000}, {}),
+    # 16 steps learn after 8 of burn-in, a sequence begins every 8: proportions near those of
+    # Kapturowski et al. (2019). Updates are as many times rarer as a batch holds more steps.
+    "r2d2": (
+        {
+            "window": 24,
+            "burn_in": 8,
+            "n_step": 5,
+            "sequence_period": 8,
+            "batch_size": 32,
+            "widths": (64,),
+            "capacity": 40_000,
+            "train_every": 50,
+        },
+        {},
+    ),
+    # purejaxql, pqn_cartpole.yaml: 32 environments x 64 steps, 16 minibatches x 4 epochs.
+    "pqn": (
+        {
+            "num_envs": 32,
+            "widths": (256, 256),
+            "train_every": 2_048,
+            "target_period": 2_048,
+            "chunk_steps": 20_480,
+            "batch_size": 128,
+            "updates_per_round": 64,
+        },
+        {
+            "learning_rate": 1e-4,
+            "learning_rate_steps": 500_000.0,
+            "max_gradient_norm": 10.0,
+            "td_lambda": 0.95,
+            "reward_scale": 0.1,
+            "epsilon_end": 0.2,
+            "epsilon_steps": 100_000.0,
+        },
+    ),
+}
+# An LSTM's outputs are below 1: values of 100, which r2d2 rescales to 9, are out of its reach.
+_ON_CARTPOLE["drqn"] = (
+    {**_ON_CARTPOLE["r2d2"][0], "window": 16, "burn_in": 0, "n_step": 1},
+    _SMALL_VALUES,
+)
+# Narrower than its authors' 256, so it takes larger steps; theirs leave it at 317.
+_ON_CARTPOLE["pqn-lstm"] = (
+    {**_ON_CARTPOLE["pqn"][0], "widths": (64,), "window": 64, "batch_size": 2},
+    {**_ON_CARTPOLE["pqn"][1], "learning_rate": 3e-4},
+)
+
+# RL Baselines3 Zoo, dqn.yml. Its target periods of 250 and 600 steps are not multiples of its
+# training periods of 4 and 16; ours are the next larger multiples.
+_ZOO = Config(widths=(256, 256), clip_gradients=True, eval_max_steps=1_000)
+_ZOO_HPARAMS = HParams(huber_delta=1.0, max_gradient_norm=10.0)
+
+
+def _on_cartpole(name: str) -> Preset:
+    method = METHODS[name]
+    structure, numbers = _ON_CARTPOLE.get(name, ({}, {}))
+    config, hparams = method.apply(_CARTPOLE, HParams())
+    summary = f"{method.paper}: {method.idea}; CartPole-v1, otherwise as dqn-cartpole."
+    config, hparams = replace(config, **structure), hparams._replace(**numbers)
+    return Preset(summary, config, hparams, steps=500_000, seeds=8)
+
+
+# bsuite, baselines/jax/boot_dqn: 50-50 networks, Adam 1e-3, batches of 128 of the last 10,000
+# steps, a target network of 4 updates; prior scale and masks as in its baselines/tf, with half of
+# the 20 members. dqn-deepsea differs in nothing but the method. 2,000 episodes of 10 steps; 10
+# greedy ones every 20.
+_DEEP_SEA = Config(
+    env="DeepSea-bsuite",
+    env_kwargs=("size=10",),
+    widths=(50, 50),
+    capacity=10_000,
+    batch_size=128,
+    prefill=200,
+    train_every=1,
+    target_period=4,
+    chunk_steps=200,
+)
+
+
+def _on_deep_sea(name: str, **numbers) -> Preset:
+    method = METHODS[name]
+    config, hparams = method.apply(_DEEP_SEA, HParams(learning_rate=1e-3))
+    summary = (
+        f"{method.paper}: {method.idea}; exploration in DeepSea of size 10; network as bsuite's."
+    )
+    return Preset(summary, config, hparams._replace(**numbers), steps=20_000, seeds=16)
+
+
+# Context in the first two of 21 observations, question in the last; -1 or 1, chance is 0.
+_MEMORY_CHAIN = Config(env="MemoryChain-bsuite", widths=(64,), eval_episodes=100)
+_MEMORY_CHAIN_HPARAMS = HParams(env_params={"memory_length": 20})
+_ON_MEMORY_CHAIN = {
+    "dqn": ({"num_envs": 8, "train_every": 16, "target_period": 1_600, "chunk_steps": 16_000}, {}),
+    "r2d2": (
+        {
+            "num_envs": 8,
+            "window": 42,
+            "burn_in": 0,
+            "n_step": 3,
+            "sequence_period": 21,
+            "batch_size": 32,
+            "capacity": 42_000,
+            "train_every": 40,
+            "target_period": 1_600,
+            "chunk_steps": 16_000,
+        },
+        {"learning_rate": 1e-3, "epsilon_steps": 50_000.0},
+    ),
+    # purejaxql, pqn_rnn_memory_chain.yaml: 32 environments x 128 steps, 16 minibatches x 4 epochs.
+    "pqn-lstm": (
+        {
+            "num_envs": 32,
+            "window": 128,
+            "train_every": 4_096,
+            "target_period": 4_096,
+            "chunk_steps": 16_384,
+            "batch_size": 2,
+            "updates_per_round": 64,
+        },
+        {
+            "learning_rate": 1e-3,
+            "max_gradient_norm": 10.0,
+            "td_lambda": 0.95,
+            "epsilon_end": 0.01,
+            "epsilon_steps": 30_000.0,
+        },
+    ),
+}
+_ON_MEMORY_CHAIN["drqn"] = (
+    {**_ON_MEMORY_CHAIN["r2d2"][0], "n_step": 1},
+    _ON_MEMORY_CHAIN["r2d2"][1],
+)
+_ON_MEMORY_CHAIN["pqn"] = (
+    {**_ON_MEMORY_CHAIN["pqn-lstm"][0], "window": 1, "batch_size": 256},
+    _ON_MEMORY_CHAIN["pqn-lstm"][1],
+)
+
+
+def _on_memory_chain(name: str) -> Preset:
+    method = METHODS[name]
+    structure, numbers = _ON_MEMORY_CHAIN[name]
+    config, hparams = method.apply(_MEMORY_CHAIN, _MEMORY_CHAIN_HPARAMS)
+    config, hparams = replace(config, **structure), hparams._replace(**numbers)
+    summary = f"{method.paper}: {method.idea}; MemoryChain, context 20 steps back."
+    return Preset(summary, config, hparams, steps=300_000, seeds=8)
+
+
+def _rung(summary: str, **changes) -> Preset:
+    return Preset(summary, replace(_CARTPOLE, **changes), HParams(), steps=500_000, seeds=8)
+
+
+PRESETS = {
+    "q-table-frozenlake": Preset(
+        "Tabular Q-learning (Watkins 1989) on the slippery 4x4 FrozenLake; V*(start) is 0.542.",
+        Config(
+            env="FrozenLake-misc",
+            network="linear",
+            optimizer="sgd",
+            # Exponentially, because rarely visited states are still noisy when a linear schedule
+            # ends: its worst of 64 seeds is 0.024 off, this one's 0.018.
+            learning_rate_schedule="exponential",
+            replay="latest",
+            prefill=1,
+            train_every=1,
+            target_period=1,
+            chunk_steps=20_000,
+            eval_episodes=100,
+        ),
+        HParams(
+            learning_rate=0.05,
+            learning_rate_steps=135_000.0,
+            epsilon_start=0.3,
+            epsilon_end=0.3,
+        ),
+        steps=400_000,
+        seeds=32,
+    ),
+    "online-q-cartpole": _rung(
+        "The first rung: Q-learning with a network, learning from the newest step only.",
+        num_envs=1,
+        replay="latest",
+        prefill=1,
+        train_every=1,
+        target_period=1,
+    ),
+    "replay-q-cartpole": _rung(
+        "The second rung: experience replay (Lin 1992), still without a target network.",
+        target_period=10,
+    ),
+    "dqn-acrobot": Preset(
+        "DQN on Acrobot-v1 with the hyperparameters of RL Baselines3 Zoo.",
+        replace(
+            _ZOO,
+            env="Acrobot-v1",
+            num_envs=4,
+            capacity=50_000,
+            prefill=128,
+            train_every=4,
+            updates_per_round=4,
+            target_period=252,
+            chunk_steps=5_040,
+        ),
+        _ZOO_HPARAMS._replace(learning_rate=6.3e-4, epsilon_end=0.1, epsilon_steps=12_000.0),
+        steps=100_000,
+        seeds=8,
+    ),
+    "dqn-mountaincar": Preset(
+        "DQN on MountainCar-v0 with the hyperparameters of RL Baselines3 Zoo.",
+        replace(
+            _ZOO,
+            env="MountainCar-v0",
+            num_envs=16,
+            capacity=10_000,
+            prefill=1_008,
+            train_every=16,
+            updates_per_round=8,
+            target_period=608,
+            chunk_steps=6_080,
+        ),
+        _ZOO_HPARAMS._replace(
+            learning_rate=4e-3, gamma=0.98, epsilon_end=0.07, epsilon_steps=24_000.0
+        ),
+        steps=120_000,
+        seeds=8,
+    ),
+    **{f"{name}-cartpole": _on_cartpole(name) for name in METHODS},
+    **{f"{name}-memorychain": _on_memory_chain(name) for name in _ON_MEMORY_CHAIN},
+    "bootstrapped-dqn-deepsea": _on_deep_sea("bootstrapped-dqn"),
+    "dqn-deepsea": _on_deep_sea("dqn", epsilon_start=0.05),
+    **MINATAR,
+}

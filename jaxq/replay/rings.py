@@ -1,0 +1,130 @@
+"""Replay on the device: the newest steps, or a uniform or prioritized sample of the past.
+
+A member's replay is ONE matrix ``[slots, words]``: one packed record per step, one gather per batch
+and one write per block. With one ring per field XLA copies whole rings at every step. The steps of
+all E environments at one moment, a row, lie side by side, so a window of length T is T slots at a
+distance of E. The write position follows from the clock, which is the same for every
+member.
+"""
+
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from jaxq.replay.records import Codec, make_codec
+from jaxq.types import Clock, PyTree, Replay, Sample, Step
+
+
+class RingState(NamedTuple):
+    ring: jax.Array  # [slots, words] uint32
+
+
+def latest(step: Step, *, rows_per_block: int, window: int = 1) -> Replay:
+    """Holds only the newest block of steps and returns all of it: learning without a memory.
+
+    Args:
+      step: one step of every environment (arrays or shapes), leaves [E, ...].
+      rows_per_block: rows that every ``add`` brings.
+      window: T.
+
+    ``sample`` returns, in order, the ``rows_per_block * E`` windows that end in a step of the
+    newest block.
+    """
+    num_envs, codec = layout(step)
+    batch_size = rows_per_block * num_envs
+    num_slots = batch_size + (window - 1) * num_envs
+
+    def init() -> RingState:
+        return RingState(jnp.zeros((num_slots, codec.num_words), jnp.uint32))
+
+    def add(state: RingState, clock: Clock, steps: Step) -> RingState:
+        del clock
+        return RingState(jnp.concatenate([state.ring[batch_size:], _slots(codec.pack(steps))]))
+
+    def sample(state: RingState, clock: Clock, key: jax.Array) -> Sample:
+        del clock, key
+        first = jnp.arange(batch_size)
+        slots = first[:, None] + num_envs * jnp.arange(window)  # [B, T]
+        steps = _first_carry(codec.unpack(state.ring[slots]))
+        return Sample(steps, first, jnp.ones(batch_size))
+
+    return Replay(init, add, sample, _no_update)
+
+
+def uniform(step: Step, *, capacity: int, batch_size: int, window: int = 1) -> Replay:
+    """A ring of the last ``capacity`` steps, sampled uniformly with replacement (Lin 1992).
+
+    Args:
+      step: one step of every environment (arrays or shapes), leaves [E, ...].
+      capacity: steps held over all E environments; a multiple of the steps that every ``add``
+        brings, so that a block never wraps around.
+      batch_size: B.
+      window: T. Every window of T consecutive steps that the ring holds is equally likely; none
+        crosses the write position or contains an unwritten row.
+    """
+    num_envs, codec = layout(step)
+
+    def init() -> RingState:
+        return RingState(jnp.zeros((capacity, codec.num_words), jnp.uint32))
+
+    def add(state: RingState, clock: Clock, steps: Step) -> RingState:
+        return RingState(write(state.ring, clock.steps % capacity, codec.pack(steps)))
+
+    def sample(state: RingState, clock: Clock, key: jax.Array) -> Sample:
+        held = jnp.minimum(clock.steps, capacity)
+        num_windows = held - (window - 1) * num_envs
+        chosen = _below(num_windows, jax.random.bits(key, (batch_size,), jnp.uint32))
+        first = (clock.steps - held + chosen) % capacity  # counted from the oldest slot
+        slots = (first[:, None] + num_envs * jnp.arange(window)) % capacity  # [B, T]
+        steps = _first_carry(codec.unpack(state.ring[slots]))
+        probability = 1.0 / num_windows.astype(jnp.float32)
+        return Sample(steps, first, jnp.full(batch_size, probability))
+
+    return Replay(init, add, sample, _no_update)
+
+
+def _below(limit: jax.Array, words: jax.Array) -> jax.Array:
+    """Random ``words`` [B] uint32 as integers below ``limit``: ``limit * word // 2**32``.
+
+    One word each, where ``jax.random.randint`` takes four; probabilities are equal to within
+    ``limit / 2**32`` of themselves, 0.02 % for a million (Lemire 2019, without rejection).
+    """
+    limit, half = limit.astype(jnp.uint32), jnp.uint32(0xFFFF)
+    high, low = words >> 16, words & half
+    high_limit, low_limit = limit >> 16, limit & half
+    middle = high * low_limit + (low * low_limit >> 16)
+    carried = (middle & half) + low * high_limit
+    return (high * high_limit + (middle >> 16) + (carried >> 16)).astype(jnp.int32)
+
+
+def _slots(block: jax.Array) -> jax.Array:
+    """Records [K, E, words] in the order of the slots, [K * E, words]."""
+    return block.reshape(-1, block.shape[-1])
+
+
+def write(ring: jax.Array, head: jax.Array, block: jax.Array) -> jax.Array:
+    """``ring`` with the records ``block`` [K, E, words] from slot ``head`` on."""
+    return jax.lax.dynamic_update_slice(ring, _slots(block), (head, 0))
+
+
+def _first_carry(steps: Step) -> Step:
+    """Windows [B, T, ...] with the carry of their first step only, [B, 1, ...]."""
+    return steps._replace(carry=jax.tree.map(lambda leaf: leaf[:, :1], steps.carry))
+
+
+def _no_update(state: RingState, indices: jax.Array, priority: jax.Array) -> RingState:
+    """Sampling that ignores priorities has nothing to update."""
+    del indices, priority
+    return state
+
+
+def layout(step: Step):
+    """E and the codec of one environment's step."""
+    return step.reward.shape[0], codec_of(step)
+
+
+def codec_of(tree: PyTree) -> Codec:
+    """The codec of one environment's part of a tree with leaves [E, ...]."""
+    one = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape[1:], leaf.dtype), tree)
+    return make_codec(one)

@@ -1,0 +1,11 @@
+"""Finished runs as tables, figures and pages; reads what others wrote and changes nothing.
+
+Imports no code that a run names. Read ``sources`` first, then ``report``.
+
+    sources   finished runs as lanes with a label, a protocol and scores
+    pages     blocks as HTML and Markdown
+    tables    lanes as tables
+    report    any runs as one page
+    terminal  results as tables in a terminal
+    render    moving pictures of a policy
+"""

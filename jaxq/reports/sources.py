@@ -1,0 +1,280 @@
+"""Finished runs as lanes with a label, a protocol and scores: what a report compares."""
+
+import csv
+import zipfile
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from jaxq.config import Config, HParams
+from jaxq.errors import ConfigError
+from jaxq.runs import files as results
+from jaxq.scoring.scores import NUMBER, divergence
+from jaxq.scoring.stats import bootstrap_iqm
+from jaxq.settings import ENV_PARAM, describe, differing, format_value
+
+_CURVES = ("steps", "loss", "eval_return", "eval_value")
+
+
+class Run(NamedTuple):
+    """A run directory."""
+
+    path: Path
+    document: dict[str, Any]  # config.json
+    meta: dict[str, Any]
+    scores: dict[str, Any]
+    arrays: dict[str, np.ndarray]  # of metrics.npz, _CURVES and numbers that change
+    complete: bool
+
+
+class Lane(NamedTuple):
+    """One setting on one environment, with those of its seeds that have not diverged."""
+
+    label: str  # what tells it apart from every other
+    run: Run
+    setting: dict[str, Any]  # what differs between the lanes of its run or sweep
+    fields: dict[str, Any]  # all of Config and of the numbers
+    protocol: dict[str, Any]  # what a score must share with another to be compared
+    seeds: list[int]  # all that were trained
+    scores: np.ndarray  # [S] of the last evaluation
+    curves: dict[str, np.ndarray]  # steps [T] and eval_return [1, S, T]
+    diverged: list[int]  # seeds
+    episodes: int  # of an evaluation, per seed
+    episodes_cut: int
+
+
+class Sweep(NamedTuple):
+    """Settings with their scores, one row each with ``iqm``, ``low``, ``high``, ``num_seeds``."""
+
+    name: str
+    swept: list[str]
+    rows: list[dict[str, Any]]
+
+
+class Source(NamedTuple):
+    """What one path holds: a run, or the parts of a sweep and its winner."""
+
+    name: str
+    runs: list[Run]
+    lanes: list[Lane]  # of those runs that are complete
+    incomplete: list[str]  # a sentence about each run that is
+    sweep: Sweep | None  # None if no setting differs from another
+
+
+def read_all(paths: Sequence[Path]) -> list[Source]:
+    """What every path holds, each once.
+
+    Raises:
+      ConfigError: a path holds no run, or no finished evaluation.
+    """
+    paths = list({path.resolve(): path for path in paths}.values())
+    if not paths:
+        raise ConfigError("runs is empty; run directories are accepted.")
+    return [read(path, name) for path, name in zip(paths, _names(paths))]
+
+
+def read(path: Path, name: str) -> Source:
+    """The run or the sweep in ``path``, whose lanes are labelled with ``name``.
+
+    Raises:
+      ConfigError: as ``read_all``.
+    """
+    if not (path / results.STUDY).is_file() or (path / results.CONFIG).is_file():
+        run = read_run(path)
+        lanes, incomplete = _lanes([run], name)
+        return Source(name, [run], lanes, incomplete, sweep_of(lanes, name))
+    study = results.read_json(path / results.STUDY)
+    found, lanes, incomplete = [], [], []
+    winner = [path / results.WINNER] if (path / results.WINNER).is_dir() else []
+    ends = [part["steps"] for part in study.get("parts", ())]
+    trained = [
+        part
+        for part in sorted(path.glob(f"{results.PARTS}/*/"))
+        if int(part.name) >= len(ends) or ends[int(part.name)] == study["steps"]  # not cut before
+    ]
+    for label, parts in ((name, trained), (f"{name} {results.WINNER}", winner)):
+        runs = []
+        for part in parts:
+            try:
+                runs.append(read_run(part))
+            except ConfigError as error:
+                incomplete.append(f"{label}: {error}")
+        more, unfinished = _lanes(runs, label)
+        found, lanes, incomplete = found + runs, lanes + more, incomplete + unfinished
+    table = path / results.TABLE
+    sweep = read_table(table, name) if table.is_file() else sweep_of(lanes, name)
+    return Source(name, found, lanes, incomplete, sweep)
+
+
+def read_run(path: Path) -> Run:
+    """The run directory ``path``.
+
+    Raises:
+      ConfigError: it is not one, has no finished evaluation, or its files do not fit together.
+    """
+    document = results.read_document(path)
+    if not ((path / results.SCORES).is_file() and (path / results.METRICS).is_file()):
+        raise ConfigError(
+            f"run={path} has no finished evaluation; a run that has reached one is accepted."
+        )
+    try:
+        meta, scores = (results.read_json(path / name) for name in (results.META, results.SCORES))
+        with np.load(path / results.METRICS) as file:
+            numbers = [name for name in file.files if name.startswith(NUMBER)]
+            arrays = {name: file[name] for name in (*_CURVES, *numbers)}
+        shape = len(document["lanes"]), len(document["seeds"])
+        per_seed = np.shape([lane["per_seed"] for lane in scores["lanes"]])
+        if {shape} != {per_seed, *(arrays[name].shape[:2] for name in ("eval_return", "loss"))}:
+            raise ValueError(f"they are not of {shape[0]} lanes and {shape[1]} seeds")
+    except (OSError, ValueError, KeyError, TypeError, zipfile.BadZipFile) as error:
+        raise ConfigError(f"run={path} has results that cannot be read: {error}.") from error
+    return Run(path, document, meta, scores, arrays, (path / results.COMPLETE).exists())
+
+
+def read_table(path: Path, name: str) -> Sweep:
+    """A sweep's table: between its columns ``lane`` and ``iqm`` stand the swept fields.
+
+    Raises:
+      ConfigError: it has no such columns.
+    """
+    with open(path, newline="") as file:
+        rows = list(csv.DictReader(file))
+    columns = list(rows[0]) if rows else []
+    if not {"lane", "iqm", "low", "high", "num_seeds"} <= set(columns):
+        raise ConfigError(f"table={path} has no rows of lane, fields, iqm, low, high, num_seeds.")
+    swept = columns[columns.index("lane") + 1 : columns.index("iqm")]
+    scores = [
+        {column: float(row[column] or "nan") for column in ("iqm", "low", "high")}
+        | {"num_seeds": int(row["num_seeds"]) - int(row.get("num_diverged") or 0)}
+        for row in rows
+    ]
+    return _sweep(name, [{column: row[column] for column in swept} for row in rows], scores)
+
+
+def sweep_of(lanes: Sequence[Lane], name: str) -> Sweep | None:
+    """The settings of some lanes with their scores, if they differ in any."""
+    lanes = [lane for lane in lanes if lane.setting and len(lane.scores)]
+    if len(lanes) < 2:
+        return None
+    scores = []
+    for lane in lanes:
+        point, low, high = (float(part) for part in bootstrap_iqm(lane.scores))
+        scores.append({"iqm": point, "low": low, "high": high, "num_seeds": len(lane.scores)})
+    return _sweep(name, [lane.setting for lane in lanes], scores)
+
+
+def _lanes(runs: Sequence[Run], name: str) -> tuple[list[Lane], list[str]]:
+    """The lanes of the complete runs, and a sentence about each of the others."""
+    incomplete = [
+        f"{name}: the run in {run.path} is incomplete (step {run.scores['steps']:,} of "
+        f"{run.document['steps']:,})"
+        for run in runs
+        if not run.complete
+    ]
+    found = [
+        (run, lane, _fields(run.document, numbers))
+        for run in runs
+        if run.complete
+        for lane, numbers in enumerate(run.document["lanes"])
+    ]
+    swept = differing([fields for _, _, fields in found])
+    lanes: dict[str, Lane] = {}
+    for run, lane, fields in found:
+        setting = {key: fields[key] for key in swept if key in fields}
+        label = f"{name} {describe(setting)}".strip()
+        made = _lane(label, run, lane, setting, fields)
+        if label not in lanes:
+            lanes[label] = made
+        elif set(made.seeds).isdisjoint(lanes[label].seeds):
+            lanes[label] = _joined(lanes[label], made)
+        # else a setting that was drawn twice: the same seeds again say nothing new
+    return list(lanes.values()), incomplete
+
+
+def _joined(lane: Lane, more: Lane) -> Lane:
+    """One setting whose seeds were trained in two parts."""
+    pair = [lane.curves["eval_return"], more.curves["eval_return"]]
+    return lane._replace(
+        seeds=[*lane.seeds, *more.seeds],
+        scores=np.concatenate([lane.scores, more.scores]),
+        curves={**lane.curves, "eval_return": np.concatenate(pair, axis=1)},
+        diverged=[*lane.diverged, *more.diverged],
+        episodes_cut=lane.episodes_cut + more.episodes_cut,
+    )
+
+
+def _lane(label: str, run: Run, lane: int, setting: dict, fields: dict) -> Lane:
+    score, arrays = run.scores["lanes"][lane], run.arrays
+    scores = np.array([float(value) for value in score["per_seed"]])
+    kept = (divergence(arrays)[lane] < 0) & np.isfinite(scores)
+    return Lane(
+        label=label,
+        run=run,
+        setting=setting,
+        fields=fields,
+        protocol=_protocol(run, fields),
+        seeds=run.document["seeds"],
+        scores=scores[kept],
+        curves={"steps": arrays["steps"], "eval_return": arrays["eval_return"][[lane]][:, kept]},
+        diverged=[seed for seed, keep in zip(run.document["seeds"], kept) if not keep],
+        episodes=score["episodes_per_seed"],
+        episodes_cut=score["episodes_cut"],
+    )
+
+
+def _fields(document: Mapping[str, Any], numbers: Mapping[str, Any]) -> dict[str, Any]:
+    """All fields of one lane; those that its config.json lacks take their defaults."""
+    numbers = {**HParams()._asdict(), **numbers}
+    env_params = numbers.pop("env_params")
+    return {
+        **vars(Config()),
+        **document["config"],
+        **numbers,
+        **{ENV_PARAM + name: value for name, value in env_params.items()},
+    }
+
+
+def _protocol(run: Run, fields: Mapping[str, Any]) -> dict[str, Any]:
+    """The environment's protocol, with what else a score depends on beside the policy."""
+    sessions = run.meta.get("sessions") or [{}]
+    env_params = {k: v for k, v in sorted(fields.items()) if k.startswith(ENV_PARAM)}
+    epsilon = float(fields["eval_epsilon"])
+    changes = {"env_kwargs": list(fields["env_kwargs"]), **env_params}
+    return {
+        **run.scores["protocol"],
+        "gymnax": sessions[-1].get("versions", {}).get("gymnax", "unknown"),
+        "evaluation": "greedy" if epsilon == 0.0 else f"epsilon {epsilon:g}",
+        **{name: value for name, value in changes.items() if value != []},
+    }
+
+
+def _names(paths: Sequence[Path]) -> list[str]:
+    """The last parts of every path, as many as tell them apart."""
+    parts = [path.resolve().parts for path in paths]
+    for depth in range(1, max(map(len, parts)) + 1):
+        names = ["/".join(part[-depth:]) for part in parts]
+        if len(set(names)) == len(names):
+            break
+    return names
+
+
+def _sweep(name: str, settings: Sequence[Mapping[str, Any]], scores: Sequence[dict]) -> Sweep:
+    """A column of which every value reads as a number becomes numbers, any other words."""
+    texts = {
+        key: [format_value(setting.get(key, "")) for setting in settings] for key in settings[0]
+    }
+    columns = {key: _numbers(column) or column for key, column in texts.items()}
+    rows = [
+        {key: column[index] for key, column in columns.items()} | dict(score)
+        for index, score in enumerate(scores)
+    ]
+    return Sweep(name, list(columns), [row for row in rows if np.isfinite(row["iqm"])])
+
+
+def _numbers(texts: Sequence[str]) -> list[float] | None:
+    try:
+        return [float(text) for text in texts]
+    except ValueError:
+        return None

@@ -1,0 +1,77 @@
+"""Results as tables in a terminal; every table says its environment, seeds and episodes."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+from jaxq.scoring.scores import protocol_words
+from jaxq.studies.study import best_first
+
+_COLUMNS = ("IQM", "95% interval", "worst seed")
+_MOST_ROWS = 40
+
+
+def print_scores(console: Console, scores: Mapping[str, Any], labels: Sequence[str]) -> None:
+    """The final evaluation of a run, one row per lane."""
+    first = scores["lanes"][0]
+    title = (
+        f"{scores['protocol']['environment']}, {first['num_seeds']} seeds x "
+        f"{first['episodes_per_seed']} episodes at step {scores['steps']:,}"
+    )
+    table = _table(title, ("", *_COLUMNS, "mean", "median", "cut"), scores["protocol"])
+    for label, lane in zip(labels, scores["lanes"], strict=True):
+        more = f"{lane['mean']:.4g}", f"{lane['median']:.4g}", str(lane["episodes_cut"])
+        table.add_row(label.replace(" ", "\n"), *_cells(lane), *more)
+    console.print(table)
+    _print_diverged(console, scores["lanes"])
+
+
+def print_study(console: Console, scores: Mapping[str, Any], names: Sequence[str]) -> None:
+    """The final evaluation of a study, one row per setting; the best ones if there are many."""
+    lanes = best_first(scores["lanes"])
+    shown = scores["lanes"] if len(lanes) <= _MOST_ROWS else lanes[:_MOST_ROWS]
+    num_seeds = lanes[0]["num_seeds"]
+    title = f"{scores['protocol']['environment']}, {num_seeds} seeds at step {scores['steps']:,}"
+    if len(shown) < len(lanes):
+        title += f", the best {len(shown)} of {len(lanes)} settings"
+    table = _table(title, ("", *names, *_COLUMNS), scores["protocol"])
+    for column in table.columns:
+        column.overflow = "fold"  # names are long, and worth reading whole
+    for lane in shown:
+        mark = "best" if lane["lane"] == scores["best"] else ""
+        mark = f"cut at {lane['steps']:,}" if lane["cut"] else mark
+        values = [format_cell(lane["setting"][name]) for name in names]
+        table.add_row(mark, *values, *_cells(lane))
+    console.print(table)
+    _print_diverged(console, lanes)
+
+
+def format_cell(value: Any) -> str:
+    """A value in few characters."""
+    if isinstance(value, tuple | list):
+        return "x".join(map(str, value))
+    return f"{value:.4g}" if isinstance(value, float) else str(value)
+
+
+def _table(title: str, columns: Sequence[str], protocol: Mapping[str, Any]) -> Table:
+    caption = f"Bootstrap intervals over seeds; {protocol_words(protocol)}."
+    table = Table(title=title, title_justify="left", caption=caption, caption_justify="left")
+    for column in columns:
+        table.add_column(column, justify="right" if column else "left")
+    return table
+
+
+def _cells(lane: Mapping[str, Any]) -> list[str]:
+    low, high = lane["iqm_95"]
+    return [f"[bold]{lane['iqm']:.4g}[/]", f"{low:.4g} to {high:.4g}", f"{lane['worst']:.4g}"]
+
+
+def _print_diverged(console: Console, lanes: Sequence[Mapping[str, Any]]) -> None:
+    diverged = sum(lane["num_diverged"] for lane in lanes)
+    if diverged:
+        console.print(
+            f"[bold red]{diverged} members have diverged[/] (their loss or value is not finite); "
+            f"lanes.csv names them, and no number above counts them."
+        )

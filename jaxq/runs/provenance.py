@@ -1,0 +1,42 @@
+"""Where a run was made: versions, machine, commit."""
+
+import platform
+import subprocess
+from datetime import UTC, datetime
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import jax
+
+_PACKAGES = ("jaxq", "jax", "jaxlib", "flax", "optax", "gymnax", "numpy")
+
+
+def describe() -> dict[str, Any]:
+    """What somebody needs who wants to repeat a run."""
+    versions = {name: version(name) for name in _PACKAGES}
+    return {
+        "started": datetime.now(UTC).isoformat(timespec="seconds"),
+        "versions": {"python": platform.python_version(), **versions},
+        "commit": commit(),
+        "platform": platform.platform(),
+        "backend": jax.default_backend(),
+        "device": jax.local_devices()[0].device_kind,
+    }
+
+
+def commit() -> str | None:
+    """The commit of the checkout that jaxq runs from, if it is one; "+" marks changes to it."""
+    try:
+        if Path(_git("rev-parse", "--show-toplevel")) != Path(__file__).resolve().parents[2]:
+            return None  # installed somewhere inside another project
+        head, status = _git("rev-parse", "HEAD"), _git("status", "--porcelain")
+    except (OSError, subprocess.SubprocessError):
+        return None
+    return head + ("+" if status else "")
+
+
+def _git(*arguments: str) -> str:
+    command = ["git", "-C", str(Path(__file__).parent), *arguments]
+    run = subprocess.run(command, capture_output=True, text=True, timeout=5, check=True)
+    return run.stdout.strip()

@@ -1,0 +1,105 @@
+"""What it takes to go on with a run: that it is the same one, and where it was."""
+
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+
+from jaxq.runs.history import History, write_history
+from jaxq.runs import checkpoint
+from jaxq.runs import files as results
+from jaxq.errors import ConfigError
+from jaxq.types import Clock, PyTree
+
+
+class Point(NamedTuple):
+    """A moment of a run, from which it or another one goes on."""
+
+    tree: PyTree  # what a population fetches, NumPy leaves [M, ...]
+    clock: Clock
+    history: History
+
+    def of_members(self, members: np.ndarray, num_lanes: int) -> "Point":
+        """The same of some members only, which form ``num_lanes`` whole lanes."""
+        tree = jax.tree.map(lambda leaf: leaf[members], self.tree)
+        return Point(tree, self.clock, self.history.of_members(members, num_lanes))
+
+
+def check_same(document: dict, directory: Path, batch: int | None) -> int | None:
+    """Refuse to resume anything but the run ``document``; returns its batch of members.
+
+    Args:
+      batch: asked for, or None.
+
+    Raises:
+      ConfigError: names what differs.
+    """
+    if not directory.is_dir():
+        raise ConfigError(f"resume={directory} is not a directory; a run directory is accepted.")
+    old = results.read_document(directory)
+    there, here = old["config"], document["config"]
+    changes = [
+        f"{name} ({short(there.get(name))} there, {short(here.get(name))} here)"
+        for name in sorted(set(there) | set(here))
+        if there.get(name) != here.get(name)
+    ]
+    if len(old["lanes"]) != len(document["lanes"]):
+        changes.append(f"lanes ({len(old['lanes'])} there, {len(document['lanes'])} here)")
+    for ours, theirs in zip(document["lanes"], old["lanes"]):
+        changes += [
+            f"{name} ({short(theirs.get(name))} there, {short(ours[name])} here)"
+            for name in ours
+            if ours[name] != theirs.get(name)
+        ]
+    if old["seeds"] != document["seeds"]:
+        changes.append(f"seeds ({short(old['seeds'])} there, {short(document['seeds'])} here)")
+    if old["steps"] > document["steps"]:
+        changes.append(f"steps ({old['steps']} there, only {document['steps']} here)")
+    if changes:
+        names = "; ".join(dict.fromkeys(changes))
+        raise ConfigError(f"resume={directory} holds a run with a different {names}.")
+    meta = directory / results.META
+    if meta.exists():
+        kept = results.read_json(meta)["members"]["batch"]
+        if batch not in (None, kept):
+            raise ConfigError(f"batch={batch} must stay {kept}, with which the run was started.")
+        return kept
+    return batch
+
+
+def load(directory: Path, document: dict, shapes: PyTree) -> Point | None:
+    """Where the run in ``directory`` was saved last, or None; the run goes on from there.
+
+    Raises:
+      ConfigError: the checkpoint is damaged or belongs to another run; nothing is changed.
+    """
+    point = read_point(directory, document, shapes)
+    (directory / results.COMPLETE).unlink(missing_ok=True)
+    results.write_json(directory / results.CONFIG, document)  # steps may have been raised
+    return point
+
+
+def read_point(directory: Path, document: dict, shapes: PyTree) -> Point | None:
+    """Where the run in ``directory`` was saved last, or None; nothing is changed.
+
+    Raises:
+      ConfigError: the checkpoint or the metrics are damaged, or belong to another run.
+    """
+    saved = checkpoint.restore(directory / results.CHECKPOINTS, shapes, owner_of(document))
+    if saved is None or int(saved[1].updates) == 0:  # stopped before the first evaluation
+        return None
+    size = len(document["lanes"]), len(document["seeds"])
+    metrics, steps = directory / results.METRICS, int(saved[1].steps)
+    return Point(*saved, History.load(metrics, *size, until=steps))
+
+
+def owner_of(document: dict) -> str:
+    """By what a checkpoint knows its run: everything but its name and length."""
+    return checkpoint.fingerprint({**document, "steps": None, "preset": None})
+
+
+def short(value: Any) -> str:
+    """A value in at most 40 characters."""
+    text = str(value)
+    return text if len(text) <= 40 else text[:37] + "..."

@@ -1,0 +1,32 @@
+"""Reasons to stop a run before its last step, looked at after every chunk."""
+
+from typing import NamedTuple
+
+import numpy as np
+
+from jaxq.runs.history import History
+from jaxq.scoring.scores import without_diverged
+from jaxq.scoring.stats import iqm
+
+_HOLDS = 3  # evaluations in a row that must reach until_return
+
+
+class Stop(NamedTuple):
+    """What stops a run early; None does not."""
+
+    until_return: float | None = None  # every lane's evaluation IQM held this, three times running
+    episodes: int | None = None  # every member finished this many episodes
+
+
+def reason(stop: Stop, history: History) -> str | None:
+    """Why to stop now, if there is a reason."""
+    if stop.episodes is not None and history.steps:
+        finished = np.sum(history.values["episodes"], axis=0)  # [M]
+        if finished.min() >= stop.episodes:
+            return "episodes"
+    if stop.until_return is not None and len(history.steps) >= _HOLDS:
+        returns = without_diverged(history.arrays())["eval_return"][..., -_HOLDS:]  # [H, S, 3]
+        lanes = [lane[np.isfinite(lane[:, -1])] for lane in returns]
+        if all(len(lane) and iqm(lane, axis=0).min() >= stop.until_return for lane in lanes):
+            return "until_return"
+    return None

@@ -1,0 +1,8 @@
+"""What measurements say, as numbers and as figures; knows NumPy, and neither JAX nor files of runs.
+
+May be imported by runs, studies and reports. Read ``scores`` first.
+
+    stats   IQM, bootstrap, profiles, tolerance intervals, normalised scores
+    scores  final scores, and who diverged
+    plots   figures, each of which says what its band is
+"""

@@ -1,0 +1,320 @@
+"""Figures. Every figure says how many seeds it shows and what its band is."""
+
+import math
+import textwrap
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import numpy as np
+
+from jaxq.scoring.stats import Scores, bootstrap_iqm, iqm, performance_profile, strata
+from jaxq.settings import format_value
+
+Target = Path | BinaryIO  # where a figure goes, as PNG
+_MOST_CELLS = 24  # of a heat map, on each side
+_LEGEND_INSIDE = 4  # curves; more would be covered by their names
+COLORS = ("#2a6fbb", "#d1495b", "#2e8b57", "#e08e0b", "#7b4fa3", "#5b5b5b", "#17a2a2", "#b3568f")
+
+
+def draw_curves(
+    path: Target,
+    arrays: Mapping[str, np.ndarray],
+    title: str,
+    labels: Sequence[str],
+    note: str = "",
+) -> None:
+    """Learning curves of one run.
+
+    Args:
+      arrays: as in ``metrics.npz``.
+      title: of the figure.
+      labels: one per lane.
+      note: what else a reader must know to compare, such as the protocol.
+    """
+    figure = _figure(10.0, 4.4)
+    grid = figure.add_gridspec(2, 2, width_ratios=(1.7, 1.0))
+    main = figure.add_subplot(grid[:, 0])
+    for lane, label in enumerate(labels):
+        draw_band(main, arrays["steps"], arrays["eval_return"][lane], label, lane, len(labels) == 1)
+    num_seeds, episodes = arrays["eval_returns"].shape[1], arrays["eval_returns"].shape[-1]
+    main.set(title=title, xlabel="environment steps per seed", ylabel="evaluation return")
+    main.margins(x=0.01)
+    shown = f"IQM and 95% bootstrap interval over {num_seeds} seeds, {episodes} episodes each"
+    _caption(figure, shown, note)
+    if len(labels) > 1:
+        main.legend(frameon=False, fontsize=8)
+    details = (("eval_value", "greedy value along episodes", "linear"), ("loss", "loss", "log"))
+    for row, (name, label, scale) in enumerate(details):
+        axes = figure.add_subplot(grid[row, 1])
+        for lane in range(len(labels)):
+            draw_band(axes, arrays["steps"], arrays[name][lane], None, lane, False)
+        axes.set_title(label, fontsize=9)
+        positive = np.any(np.isfinite(arrays[name]) & (arrays[name] > 0))
+        axes.set_yscale(scale if positive else "linear")
+        axes.margins(x=0.01)
+    _save(figure, path)
+
+
+def draw_comparison(
+    path: Target, runs: Mapping[str, Mapping[str, np.ndarray]], title: str, note: str = ""
+) -> None:
+    """The evaluation curves of several runs (label -> arrays of one lane) in one figure."""
+    figure = _figure(8.0, 4.6)
+    axes = figure.add_subplot()
+    for index, (label, arrays) in enumerate(runs.items()):
+        draw_band(axes, arrays["steps"], arrays["eval_return"][0], label, index, False)
+    counts = sorted({arrays["eval_return"].shape[1] for arrays in runs.values()})
+    axes.set(title=title, xlabel="environment steps per seed", ylabel="evaluation return")
+    _legend(figure, axes, len(runs))
+    axes.margins(x=0.01)
+    num_seeds = " to ".join(str(count) for count in dict.fromkeys((counts[0], counts[-1])))
+    _caption(figure, f"IQM and 95% bootstrap interval over {num_seeds} seeds", note)
+    _save(figure, path)
+
+
+def draw_grid(path: Target, runs: Mapping[str, Mapping[str, Any]], title: str) -> None:
+    """The evaluation curves of many runs (label -> arrays of one lane), one small panel each."""
+    columns = 5
+    figure = _figure(2.5 * columns, 1.9 * math.ceil(len(runs) / columns) + 0.5)
+    panels = _panels(figure, len(runs), columns)
+    for axes, (label, arrays) in zip(panels, runs.items()):
+        values = arrays["eval_return"][0]
+        draw_band(axes, arrays["steps"], values, None, 0, True)
+        axes.set_title(f"{label}, {iqm(values[:, -1]):.4g}", fontsize=9)
+        axes.margins(x=0.01)
+    note = "IQM and 95% bootstrap interval, each seed thinly; the number is the last IQM"
+    figure.suptitle(f"{title}\n", fontsize=12)
+    figure.supxlabel(f"environment steps per seed; {note}", fontsize=8, color="#666666")
+    _save(figure, path)
+
+
+def draw_sensitivity(
+    path: Target,
+    table: Sequence[Mapping[str, Any]],
+    names: Sequence[str],
+    title: str,
+    note: str = "",
+) -> None:
+    """The final score against every swept field, one line per setting of the others.
+
+    With more such settings than colours, as in a random search, lanes are single points.
+
+    Args:
+      table: one row per lane with the swept values and ``iqm``, ``low``, ``high``.
+      names: the swept fields.
+    """
+    columns = min(3, len(names))
+    figure = _figure(4.6 * columns, 3.5 * math.ceil(len(names) / columns) + 0.4)
+    for axes, name in zip(_panels(figure, len(names), columns), names):
+        groups: dict[str, list] = {}
+        for row in table:
+            others = ", ".join(
+                f"{other}={format_value(row[other])}" for other in names if other != name
+            )
+            groups.setdefault(others, []).append(row)
+        swept = sorted({row[name] for row in table})
+        numeric = all(isinstance(value, int | float) and math.isfinite(value) for value in swept)
+        places = {value: value if numeric else index for index, value in enumerate(swept)}
+        separate = len(groups) > len(COLORS)
+        for index, (label, rows) in enumerate(groups.items()):
+            rows = sorted(rows, key=lambda row: places[row[name]])
+            values = [places[row[name]] for row in rows]
+            color = COLORS[0 if separate else index]
+            style = "o" if separate else "o-"
+            axes.plot(values, [r["iqm"] for r in rows], style, color=color, label=label or None)
+            low, high = [r["low"] for r in rows], [r["high"] for r in rows]
+            if separate or len(rows) == 1:
+                axes.vlines(values, low, high, color=color, alpha=0.4)
+            else:
+                axes.fill_between(values, low, high, color=color, alpha=0.15, linewidth=0)
+        if not numeric:
+            axes.set_xticks(range(len(swept)), [format_value(value) for value in swept])
+        elif len(swept) > 1 and min(swept) > 0 and max(swept) / min(swept) >= 10:
+            axes.set_xscale("log")
+        axes.set(xlabel=name, ylabel="final evaluation IQM" if name == names[0] else "")
+        if 1 < len(groups) <= len(COLORS):
+            axes.legend(frameon=False, fontsize=8)
+    _caption(figure, note)
+    figure.suptitle(title, fontsize=11)
+    _save(figure, path)
+
+
+def draw_heatmap(
+    path: Target,
+    table: Sequence[Mapping[str, Any]],
+    names: Sequence[str],
+    title: str,
+    note: str = "",
+) -> None:
+    """The final score over two swept fields: a cell per pair of values with IQM and interval.
+
+    Values stand side by side whatever their distance, so that those of a logarithmic grid are as
+    legible as others. Of several lanes in one cell the one of highest IQM is shown.
+
+    Args:
+      table: as for ``draw_sensitivity``.
+      names: the field of the rows and the field of the columns.
+    """
+    rows, columns = (sorted({row[name] for row in table}) for name in names)
+    grid = np.full((len(rows), len(columns)), np.nan)
+    width = max(4.8, 1.6 + 1.1 * len(columns))
+    figure = _figure(width, 1.7 + 0.6 * len(rows))
+    axes = figure.add_subplot()
+    cells = {}
+    for lane in sorted(table, key=lambda lane: lane["iqm"]):
+        cell = rows.index(lane[names[0]]), columns.index(lane[names[1]])
+        grid[cell], cells[cell] = lane["iqm"], lane
+    image = axes.imshow(grid, cmap="viridis", aspect="auto", origin="lower")
+    for (row, column), lane in cells.items():
+        text = f"{lane['iqm']:.4g}\n{lane['low']:.4g} to {lane['high']:.4g}"
+        color = "white" if image.norm(lane["iqm"]) < 0.6 else "black"
+        axes.text(column, row, text, ha="center", va="center", fontsize=8, color=color)
+    axes.set_yticks(range(len(rows)), [format_value(value) for value in rows])
+    axes.set_xticks(range(len(columns)), [format_value(value) for value in columns])
+    axes.set(ylabel=names[0], xlabel=names[1])
+    _caption(figure, note)
+    figure.suptitle(textwrap.fill(title, int(11 * width)), fontsize=11)
+    _save(figure, path)
+
+
+def is_grid(table: Sequence[Mapping[str, Any]], names: Sequence[str]) -> bool:
+    """Whether a table suits a heat map: of two fields most pairs were tried, and not too many."""
+    if len(names) != 2:
+        return False
+    rows, columns = (len({row[name] for row in table}) for name in names)
+    return rows * columns <= 2 * len(table) and max(rows, columns) <= _MOST_CELLS
+
+
+def draw_profiles(path: Target, runs: Mapping[str, Scores], title: str, xlabel: str) -> None:
+    """Performance profiles (label -> final scores): the share of seeds above every score.
+
+    With more runs than colours each has a panel of its own.
+    """
+    pooled = np.concatenate([values for run in runs.values() for values in strata(run).values()])
+    margin = 0.02 * np.ptp(pooled) or 1.0  # so that every profile is seen to begin at 1
+    thresholds = np.linspace(pooled.min() - margin, pooled.max() + margin, 101)
+    together = len(runs) <= len(COLORS)
+    if together:
+        figure = _figure(8.0, 4.2)
+        panels = [figure.add_subplot()] * len(runs)
+    else:
+        figure = _figure(12.5, 1.9 * math.ceil(len(runs) / 5) + 0.5)
+        panels = _panels(figure, len(runs), 5)
+    for index, (axes, (label, scores)) in enumerate(zip(panels, runs.items())):
+        color = COLORS[index if together else 0]
+        profile = performance_profile(scores, thresholds)
+        band = {"step": "post", "color": color, "alpha": 0.18, "linewidth": 0}
+        axes.fill_between(thresholds, profile.low, profile.high, **band)
+        axes.step(thresholds, profile.point, where="post", color=color, linewidth=2.0, label=label)
+        axes.set_ylim(-0.02, 1.02)
+        axes.margins(x=0.01)
+        axes.set_title("" if together else label, fontsize=9)
+    if together:
+        _legend(figure, panels[0], len(runs))
+    figure.suptitle(title, fontsize=12)
+    figure.supylabel("share of seeds above", fontsize=9)
+    figure.supxlabel(f"{xlabel}; band: 95% bootstrap interval", fontsize=9)
+    _save(figure, path)
+
+
+def draw_throughput(path: Target, records: Sequence[Mapping[str, Any]]) -> None:
+    """Environment steps per second against the number of members, one panel per kind of work.
+
+    Args:
+      records: each with ``title``, ``program``, ``members``, ``steps_per_second`` (of every turn).
+    """
+    from matplotlib.ticker import EngFormatter, LogLocator
+
+    titles = list(dict.fromkeys(record["title"] for record in records))
+    programs = list(dict.fromkeys(record["program"] for record in records))
+    columns = min(3, len(titles))
+    figure = _figure(4.2 * columns, 3.2 * math.ceil(len(titles) / columns) + 0.5)
+    for axes, title in zip(_panels(figure, len(titles), columns, sharey=False), titles):
+        for index, program in enumerate(programs):
+            mine = [r for r in records if (r["title"], r["program"]) == (title, program)]
+            members, rates = [r["members"] for r in mine], [r["steps_per_second"] for r in mine]
+            style = "--" if program == "ceiling" else "o-"
+            color = COLORS[index % len(COLORS)]
+            medians = [np.median(rate) for rate in rates]
+            axes.plot(members, medians, style, color=color, label=program, linewidth=1.6)
+            low, high = [min(rate) for rate in rates], [max(rate) for rate in rates]
+            axes.fill_between(members, low, high, color=color, alpha=0.15, linewidth=0)
+        axes.set_title(title, fontsize=9)
+        axes.set_xscale("log", base=2)
+        axes.set_yscale("log")
+        axes.set_xticks(sorted({r["members"] for r in records}), minor=False)
+        axes.xaxis.set_major_formatter("{x:g}")
+        axes.yaxis.set_major_formatter(EngFormatter(sep=""))
+        axes.yaxis.set_minor_locator(LogLocator(subs=(2, 5)))
+        axes.yaxis.set_minor_formatter(EngFormatter(sep=""))
+        axes.set(xlabel="members", ylabel="environment steps / s")
+    handles = {h.get_label(): h for a in figure.axes for h in a.get_lines()}
+    place = {"loc": "outside lower center", "ncols": 3 * columns, "fontsize": 8}
+    figure.legend(handles.values(), handles.keys(), frameon=False, **place)
+    _save(figure, path)
+
+
+def draw_band(axes, steps, values, label, index: int, show_seeds: bool) -> None:
+    """IQM over seeds of ``values`` [S, T] with its interval, and each seed thinly if asked; seeds
+    of NaN alone, the diverged ones, are left out."""
+    color = COLORS[index % len(COLORS)]
+    values = np.asarray(values)[~np.isnan(values).all(axis=-1)]
+    if not len(values):
+        return
+    interval = bootstrap_iqm(np.asarray(values, float).T)
+    axes.fill_between(steps, interval.low, interval.high, color=color, alpha=0.18, linewidth=0)
+    if show_seeds:
+        axes.plot(steps, np.asarray(values).T, color=color, alpha=0.25, linewidth=0.7)
+    axes.plot(steps, interval.point, color=color, linewidth=2.0, label=label)
+
+
+def _figure(width: float, height: float):
+    from matplotlib.figure import Figure  # imported here: takes a second
+
+    return Figure(figsize=(width, height), layout="constrained")
+
+
+def _legend(figure, axes, count: int) -> None:
+    """The names of ``count`` curves, among them or, if they are many, beside them."""
+    if count <= _LEGEND_INSIDE:
+        axes.legend(frameon=False, fontsize=9, loc="best")
+    else:
+        figure.set_figwidth(10.5)
+        figure.legend(frameon=False, fontsize=8, loc="outside right upper")
+
+
+def _caption(figure, *notes: str) -> None:
+    """Small words below a figure."""
+    text = "; ".join(filter(None, notes))
+    if text:
+        width = int(16 * figure.get_figwidth())
+        figure.supxlabel(textwrap.fill(text, width), fontsize=8, color="#666666")
+
+
+def _panels(figure, count: int, columns: int, sharey: bool = True) -> list:
+    """``count`` axes in rows of ``columns``."""
+    grid = figure.subplots(math.ceil(count / columns), columns, sharey=sharey, squeeze=False)
+    panels = list(grid.flat)
+    for axes in panels[count:]:
+        axes.set_visible(False)
+    return panels[:count]
+
+
+def _save(figure, path: Target) -> None:
+    """Save as PNG; a file is replaced in one move."""
+    from matplotlib.ticker import EngFormatter
+
+    for axes in figure.axes:
+        axes.spines[["top", "right"]].set_visible(False)
+        if not axes.images:
+            axes.grid(alpha=0.25)
+        axes.tick_params(which="both", labelsize=8)
+        if axes.get_xscale() == "linear" and axes.get_xlim()[1] > 5_000:
+            axes.xaxis.set_major_formatter(EngFormatter(sep=""))
+    if not isinstance(path, Path):
+        figure.savefig(path, dpi=160, format="png")
+        return
+    partial = path.with_name("." + path.name)
+    figure.savefig(partial, dpi=160, format="png")
+    partial.replace(path)

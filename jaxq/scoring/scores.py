@@ -1,0 +1,135 @@
+"""What the measurements of a run say: who diverged, and how good the others are at the end.
+
+A member has diverged if its loss or its greedy value is not finite. It is left out of every
+statistic, and named beside it; its arrays are kept as they are. Where settings are ranked it counts
+as the worst there can be.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from jaxq.scoring.stats import bootstrap_iqm, iqm
+from jaxq.settings import format_value
+
+NUMBER = "hparams/"  # before the names of numbers that change, in the metrics
+
+
+def divergence(arrays: Mapping[str, np.ndarray]) -> np.ndarray:
+    """The step at which each member diverged, [H, S]; -1 for those that have not.
+
+    A member whose numbers change while it trains can take over from another one; only its newest
+    measurement counts.
+
+    Args:
+      arrays: as in ``metrics.npz``.
+    """
+    broken = ~(np.isfinite(arrays["loss"]) & np.isfinite(arrays["eval_value"]))  # [H, S, T]
+    if any(name.startswith(NUMBER) for name in arrays):
+        return np.where(broken[..., -1], arrays["steps"][-1], -1)
+    return np.where(broken.any(axis=-1), arrays["steps"][broken.argmax(axis=-1)], -1)
+
+
+def rank(lane: Mapping[str, Any]) -> float:
+    """By what settings are chosen: the IQM over all seeds of a scored lane, a diverged one being
+    minus infinity. What is left of a setting that often diverges must not win."""
+    scores = [
+        -np.inf if str(seed) in lane["diverged"] else score
+        for seed, score in zip(lane["seeds"], lane["per_seed"])
+    ]
+    return float(np.nan_to_num(iqm(np.array(scores)), nan=-np.inf, neginf=-np.inf))
+
+
+def without_diverged(arrays: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """The evaluation returns, values and losses with those of diverged members as NaN."""
+    gone = divergence(arrays) >= 0
+    curves = {name: arrays[name].astype(float) for name in ("eval_return", "eval_value", "loss")}
+    return {**arrays, **{k: np.where(gone[..., None], np.nan, v) for k, v in curves.items()}}
+
+
+def score(arrays: Mapping[str, np.ndarray], document: Mapping[str, Any], protocol) -> dict:
+    """The last evaluation of every lane, as ``scores.json`` holds it.
+
+    Args:
+      arrays: as in ``metrics.npz``.
+      document: as in ``config.json``.
+      protocol: the environment's.
+    """
+    gone = divergence(arrays)
+    lanes = [
+        {
+            "lane": lane,
+            "hparams": hparams,
+            **score_seeds(arrays["eval_return"][lane, :, -1], document["seeds"], gone[lane]),
+            "episodes_per_seed": arrays["eval_returns"].shape[-1],
+            "episodes_cut": int(arrays["eval_cut"][lane, :, -1].sum()),
+        }
+        for lane, hparams in enumerate(document["lanes"])
+    ]
+    return {"steps": int(arrays["steps"][-1]), "protocol": dict(protocol), "lanes": lanes}
+
+
+def score_seeds(returns: np.ndarray, seeds: Sequence[int], gone: np.ndarray) -> dict[str, Any]:
+    """What the final returns [S] of a lane's seeds say; NaN where all seeds have diverged.
+
+    Args:
+      gone: the step at which each seed diverged, or -1.
+    """
+    here = returns[gone < 0] if np.any(gone < 0) else np.array([np.nan])
+    interval = bootstrap_iqm(here)
+    return {
+        "iqm": plain(interval.point),
+        "iqm_95": [plain(interval.low), plain(interval.high)],
+        "mean": plain(here.mean()),
+        "median": plain(np.median(here)),
+        "worst": plain(here.min()),
+        "seeds": list(seeds),
+        "num_seeds": len(seeds),
+        "num_diverged": int(np.sum(gone >= 0)),
+        "diverged": {str(seed): int(step) for seed, step in zip(seeds, gone) if step >= 0},
+        "per_seed": [plain(value) for value in returns],
+    }
+
+
+def table_rows(lanes: Sequence[Mapping], settings: Sequence[Mapping]) -> list[dict[str, Any]]:
+    """One row per lane: its number, its setting, its scores."""
+    rows = []
+    for lane, (scores, setting) in enumerate(zip(lanes, settings, strict=True)):
+        low, high = scores["iqm_95"]
+        names = ("mean", "median", "worst", "num_seeds", "num_diverged")
+        diverged = " ".join(f"{seed}@{step}" for seed, step in scores["diverged"].items())
+        rows.append(
+            {"lane": lane, **setting, "iqm": scores["iqm"], "low": low, "high": high}
+            | {name: scores[name] for name in names}
+            | {"diverged": diverged}
+        )
+    return rows
+
+
+def protocol_words(protocol: Mapping[str, Any]) -> str:
+    """What the scores under a protocol depend on, in a line."""
+    rest = dict(protocol)
+    words = [str(rest.pop("environment", "several environments"))]
+    if "gymnax" in rest:
+        words[0] += f" (gymnax {rest.pop('gymnax')})"
+    if "num_actions" in rest:
+        words.append(f"{rest.pop('num_actions')} actions")
+    if "sticky_actions" in rest:
+        sticky = rest.pop("sticky_actions")
+        words.append(f"sticky actions ({sticky:g})" if sticky else "no sticky actions")
+    if "time_limit" in rest:
+        limit = rest.pop("time_limit")
+        meanings = {"bootstrap": "values bootstrap through", "terminal": "episodes terminate at"}
+        words.append(f"{meanings.get(limit, limit)} the time limit")
+    if "evaluation" in rest:
+        words.append(f"{rest.pop('evaluation')} evaluation")
+    words += rest.pop("env_kwargs", [])
+    words += [f"{name.replace('_', ' ')} {format_value(value)}" for name, value in rest.items()]
+    return ", ".join(words)
+
+
+def plain(value: Any) -> float | int:
+    """A scalar as a number of Python, to six digits."""
+    value = np.asarray(value).item()
+    return round(value, 6) if isinstance(value, float) else value

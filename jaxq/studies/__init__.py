@@ -1,0 +1,12 @@
+"""Many settings as one experiment: what is tried, by whom, and what is found.
+
+Read ``study`` first, then ``searches``.
+
+    spaces     what is swept: from text to settings
+    study      settings, parts and what they have measured, in a directory of runs
+    evolution  successive halving and population-based training, as pure functions
+    tuning     Optuna: ask, train, tell
+    searches   how a study goes on
+    planning   what a study would take
+    executors  who trains the parts: this process, several, Ray
+"""

@@ -1,0 +1,181 @@
+"""Who trains the parts of a study: this process, one process of several, or the workers of Ray.
+
+All do the same to a part (``train_part``), which is idempotent: a complete part is left alone, one
+that was begun goes on where it was saved. So parts may be given out again after any failure.
+"""
+
+import os
+import sys
+import time
+import warnings
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import jax
+from rich.console import Console
+
+from jaxq.errors import ConfigError
+from jaxq.runs import files as results
+from jaxq.runs import placement
+from jaxq.runs.files import STUDY
+from jaxq.runs.runner import RunSpec, Spread, run
+from jaxq.studies.searches import make_evolve
+from jaxq.studies.study import (
+    Study,
+    is_complete,
+    part_directory,
+    part_spec,
+    point_after,
+    read_study,
+)
+
+_RETRIES = 10  # of a task whose worker dies
+_POLL = 0.5  # seconds between looks for what other processes have finished
+
+
+def train_once(
+    spec: RunSpec, directory: Path, batch: int | None = None, num_devices: int | None = None, **how
+) -> None:
+    """Train ``spec`` in ``directory`` unless it is complete there; go on if it was begun.
+
+    Args:
+      how: further arguments of ``runner.run``.
+
+    Raises:
+      ConfigError: the directory holds another run.
+      Interrupted: a signal came.
+    """
+    if not is_complete(directory):
+        begun = (directory / results.CONFIG).exists()
+        run(spec, directory, spread=Spread(batch, num_devices), resume=begun, **how)
+    elif results.read_document(directory) != spec.document():
+        raise ConfigError(f"run={directory} is complete, and another than the one asked for.")
+
+
+def train_part(directory: Path, index: int, num_devices: int | None = None, **how) -> None:
+    """Train part ``index`` of the study in ``directory``, unless it is complete."""
+    study = read_study(directory)
+    part = study.parts[index]
+    place = part_directory(directory, index)
+    start = None if is_complete(place) else point_after(directory, study, part)
+    how |= {"start": start, "evolve": make_evolve(study, part)}
+    train_once(part_spec(study, part), place, part.batch, num_devices, **how)
+
+
+def here(directory: Path, indices: Sequence[int], **how) -> None:
+    """Train parts one after the other."""
+    for index in indices:
+        train_part(directory, index, **how)
+
+
+class Cluster:
+    """This process among several that JAX knows of (SLURM, Open MPI, Kubernetes, or as told).
+
+    Every process trains its own parts and writes its own directories, which all must see. There is
+    no communication but the heartbeat: when a process dies, the others end as well.
+    """
+
+    def __init__(self, where: str, heartbeat: int):
+        """Join the others.
+
+        Args:
+          where: ``auto``, or ``HOST:PORT,COUNT,INDEX`` with the address of process 0.
+          heartbeat: seconds without a sign of life after which a process counts as dead.
+
+        Raises:
+          ConfigError: there is no cluster, or the address is not of that form.
+        """
+        place = {}
+        if where != "auto":
+            try:
+                address, count, index = where.split(",")
+                place = {"num_processes": int(count), "process_id": int(index)}
+            except ValueError:
+                raise ConfigError(
+                    f"distributed={where} must be auto, or HOST:PORT,COUNT,INDEX."
+                ) from None
+            place |= {"coordinator_address": address, "cluster_detection_method": "deactivate"}
+        try:
+            jax.distributed.initialize(
+                **place, heartbeat_timeout_seconds=heartbeat, shutdown_timeout_seconds=heartbeat
+            )
+        except (ValueError, RuntimeError, OSError) as error:
+            raise ConfigError(f"distributed={where} found no other processes: {error}.") from error
+        self.index, self.count = jax.process_index(), jax.process_count()
+
+    @property
+    def leads(self) -> bool:
+        """Whether this is the process that reports and chooses."""
+        return self.index == 0
+
+    def train(self, directory: Path, indices: Sequence[int], **how) -> None:
+        """Train this process's share, then wait for the others'."""
+        here(directory, [i for i in indices if i % self.count == self.index], **how)
+        self.wait(lambda: all(is_complete(part_directory(directory, i)) for i in indices))
+
+    def follow(self, directory: Path, is_mine: Callable[[Study], bool], **how) -> None:
+        """Train this process's share of a study that another leads, until it is complete.
+
+        Args:
+          is_mine: whether a study is the one asked for.
+
+        Raises:
+          ConfigError: the directory holds another study.
+        """
+        self.wait((directory / STUDY).exists)
+        if not is_mine(read_study(directory)):
+            raise ConfigError(f"out={directory} holds another sweep than the one asked for.")
+        while not is_complete(directory):
+            for index in range(self.index, len(read_study(directory).parts), self.count):
+                train_part(directory, index, **how)
+            time.sleep(_POLL)
+
+    def wait(self, done: Callable[[], bool]) -> None:
+        """Until another process has done something."""
+        while not done():
+            time.sleep(_POLL)
+
+
+def with_ray(
+    directory: Path, indices: Sequence[int], *, cpus: float, gpus: float, console: Console, **how
+) -> None:
+    """Train parts as tasks of Ray, each with so many CPU cores and GPUs; a task whose worker dies
+    is tried again, wherever there is room, and goes on where it was saved.
+
+    Raises:
+      ConfigError: a part failed.
+    """
+    import ray  # imported here: an extra, and takes seconds
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", RuntimeWarning)  # Ray forks before it does anything else
+        ray.init(log_to_driver=False, include_dashboard=False, logging_level="ERROR")
+    try:
+        task = ray.remote(num_cpus=cpus, num_gpus=gpus, max_retries=_RETRIES)(_ray_task)
+        place = str(directory.resolve())
+        waiting = {task.remote(place, index, cpus, sys.path, how): index for index in indices}
+        while waiting:
+            (done,), _ = ray.wait(list(waiting), num_returns=1)
+            index = waiting.pop(done)
+            try:
+                ray.get(done)
+            except ray.exceptions.RayError as error:
+                raise ConfigError(f"part={index} failed: {_cause(error)}.") from error
+            finished = len(indices) - len(waiting)
+            console.print(f"part {index} is complete ({finished} of {len(indices)})")
+    finally:
+        ray.shutdown()
+
+
+def _ray_task(directory: str, index: int, cpus: float, path: list[str], how: dict) -> None:
+    """In a worker: one part, on the cores and GPUs that Ray has given it."""
+    sys.path[:] = [*path, *(entry for entry in sys.path if entry not in path)]
+    if not os.environ.get("CUDA_VISIBLE_DEVICES"):
+        jax.config.update("jax_platforms", "cpu")
+    placement.use_cores(max(1, int(cpus)))
+    train_part(Path(directory), index, **how)
+
+
+def _cause(error: Exception) -> str:
+    """The last line of an error, which says what happened."""
+    return str(error).strip().splitlines()[-1].rstrip(".")

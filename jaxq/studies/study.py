@@ -1,0 +1,294 @@
+"""A study: many settings trained as one experiment, in a directory of run directories.
+
+    study.json     the settings, the seeds, and which part trains which
+    parts/000/     a run directory per part: some settings of one program, on some seeds
+    winner/        the best setting again, on fresh seeds
+    lanes.csv      one row per setting
+    scores.json    the same with every seed, and the winner's second number
+    metrics.npz    ``steps`` [T]; ``eval_return``, ``eval_value``, ``loss`` [L, S, T] of all
+                   settings, NaN where one was not measured
+    COMPLETE       written last
+
+Parts are independent of each other and of who runs them; a part is finished once it holds
+``COMPLETE``. So a study is continued by running what is not finished, here or anywhere else.
+"""
+
+import math
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+
+from jaxq.config import Config, HParams, config_from_dict, hparams_from_dict, plain_numbers
+from jaxq.errors import ConfigError
+from jaxq.recipes.experiment import make_experiment
+from jaxq.runs import files as results
+from jaxq.runs.files import PARTS, STUDY
+from jaxq.runs.placement import make_plan, most_members, tree_bytes
+from jaxq.runs.population import make_population
+from jaxq.runs.resuming import Point, read_point
+from jaxq.runs.runner import RunSpec
+from jaxq.scoring.scores import NUMBER, divergence, rank, score_seeds, table_rows
+from jaxq.settings import Setting, apply, as_tuple, format_value
+from jaxq.types import PyTree
+
+_JOINED = ("eval_return", "eval_value", "loss")  # measured by every method
+
+
+class Part(NamedTuple):
+    """A run of a study: a rectangle of settings and seeds that share a program."""
+
+    settings: tuple[int, ...]  # their indices
+    seeds: tuple[int, ...]
+    batch: int  # a member's bits depend on it, so it is the same whoever runs the part
+    steps: int
+    after: int | None = None  # the part from whose end its members go on
+
+
+class Study(NamedTuple):
+    """What is trained; ``study.json`` holds it."""
+
+    name: str
+    config: Config  # which settings change
+    hparams: HParams
+    settings: Sequence[Setting]
+    seeds: Sequence[int]
+    steps: int
+    fresh_seeds: Sequence[int]  # for the winner; none is no second stage
+    parts: Sequence[Part] = ()
+    search: Mapping[str, Any] = {"kind": "fixed"}  # how it goes on, and is cut into parts
+
+    def document(self) -> dict[str, Any]:
+        """What ``study.json`` holds."""
+        document = self._asdict() | {
+            "config": vars(self.config),
+            "hparams": plain_numbers(self.hparams),
+            "parts": [part._asdict() for part in self.parts],
+        }
+        return results.jsonable(document)
+
+
+def cut(
+    study: Study,
+    indices: Sequence[int],
+    steps: int,
+    num_parts: int = 1,
+    batch: int | None = None,
+    num_devices: int | None = None,
+    by_seeds: bool = False,
+) -> list[Part]:
+    """The parts that train the settings ``indices``: by program, and those in pieces.
+
+    Args:
+      steps: to which they are trained.
+      num_parts: of every program, as far as it has members; more if not all fit into memory.
+      batch: members vmapped together; chosen from their size by default.
+      num_devices: that train a part, if the batch is chosen; all by default.
+      by_seeds: keep all settings of a program together.
+
+    Raises:
+      ConfigError: a setting is refused, or its members do not fit in memory.
+    """
+    programs: dict[Config, list[int]] = {}
+    for index in indices:
+        programs.setdefault(_applied(study, index)[0], []).append(index)
+    parts = []
+    for config, members in programs.items():
+        member = _member_shapes(config, [_applied(study, index)[1] for index in members])
+        room = most_members(tree_bytes(member), num_devices)
+        needed = math.ceil(len(members) * len(study.seeds) / room)
+        pieces = list(_rectangles(members, study.seeds, max(num_parts, needed), by_seeds))
+        largest = max(len(rows) * len(columns) for rows, columns in pieces)
+        plan = make_plan(largest, member, batch, num_devices)
+        parts += [Part(rows, columns, plan.batch, steps) for rows, columns in pieces]
+    return parts
+
+
+def go_on(study: Study, survivors: Sequence[int], steps: int, before: Sequence[int]) -> list[Part]:
+    """The parts in which ``survivors`` of the parts ``before`` are trained on, up to ``steps``."""
+    parts = []
+    for index in before:
+        part = study.parts[index]
+        kept = tuple(setting for setting in part.settings if setting in set(survivors))
+        if kept:
+            parts.append(part._replace(settings=kept, steps=steps, after=index))
+    return parts
+
+
+def create(directory: Path, study: Study) -> None:
+    """Make ``directory`` the home of a study.
+
+    Raises:
+      ConfigError: it already holds something, or cannot be written.
+    """
+    results.create(directory, study.document(), STUDY)
+
+
+def extend(
+    directory: Path,
+    study: Study,
+    settings: Sequence[Setting] = (),
+    parts: Sequence[Part] = (),
+    trials: Sequence[int] = (),
+) -> Study:
+    """The study with more settings and parts, as it is from now on in ``directory``.
+
+    Args:
+      trials: what Optuna calls the settings.
+    """
+    search = {**study.search, "trials": [*study.search.get("trials", ()), *trials]}
+    study = study._replace(
+        settings=[*study.settings, *settings], parts=[*study.parts, *parts], search=search
+    )
+    results.write_json(directory / STUDY, study.document())
+    return study
+
+
+def read_study(directory: Path) -> Study:
+    """The study in ``directory``.
+
+    Raises:
+      ConfigError: there is none, or it cannot be read.
+    """
+    path = directory / STUDY
+    if not path.is_file():
+        raise ConfigError(f"study={directory} holds no {STUDY}; a sweep's directory is accepted.")
+    try:
+        document = results.read_json(path)
+        return Study(
+            document["name"],
+            config_from_dict(document["config"]),
+            hparams_from_dict(document["hparams"]),
+            [{k: as_tuple(v) for k, v in setting.items()} for setting in document["settings"]],
+            tuple(document["seeds"]),
+            document["steps"],
+            tuple(document["fresh_seeds"]),
+            [Part(*map(as_tuple, part.values())) for part in document["parts"]],
+            document["search"],
+        )
+    except (ValueError, TypeError, KeyError, AttributeError) as error:
+        raise ConfigError(f"study={path} cannot be read: {error}.") from error
+
+
+def part_spec(study: Study, part: Part) -> RunSpec:
+    """What a part trains."""
+    made = [_applied(study, index) for index in part.settings]
+    lanes = [hparams for _, hparams in made]
+    sweep = {"after": part.after} if part.after is not None else {}
+    if study.search["kind"] == "pbt":
+        sweep = {name: study.search.get(name) for name in ("kind", "every", "space", "replay")}
+    return RunSpec(study.name, made[0][0], lanes, part.seeds, part.steps, sweep)
+
+
+def part_directory(directory: Path, index: int) -> Path:
+    """Where part ``index`` of the study in ``directory`` lives."""
+    return directory / PARTS / f"{index:03d}"
+
+
+def winner_spec(study: Study, lane: int) -> RunSpec:
+    """The setting ``lane`` again, on fresh seeds."""
+    config, hparams = _applied(study, lane)
+    return RunSpec(study.name, config, [hparams], study.fresh_seeds, study.steps)
+
+
+def is_complete(directory: Path) -> bool:
+    """Whether a run or a study has ended."""
+    return (directory / results.COMPLETE).exists()
+
+
+def collect(directory: Path, study: Study) -> dict[str, Any]:
+    """Join what the parts have measured; writes ``metrics.npz``, ``lanes.csv``, ``scores.json``.
+
+    A setting counts with the last part that trained it. Settings that were not trained to the end
+    are in the table, and are not ``best``; that is chosen by ``scores.rank``.
+
+    Returns:
+      What ``scores.json`` holds.
+    """
+    parts = [_measured(directory, index) for index in range(len(study.parts))]
+    steps = np.unique(np.concatenate([arrays["steps"] for arrays in parts]))
+    size = len(study.settings), len(study.seeds)
+    joined = {name: np.full((*size, len(steps)), np.nan) for name in _JOINED}
+    asked, last, gone = np.zeros(size[0], int), np.zeros(size[0], int), np.full(size, -1)
+    for part, arrays in zip(study.parts, parts):
+        place = np.ix_(part.settings, [study.seeds.index(seed) for seed in part.seeds])
+        when = np.searchsorted(steps, arrays["steps"])
+        for name in _JOINED:
+            joined[name][*place, when[:, None, None]] = np.moveaxis(arrays[name], -1, 0)
+        asked[list(part.settings)] = part.steps
+        last[list(part.settings)] = arrays["steps"][-1]
+        gone[place] = divergence(arrays)
+    lanes = []
+    for lane, setting in enumerate(study.settings):
+        returns = joined["eval_return"][lane, :, np.searchsorted(steps, last[lane])]
+        scores = score_seeds(returns, study.seeds, gone[lane])
+        done = {"steps": int(last[lane]), "cut": bool(asked[lane] < asked.max())}
+        lanes.append({"lane": lane, "setting": setting, **done, **scores})
+    first = results.read_json(part_directory(directory, 0) / results.SCORES)
+    scores = {"steps": int(steps[-1]), "protocol": first["protocol"], "lanes": lanes}
+    scores["best"] = best_first(lanes)[0]["lane"]
+    results.write_arrays(directory / results.METRICS, {"steps": steps, **joined})
+    results.write_scores(directory, scores, study_rows(scores))
+    return scores
+
+
+def best_first(lanes: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
+    """Lanes of a study from the best to the worst; those that were cut come last."""
+    return sorted(lanes, key=lambda lane: (lane["cut"], -rank(lane)))
+
+
+def study_rows(scores: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """``lanes.csv``: one row per setting."""
+    lanes = scores["lanes"]
+    settings = [
+        {k: format_value(v) if isinstance(v, tuple | list) else v for k, v in s["setting"].items()}
+        for s in lanes
+    ]
+    rows = table_rows(lanes, settings)
+    return [{**row, "steps": lane["steps"]} for row, lane in zip(rows, lanes)]
+
+
+def point_after(directory: Path, study: Study, part: Part) -> Point | None:
+    """Where the members of ``part`` were when the part before it ended."""
+    if part.after is None:
+        return None
+    before, place = study.parts[part.after], part_directory(directory, part.after)
+    spec = part_spec(study, before)
+    experiment = make_experiment(spec.config, spec.lanes[0])
+    population = make_population(
+        experiment.trainer, experiment.evaluate, spec.lanes, spec.seeds, before.batch
+    )
+    point = read_point(place, spec.document(), population.shapes)
+    if point is None:
+        raise ConfigError(f"part={place} has no checkpoint, and the next part goes on from there.")
+    rows = np.arange(len(before.settings) * len(before.seeds)).reshape(len(before.settings), -1)
+    kept = rows[[before.settings.index(setting) for setting in part.settings]].ravel()
+    return point.of_members(kept, len(part.settings))
+
+
+def _member_shapes(config: Config, lanes: Sequence[HParams]) -> PyTree:
+    """The state of one member, as shapes; every lane is checked."""
+    experiment = make_experiment(config, *lanes)
+    return jax.eval_shape(experiment.trainer.init, jax.random.key(0), lanes[0])[0]
+
+
+def _applied(study: Study, index: int) -> tuple[Config, HParams]:
+    return apply(study.config, study.hparams, study.settings[index])
+
+
+def _measured(directory: Path, index: int) -> dict[str, np.ndarray]:
+    with np.load(part_directory(directory, index) / results.METRICS) as arrays:
+        numbers = [name for name in arrays.files if name.startswith(NUMBER)]
+        return {name: arrays[name] for name in ("steps", *_JOINED, *numbers)}
+
+
+def _rectangles(members: Sequence[int], seeds: Sequence[int], num_parts: int, by_seeds: bool):
+    """About ``num_parts`` rectangles of settings and seeds: by settings, or if there are too few of
+    those, by seeds as well."""
+    rows = 1 if by_seeds else min(num_parts, len(members))
+    columns = min(math.ceil(num_parts / rows), len(seeds))
+    for row in np.array_split(np.asarray(members), rows):
+        for column in np.array_split(np.asarray(seeds), columns):
+            yield tuple(row.tolist()), tuple(column.tolist())

@@ -1,0 +1,69 @@
+"""Backups: closed forms and reductions."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from jaxq.config import HParams
+from jaxq.learning import backups
+from jaxq.learning.backups import Values
+
+VALUES = Values(
+    next_target=jnp.array([1.0, 3.0, 2.0]),
+    next_online=jnp.array([9.0, 0.0, 1.0]),
+    target=jnp.array([0.5, 0.2, 0.1]),
+    action=jnp.int32(1),
+)
+
+
+def value(backup, hparams=HParams(), values=VALUES):  # noqa: B008
+    ahead = backup(values, hparams)
+    return float(ahead.policy @ values.next_target + ahead.entropy), float(ahead.bonus)
+
+
+def test_greedy_is_the_maximum_and_double_takes_the_online_action():
+    assert value(backups.greedy) == (3.0, 0.0)
+    assert value(backups.double) == (1.0, 0.0)
+
+
+@pytest.mark.parametrize("temperature", [0.01, 0.3, 5.0])
+def test_soft_is_logsumexp(temperature):
+    expected = temperature * jax.nn.logsumexp(VALUES.next_target / temperature)
+    assert value(backups.soft, HParams(temperature=temperature))[0] == pytest.approx(
+        float(expected), rel=1e-5
+    )
+
+
+def test_small_temperature_and_no_bonus_is_q_learning():
+    """Also where values are large against the temperature: nothing overflows."""
+    values = VALUES._replace(next_target=1e4 * VALUES.next_target)
+    hparams = HParams(temperature=1e-3, munchausen_alpha=0.0)
+    assert value(backups.munchausen, hparams, values) == (pytest.approx(3e4), 0.0)
+
+
+def test_munchausen_bonus_by_hand():
+    """From the target network, before the step, clipped from below."""
+    log_policy = np.log(np.exp(2.0) / np.exp([5.0, 2.0, 1.0]).sum())  # of action 1, temperature 0.1
+    hparams = HParams(temperature=0.1, munchausen_alpha=0.9, munchausen_clip=1.0)
+    assert value(backups.munchausen, hparams)[1] == pytest.approx(0.9 * 0.1 * log_policy, rel=1e-5)
+    clipped = hparams._replace(munchausen_clip=0.2)
+    assert value(backups.munchausen, clipped)[1] == pytest.approx(-0.9 * 0.2)
+
+
+def test_munchausen_in_a_bandit_is_the_softmax_of_scaled_rewards():
+    """One state, every step ends: q = r + alpha tau log softmax(q / tau).
+
+    So differences of q are those of r divided by (1 - alpha).
+    """
+    reward, alpha, tau = np.array([0.3, 0.1, 0.0]), 0.5, 0.2
+    hparams = HParams(temperature=tau, munchausen_alpha=alpha, munchausen_clip=100.0)
+    q_values = jnp.zeros(3)
+    for _ in range(100):
+        bonus = [
+            backups.munchausen(Values(q_values, q_values, q_values, jnp.int32(a)), hparams).bonus
+            for a in range(3)
+        ]
+        q_values = reward + jnp.stack(bonus)
+    expected = (reward - reward[0]) / (1 - alpha)
+    np.testing.assert_allclose(q_values - q_values[0], expected, atol=1e-5)

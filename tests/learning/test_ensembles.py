@@ -1,0 +1,125 @@
+"""Ensembles: reductions to one network, masks, and priors that never learn."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from test_losses import HPARAMS, KEY, NETWORK, parameters, random_steps
+
+from jaxq.learning import ensembles, targets
+from jaxq.learning.losses import q_loss
+from jaxq.networks import ensembles as member_networks
+from jaxq.networks import heads
+from jaxq.networks import torsos as networks
+
+MODULE = heads.ValueNetwork(networks.MLP((16,)), heads.LinearHead(3))
+
+
+def steps_with_mask(mask):
+    steps = random_steps(1)
+    mask = jnp.broadcast_to(jnp.array(mask), (32, 1, len(mask)))
+    return steps._replace(carry=member_networks.EnsembleCarry(jnp.zeros((32, 1), jnp.uint8), mask))
+
+
+def repeated(params, count):
+    return {"members": jax.tree.map(lambda x: jnp.stack([x] * count), params)}
+
+
+def test_equal_members_without_masks_learn_as_dqn():
+    network, (params, target) = member_networks.ensemble(MODULE, 3), parameters()
+    plain = lambda p: q_loss(NETWORK, p, target, KEY, random_steps(1), HPARAMS).loss.sum()  # noqa: E731
+    many = lambda p: ensembles.bootstrapped_loss(  # noqa: E731
+        network, p, repeated(target, 3), KEY, steps_with_mask([True] * 3), HPARAMS
+    ).loss.sum()
+    expected = jax.grad(plain)(params)
+    for member in range(3):
+        got = jax.tree.map(lambda x, m=member: x[m], jax.grad(many)(repeated(params, 3))["members"])
+        jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=1e-5), got, expected)
+
+
+@pytest.mark.parametrize(
+    "loss", [ensembles.random_mixture_loss, ensembles.maxmin_loss], ids=["rem", "maxmin"]
+)
+def test_equal_members_mixed_are_dqn(loss):
+    network, (params, target) = member_networks.ensemble(MODULE, 3), parameters()
+    steps = random_steps(3)
+    plain = q_loss(NETWORK, params, target, KEY, steps, HPARAMS)
+    mixed = loss(network, repeated(params, 3), repeated(target, 3), KEY, steps, HPARAMS)
+    np.testing.assert_allclose(mixed.loss, plain.loss, rtol=1e-4, atol=1e-5)
+
+
+def test_maxmin_takes_the_minimum_before_the_maximum():
+    """Two members see (5, 0, 0) and (0, 4, 1): their minimum is (0, 0, 0), its maximum 0."""
+    network = member_networks.ensemble(MODULE, 2)
+    members = jnp.array([[[5.0, 0.0, 0.0], [0.0, 4.0, 1.0]]])
+    fake = network._replace(
+        apply=lambda p, obs, *x: (
+            heads.EnsembleOutput(None, jnp.broadcast_to(p * members, (len(obs), 2, 3))),
+            (),
+        )
+    )
+    steps = random_steps(1)._replace(reward=jnp.zeros((32, 1)), terminated=jnp.zeros((32, 1), bool))
+    output = ensembles.maxmin_loss(fake, 0.0, 1.0, KEY, steps, HPARAMS)
+    np.testing.assert_array_equal(output.loss, 0.0)
+
+
+def test_a_mask_stops_learning_and_a_prior_never_learns():
+    network = member_networks.ensemble(MODULE, 2, prior_scale=3.0)
+    params = network.init(KEY, jnp.zeros((1, 4)))
+    steps = steps_with_mask([True, False])
+
+    def total(params):
+        return ensembles.bootstrapped_loss(network, params, params, KEY, steps, HPARAMS).loss.sum()
+
+    gradient = jax.grad(total)(params)
+    assert all(not leaf.any() for leaf in jax.tree.leaves(gradient["priors"]))
+    first, second = (jax.tree.map(lambda x, i=i: x[i], gradient["members"]) for i in range(2))
+    assert any(leaf.any() for leaf in jax.tree.leaves(first))
+    assert all(not leaf.any() for leaf in jax.tree.leaves(second))
+
+
+def test_one_member_acts_for_an_episode_and_their_mean_greedily():
+    network = member_networks.ensemble(MODULE, 5, prior_scale=1.0, mask_probability=0.5)
+    obs = jax.random.normal(KEY, (64, 4))
+    params = network.init(KEY, obs)
+    carry = network.initial_carry(jax.random.key(1), 64)
+    assert set(np.unique(carry.member)) == set(range(5))
+    output, after = network.apply(params, obs, jax.random.key(2), carry, None)
+    chosen = output.members[jnp.arange(64), carry.member]
+    np.testing.assert_array_equal(output.q_values, chosen)
+    np.testing.assert_array_equal(after.member, carry.member)  # until the episode ends
+    assert 0.3 < np.mean(after.mask) < 0.7 and np.any(after.mask != carry.mask)
+    greedy, _ = network.apply(params, obs, None, carry, None)
+    np.testing.assert_allclose(greedy.q_values, output.members.mean(axis=1), rtol=1e-6)
+
+
+def test_the_minimum_of_maxmin_acts():
+    """Lan et al. 2020, algorithm 1: while training, and greedily."""
+    network = member_networks.ensemble(MODULE, 3, combine=jnp.min)
+    obs = jax.random.normal(KEY, (16, 4))
+    params, carry = network.init(KEY, obs), network.initial_carry(KEY, 16)
+    for key in (None, jax.random.key(1)):
+        output, _ = network.apply(params, obs, key, carry, None)
+        np.testing.assert_array_equal(output.q_values, output.members.min(axis=1))
+
+
+def test_averaged_targets_average_values():
+    params, _ = parameters()
+    history = [NETWORK.init(jax.random.key(k), jnp.zeros((1, 4))) for k in range(3)]
+    target = targets.latest(3)
+    stack = target.init(params)
+    for old in history:  # the newest comes first, the oldest falls out
+        stack = target.update(old, stack, HPARAMS)
+    jax.tree.map(
+        lambda leaf, *old: np.testing.assert_array_equal(leaf, jnp.stack(old[::-1])),
+        stack,
+        *history,
+    )
+    steps = random_steps(1)
+    output = ensembles.averaged_loss(NETWORK, params, stack, KEY, steps, HPARAMS)
+    q_values = lambda p, obs: NETWORK.apply(p, obs, None, (), None)[0].q_values  # noqa: E731
+    mean = sum(q_values(old, steps.next_obs[:, 0]) for old in history) / 3
+    taken = q_values(params, steps.obs[:, 0])[jnp.arange(32), steps.action[:, 0]]
+    discount = HPARAMS.gamma * (1.0 - steps.terminated[:, 0])
+    errors = steps.reward[:, 0] + discount * mean.max(axis=1) - taken
+    np.testing.assert_allclose(output.loss, 0.5 * errors**2, rtol=1e-4, atol=1e-5)

@@ -1,0 +1,87 @@
+"""Losses: reductions to simpler cases, and where gradients may go."""
+
+from functools import partial
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from jaxq.config import HParams
+from jaxq.learning import backups
+from jaxq.learning.losses import importance_weights, q_loss
+from jaxq.networks import heads, modules
+from jaxq.networks import torsos as networks
+from jaxq.types import Step
+
+NETWORK = modules.from_flax(heads.ValueNetwork(networks.MLP((16,)), heads.LinearHead(3)))
+double_q_loss = partial(q_loss, backup=backups.double)
+KEY = jax.random.key(0)
+HPARAMS = HParams(gamma=0.9)
+
+
+def random_steps(window: int, batch: int = 32) -> Step:
+    keys = jax.random.split(KEY, 6)
+    shape = (batch, window)
+    terminated = jax.random.bernoulli(keys[3], 0.2, shape)
+    return Step(
+        obs=jax.random.normal(keys[0], (*shape, 4)),
+        action=jax.random.randint(keys[1], shape, 0, 3).astype(jnp.uint8),
+        reward=jax.random.normal(keys[2], shape),
+        terminated=terminated,
+        done=terminated | jax.random.bernoulli(keys[4], 0.2, shape),
+        next_obs=jax.random.normal(keys[5], (*shape, 4)),
+    )
+
+
+def parameters():
+    obs = jnp.zeros((1, 4))
+    return NETWORK.init(jax.random.key(1), obs), NETWORK.init(jax.random.key(2), obs)
+
+
+@pytest.mark.parametrize("window", [1, 3])
+def test_double_with_equal_parameters_is_plain(window):
+    params, _ = parameters()
+    steps = random_steps(window)
+    plain = q_loss(NETWORK, params, params, KEY, steps, HPARAMS)
+    double = double_q_loss(NETWORK, params, params, KEY, steps, HPARAMS)
+    np.testing.assert_allclose(plain.loss, double.loss, rtol=1e-5)
+
+
+@pytest.mark.parametrize("loss", [q_loss, double_q_loss])
+def test_no_gradient_with_respect_to_the_target(loss):
+    params, target = parameters()
+    steps = random_steps(2)
+
+    def total(params, target):
+        return loss(NETWORK, params, target, KEY, steps, HPARAMS).loss.sum()
+
+    online, frozen = jax.grad(total, argnums=(0, 1))(params, target)
+    assert all(np.all(leaf == 0) for leaf in jax.tree.leaves(frozen))
+    assert any(np.any(leaf != 0) for leaf in jax.tree.leaves(online))
+
+
+def test_double_selects_online_and_evaluates_with_the_target():
+    params, target = parameters()
+    steps = random_steps(1)
+    apply = lambda p, obs: NETWORK.apply(p, obs, KEY, (), None)[0].q_values  # noqa: E731
+    rows = jnp.arange(32)
+    choice = apply(params, steps.next_obs[:, 0]).argmax(-1)
+    future = apply(target, steps.next_obs[:, 0])[rows, choice]
+    value = apply(params, steps.obs[:, 0])[rows, steps.action[:, 0]]
+    bootstrap = 0.9 * (1.0 - steps.terminated[:, 0]) * future
+    errors = steps.reward[:, 0] + bootstrap - value
+    output = double_q_loss(NETWORK, params, target, KEY, steps, HPARAMS)
+    np.testing.assert_allclose(output.loss, 0.5 * errors**2, rtol=1e-4, atol=1e-6)
+    np.testing.assert_allclose(output.priority, np.abs(errors), rtol=1e-4, atol=1e-6)
+
+
+def test_importance_weights_by_hand():
+    """P = 1/10, 2/10, 4/10: (N P)**-1/2 over its maximum is 1, 0.7071, 0.5."""
+    weights = importance_weights(jnp.array([0.1, 0.2, 0.4]), 0.5)
+    np.testing.assert_allclose(weights, [1.0, 0.5**0.5, 0.5], rtol=1e-6)
+
+
+@pytest.mark.parametrize("exponent", [0.0, 0.4, 1.0])
+def test_equal_probabilities_weigh_one(exponent):
+    np.testing.assert_array_equal(importance_weights(jnp.full(5, 1e-5), exponent), np.ones(5))

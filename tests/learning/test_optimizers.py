@@ -1,0 +1,52 @@
+"""Optimizers: equal to the libraries where those are right."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+
+from jaxq.config import Config, HParams
+from jaxq.learning.optimizers import make_optimizer, scale_by_centered_rms
+
+
+def run(transform, gradients):
+    """The last update after a sequence of gradients [T, n]."""
+    state = transform.init(gradients[0])
+    for gradient in gradients:
+        update, state = transform.update(gradient, state)
+    return update
+
+
+def test_centered_rms_is_that_of_optax():
+    gradients = jax.random.normal(jax.random.key(0), (50, 20))
+    theirs = optax.scale_by_stddev(0.95, 0.01, eps_in_sqrt=False)
+    np.testing.assert_allclose(
+        run(scale_by_centered_rms(0.95, 0.01), gradients), run(theirs, gradients), rtol=1e-4
+    )
+
+
+def test_centered_rms_survives_a_steady_gradient():
+    """Rounding makes the variance of a constant negative; its root would be NaN."""
+    gradients = jnp.ones((1_500, 1)) * jax.random.uniform(jax.random.key(0), (1, 200))
+    transform = scale_by_centered_rms(0.95, 0.01)
+
+    def body(state, gradient):
+        update, state = transform.update(gradient, state)
+        return state, jnp.isfinite(update).all()
+
+    _, finite = jax.lax.scan(body, transform.init(gradients[0]), gradients)
+    assert finite.all()
+
+
+def test_every_number_of_an_optimizer_can_be_swept():
+    """Built inside the traced function: a vmap over its numbers just works."""
+    optimizer = make_optimizer(Config(optimizer="adam", clip_gradients=True))
+    params = jnp.ones(3)
+
+    def step(rate, norm):
+        transform = optimizer(HParams(max_gradient_norm=norm), rate)
+        return transform.update(params, transform.init(params), params)[0]
+
+    rates = jnp.array([0.1, 0.2])
+    updates = jax.vmap(step)(rates, jnp.array([1.0, jnp.inf]))
+    np.testing.assert_allclose(updates, -rates[:, None] * np.ones(3), rtol=1e-5)

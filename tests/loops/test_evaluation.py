@@ -1,0 +1,84 @@
+"""Evaluation: exactly K whole episodes, without a bias towards short ones."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import tabular
+from common import cast, small, tabular_env
+
+from jaxq.config import HParams
+from jaxq.loops.evaluation import make_evaluator
+from jaxq.types import Agent
+
+KEY = jax.random.key(0)
+
+
+def constant_agent(num_actions=4):
+    """Always action 0, whose value it believes to be 7."""
+
+    def act_greedy(params, carry, key, obs):
+        del params, key
+        return jnp.zeros(len(obs), jnp.int32), jnp.full(len(obs), 7.0), carry
+
+    return Agent(None, lambda key, num_envs: (), None, act_greedy, None)
+
+
+def evaluate(env_params, num_episodes, max_steps=1_000, **hparams):
+    play = make_evaluator(tabular_env(num_episodes), constant_agent(), max_steps)
+    numbers = cast(HParams(env_params=env_params, **hparams))
+    return jax.device_get(jax.jit(play)((), KEY, numbers))
+
+
+def test_no_bias_towards_short_episodes():
+    """Half of the episodes last 1 step with return 0, half 50 steps with return 50.
+
+    Counting the episodes that end within a fixed number of steps would find almost only short
+    ones; the mean return over whole episodes is 25.
+    """
+    length = 50  # one state with a coin at the first step needs a chain: encoded in 14 states
+    states = 15
+    transition = np.zeros((states, 4, states))
+    transition[0, :, 14] = transition[0, :, 1] = 0.5
+    for state in range(1, 13):
+        transition[state, :, state + 1] = 1.0
+    transition[13, :, 14] = transition[14, :, 14] = 1.0
+    reward = np.zeros((states, 4))
+    reward[1:14] = length / 13.0
+    params = tabular.make_params(transition, reward, terminal=[14])
+    result = evaluate(params, 2_000)
+    assert result.returns.shape == (2_000,) and result.finished.all()
+    assert set(result.lengths) == {1, 14}
+    assert abs(result.returns.mean() - length / 2) < 2.0
+
+
+def test_episodes_cut_by_the_cap_are_reported_as_cut():
+    endless = tabular.make_params(np.ones((1, 4, 1)), np.ones((1, 4)))
+    result = evaluate(endless, 3, max_steps=17)
+    assert not result.finished.any()
+    np.testing.assert_array_equal(result.lengths, [17, 17, 17])
+    np.testing.assert_array_equal(result.returns, [17.0, 17.0, 17.0])
+
+
+def test_only_the_first_episode_of_an_environment_counts():
+    result = evaluate(tabular.truncation(), 4)
+    np.testing.assert_array_equal(result.returns, [10.0] * 4)
+    np.testing.assert_array_equal(result.values, [7.0] * 4)
+
+
+def test_epsilon_mixes_in_random_actions():
+    """Action 0 pays 1 and the others -1, one step: 1 when greedy, -0.5 when random."""
+    params = tabular.probes()["action"]
+    assert evaluate(params, 100).returns.mean() == 1.0
+    random = evaluate(params, 4_000, eval_epsilon=1.0).returns.mean()
+    assert abs(random + 0.5) < 0.06
+
+
+def test_the_key_decides():
+    experiment = small()
+    params = experiment.agent.init(KEY, jnp.zeros((1, 4)), ())
+    play = jax.jit(experiment.evaluate)
+    hparams = cast(HParams())
+    first, again = (play(params, jax.random.key(1), hparams) for _ in range(2))
+    np.testing.assert_array_equal(first.values, again.values)
+    other = play(params, jax.random.key(2), hparams)
+    assert not np.array_equal(first.values, other.values)

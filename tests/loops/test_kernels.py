@@ -1,0 +1,78 @@
+"""What XLA makes of the loops for a GPU, compiled for an H100 that need not be there.
+
+Small networks leave a GPU waiting for the next kernel, so the number of kernels is most of what a
+step takes. Needs the extra `kernels`: XLA's compiler for CUDA and NVIDIA's assembler, no driver.
+"""
+
+from functools import cache
+
+import jax
+import pytest
+from programs import compile_for_gpu, h100, launches, lines_that_make, lower
+
+from jaxq.recipes.presets import PRESETS
+
+pytest.importorskip("jax_cuda13_plugin", reason="needs the extra `kernels`")
+# What was compiled without a device can be kept, but not read back.
+pytestmark = pytest.mark.filterwarnings("ignore:Error reading persistent compilation cache")
+
+MEMBERS = 64
+# Of one iteration: DQN's steps between two updates with the update, or one step of PQN's rollout
+# with its share of the learning; all members and environments together.
+KERNELS = {
+    "dqn-breakout": 85,
+    "dqn-cartpole": 65,
+    "rainbow-breakout": 372,
+    "pqn-breakout": 169,
+    "pqn-lstm-cartpole": 942,
+}
+NAMES = pytest.mark.parametrize("name", KERNELS)
+
+
+@cache
+def program(name: str):
+    lowered, state = lower(name, MEMBERS, h100())
+    return compile_for_gpu(lowered), state
+
+
+def iterations(name: str) -> int:
+    """Of the program: one target period, or one rollout of vector steps."""
+    config = PRESETS[name].config
+    if config.replay == "none":
+        return config.train_every // config.num_envs
+    return config.target_period // config.train_every
+
+
+@NAMES
+def test_kernels_of_an_iteration(name):
+    """Trap: small operations that XLA cannot fuse: keys that are split, sums that are kept."""
+    counted = launches(program(name)[0].as_text())
+    assert counted.total() / iterations(name) <= KERNELS[name], counted
+
+
+@NAMES
+def test_the_device_never_waits_for_the_host(name):
+    """Trap: a condition, or a loop of unknown length, is decided by the host at every step."""
+    assert launches(program(name)[0].as_text())["wait"] == 0
+
+
+@NAMES
+def test_no_copy_of_weights(name):
+    """Trap: acting in a loop of its own asks for noisy weights turned; then every update writes
+    them in both layouts and copies weights and moments, 18 arrays per update of Rainbow."""
+    compiled, state = program(name)
+    largest = max(jax.tree.leaves(state.params), key=lambda leaf: leaf.size)
+    shape = ",".join(map(str, (MEMBERS, *largest.shape)))
+    made = lines_that_make(compiled, f"f32[{shape}]")
+    assert made and not [line for line in made if " copy(" in line]
+
+
+@pytest.mark.parametrize("name", ["dqn-breakout", "dqn-cartpole", "rainbow-breakout"])
+def test_the_ring_is_updated_in_place(name):
+    """Trap: a ring that is copied at every step."""
+    compiled, state = program(name)
+    ring = state.replay.ring
+    shape = ",".join(map(str, (MEMBERS, *ring.shape)))
+    made = lines_that_make(compiled, f"u32[{shape}]")
+    assert made and not [line for line in made if " copy(" in line]
+    assert compiled.memory_analysis().alias_size_in_bytes >= 4 * MEMBERS * ring.size

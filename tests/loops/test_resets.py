@@ -1,0 +1,47 @@
+"""Periodic resets: what starts anew and what stays."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from common import SMALL, SMALL_HPARAMS, cast, small
+
+from jaxq.learning import optimizers
+from jaxq.loops import resets
+
+HPARAMS = cast(SMALL_HPARAMS)
+
+
+def test_the_head_and_the_optimizer_start_anew_and_the_rest_stays():
+    experiment = small()
+    optimizer = optimizers.make_optimizer(SMALL)
+    only_time = lambda state, clock, _: (state, clock._replace(steps=clock.steps + 100), {})  # noqa: E731
+    trainer = resets.with_resets(
+        experiment.trainer._replace(chunk=only_time), experiment.agent, optimizer, 200, 100
+    )
+    start, clock = jax.jit(trainer.init)(jax.random.key(0), HPARAMS)
+    before, _, _ = jax.jit(experiment.trainer.chunk)(start, clock, HPARAMS)
+    state, chunk = before, jax.jit(trainer.chunk)
+    for expected_reset in (False, False, True, False):  # from step 40, 140, 240 and 340 on
+        before = state
+        state, clock, _ = chunk(before, clock, HPARAMS)
+        old, new = before.params["params"], state.params["params"]
+        torso_same = jax.tree.map(np.array_equal, old["torso"], new["torso"])
+        head_same = np.array_equal(
+            old["head"]["Dense_0"]["kernel"], new["head"]["Dense_0"]["kernel"]
+        )
+        assert all(jax.tree.leaves(torso_same)) and head_same is not expected_reset
+        moments = jax.tree.leaves(state.opt_state)
+        assert not expected_reset or not any(leaf.any() for leaf in moments)
+        np.testing.assert_array_equal(before.replay.ring, state.replay.ring)
+        if expected_reset:
+            assert jnp.array_equal(
+                state.target_params["params"]["head"]["Dense_0"]["kernel"],
+                new["head"]["Dense_0"]["kernel"],
+            )
+
+
+def test_random_priors_stay():
+    """They never change, or values would jump with nothing learned."""
+    tree = lambda value: {n: {"head": jnp.full(2, value)} for n in ("members", "priors")}  # noqa: E731
+    mixed = resets._with_heads_of(tree(0.0), tree(1.0))
+    assert mixed["members"]["head"].all() and not mixed["priors"]["head"].any()

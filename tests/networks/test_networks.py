@@ -1,0 +1,242 @@
+"""Networks equal their textbook versions."""
+
+from functools import partial
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from jaxq.errors import ConfigError
+from jaxq.networks import heads, kernels, layers, modules
+from jaxq.networks import torsos as networks
+
+
+@pytest.mark.parametrize(
+    "shape, features, kernel, strides",
+    [
+        ((10, 10, 4), 16, (3, 3), (1, 1)),  # MinAtar
+        ((84, 84, 4), 32, (8, 8), (4, 4)),  # the three layers of the Nature network
+        ((20, 20, 32), 64, (4, 4), (2, 2)),
+        ((9, 9, 64), 64, (3, 3), (1, 1)),
+        ((11, 7, 3), 5, (4, 2), (3, 2)),  # does not divide
+    ],
+)
+def test_patches_and_one_matmul_equal_a_convolution(shape, features, kernel, strides):
+    """Same parameters, same values, same gradients as nn.Conv, which has the batch first."""
+    ours = kernels.PatchConv(features, kernel, strides)
+    theirs = nn.Conv(features, kernel, strides, padding="VALID")
+    x = jax.random.normal(jax.random.key(0), (2, *shape))
+    params = theirs.init(jax.random.key(1), x)
+    assert jax.tree.map(jnp.shape, params) == jax.tree.map(
+        jnp.shape, ours.init(jax.random.key(1), x.transpose(3, 1, 2, 0))
+    )
+
+    def run_ours(params, x):
+        y = ours.apply(params, x.transpose(3, 1, 2, 0)).transpose(3, 1, 2, 0)
+        return jnp.sum(jnp.sin(y)), y
+
+    def run_theirs(params, x):
+        y = theirs.apply(params, x)
+        return jnp.sum(jnp.sin(y)), y
+
+    (_, y_ours), grad_ours = jax.value_and_grad(run_ours, (0, 1), has_aux=True)(params, x)
+    (_, y_theirs), grad_theirs = jax.value_and_grad(run_theirs, (0, 1), has_aux=True)(params, x)
+    np.testing.assert_allclose(y_ours, y_theirs, atol=2e-5)
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=2e-3), grad_ours, grad_theirs)
+
+
+@pytest.mark.parametrize("layer_norm", [False, True])
+def test_the_torso_for_minatar_equals_its_layers_in_flax(layer_norm):
+    """Channels are normalised pixel by pixel, and flattened channel by channel."""
+
+    class Plain(nn.Module):
+        @nn.compact
+        def __call__(self, x):
+            x = nn.Conv(16, (3, 3), padding="VALID")(x)
+            x = nn.relu(nn.LayerNorm()(x) if layer_norm else x)
+            x = nn.Dense(128)(x.transpose(0, 3, 1, 2).reshape(len(x), -1))
+            return nn.relu(nn.LayerNorm()(x) if layer_norm else x)
+
+    obs = jax.random.bernoulli(jax.random.key(0), 0.2, (5, 10, 10, 4))
+    plain, torso = Plain(), networks.MinAtarTorso(layer_norm=layer_norm)
+    params = torso.init(jax.random.key(1), obs)["params"]
+    dense = params["MLP_0"]
+    theirs = {"Conv_0": params["PatchConv_0"], "Dense_0": dense["Dense_0"]}
+    if layer_norm:
+        theirs |= {"LayerNorm_0": params["LayerNorm_0"], "LayerNorm_1": dense["LayerNorm_0"]}
+    expected = plain.apply({"params": theirs}, obs.astype(jnp.float32))
+    np.testing.assert_allclose(torso.apply({"params": params}, obs), expected, atol=1e-5)
+
+
+@pytest.mark.parametrize("channels", [1, 4, 10, 32, 33])
+def test_booleans_gathered_as_words_equal_numbers(channels):
+    """The same patches, so the same bits; the last word's sign is channel 32."""
+    x = jax.random.bernoulli(jax.random.key(0), 0.5, (channels, 10, 9, 3))
+    conv = kernels.PatchConv(16, (3, 2), (2, 1))
+    params = conv.init(jax.random.key(1), x)
+    np.testing.assert_array_equal(conv.apply(params, x), conv.apply(params, x.astype(jnp.float32)))
+
+
+def test_lstm_equals_flax():
+    """With the same weights, values and gradients, resets included."""
+    steps, rows, inputs, width = 7, 3, 5, 4
+    keys = jax.random.split(jax.random.key(0), 5)
+    x = jax.random.normal(keys[0], (steps, rows, inputs))
+    resets = jax.random.bernoulli(keys[1], 0.3, (steps, rows))
+    carry = tuple(jax.random.normal(keys[2], (2, rows, width)))
+    lstm, cell = kernels.LSTM(width), nn.OptimizedLSTMCell(width)
+    params = lstm.init(keys[3], carry, x, resets)
+    weights = jax.random.normal(keys[4], (2, steps, rows, width))  # of the outputs
+
+    def ours(params, carry, x):
+        return jnp.sum(weights * jnp.stack(lstm.apply(params, carry, x, resets)))
+
+    def theirs(params, carry, x):
+        params, carries = _flax_lstm(params["params"]), []
+        for now, keep in zip(x, ~resets[..., None]):
+            carry, _ = cell.apply(params, (keep * carry[0], keep * carry[1]), now)
+            carries.append(jnp.stack(carry))
+        return jnp.sum(weights * jnp.stack(carries, axis=1))
+
+    value, grads = jax.value_and_grad(ours, (0, 1, 2))(params, carry, x)
+    value_flax, grads_flax = jax.value_and_grad(theirs, (0, 1, 2))(params, carry, x)
+    np.testing.assert_allclose(value, value_flax, rtol=1e-5)
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=1e-5), grads, grads_flax)
+
+
+def _flax_lstm(params):
+    """Our weights in flax's words: eight kernels instead of two."""
+    split = lambda leaf: jnp.split(leaf, 4, axis=-1)  # noqa: E731
+    dense = params["Dense_0"]
+    renamed = {}
+    gates = zip("ifgo", split(dense["kernel"]), split(dense["bias"]), split(params["kernel"]))
+    for gate, kernel, bias, recurrent in gates:
+        renamed["i" + gate] = {"kernel": kernel}
+        renamed["h" + gate] = {"kernel": recurrent, "bias": bias}
+    return {"params": renamed}
+
+
+def test_no_grouped_convolution_under_vmap():
+    """A convolution vmapped over members is a slow grouped convolution; ours is a matmul."""
+    torso = networks.MinAtarTorso()
+    obs = jnp.zeros((3, 2, 10, 10, 4), bool)
+    params = jax.vmap(torso.init)(jax.random.split(jax.random.key(0), 3), obs)
+    text = jax.jit(jax.vmap(torso.apply)).lower(params, obs).as_text()
+    assert "convolution" not in text and "dot_general" in text
+
+
+def test_dueling_mean_is_the_state_value():
+    value = jnp.array([[3.0], [-1.0]])
+    advantage = jnp.array([[1.0, 2.0, 6.0], [0.0, 0.0, 1.0]])
+    q_values = heads.dueling(value, advantage)
+    np.testing.assert_allclose(q_values.mean(axis=-1), [3.0, -1.0], rtol=1e-6)
+    np.testing.assert_allclose(heads.dueling(value, advantage + 5.0), q_values, rtol=1e-5)
+
+
+def test_a_linear_network_on_one_hot_observations_is_a_table():
+    dense = partial(nn.Dense, use_bias=False, kernel_init=nn.initializers.zeros)
+    network = modules.from_flax(
+        heads.ValueNetwork(networks.Flatten(), heads.LinearHead(4, dense=dense))
+    )
+    params = network.init(jax.random.key(0), jnp.zeros((1, 16), bool))
+    (table,) = jax.tree.leaves(params)
+    assert table.shape == (16, 4) and not table.any()
+    table = jnp.arange(64.0).reshape(16, 4)
+    params = jax.tree.map(lambda _: table, params)
+    output, carry = network.apply(params, jnp.eye(16, dtype=bool), None, (), None)
+    np.testing.assert_array_equal(output.q_values, table)
+    assert carry == ()
+
+
+@pytest.mark.parametrize(
+    "name, shape", [("mlp", (4,)), ("minatar", (10, 10, 4)), ("nature", (84, 84, 4))]
+)
+@pytest.mark.parametrize("layer_norm", [False, True])
+def test_torsos_take_the_observations_they_are_for(name, shape, layer_norm):
+    spec = jax.ShapeDtypeStruct(shape, jnp.float32)
+    torso = networks.make_torso(name, spec, (32, 8), layer_norm)
+    obs = jnp.ones((2, *shape))
+    params = torso.init(jax.random.key(0), obs)
+    assert torso.apply(params, obs).shape == (2, 8)
+    assert ("LayerNorm" in str(jax.tree.structure(params))) == layer_norm
+
+
+@pytest.mark.parametrize("name, shape", [("minatar", (4,)), ("nature", (30, 40, 3))])
+def test_torsos_refuse_other_observations(name, shape):
+    with pytest.raises(ConfigError, match=f"network={name} needs image"):
+        networks.make_torso(name, jax.ShapeDtypeStruct(shape, jnp.float32), (8,), False)
+
+
+def test_noise_of_a_noisy_layer_by_hand():
+    """Variance 2 / pi sigma^2 x^2 per input and output, plus the bias's; the mean is the mean."""
+    layer, x = layers.NoisyDense(3), jnp.array([[1.0, -2.0]])
+    params = layer.init(jax.random.key(0), x)
+    sigma = 0.5 / np.sqrt(2.0)
+    np.testing.assert_allclose(params["params"]["kernel_sigma"], sigma)
+    assert np.abs(params["params"]["kernel"]).max() <= 1 / np.sqrt(2.0)
+    draw = lambda key: layer.apply(params, x, rngs={"noise": key})[0]  # noqa: E731
+    noise = jax.vmap(draw)(jax.random.split(jax.random.key(1), 200_000)) - layer.apply(params, x)
+    factor = np.sqrt(2 / np.pi)  # E[f(e)^2] = E|e|
+    expected = sigma**2 * factor * (factor * (1.0 + 4.0) + 1.0)
+    np.testing.assert_allclose(noise.mean(axis=0), 0.0, atol=0.01)
+    np.testing.assert_allclose(noise.var(axis=0), expected, rtol=0.03)
+    np.testing.assert_array_equal(draw(jax.random.key(7)), draw(jax.random.key(7)))
+
+
+def test_two_noisy_layers_have_noise_of_their_own():
+    module = networks.MLP((4, 4), dense=lambda width: layers.NoisyDense(width))
+    params = module.init(jax.random.key(0), jnp.ones((1, 4)))
+    seen = []
+    original = jax.random.normal
+    jax.random.normal = lambda key, *x: seen.append(original(key, *x)) or seen[-1]
+    try:
+        module.apply(params, jnp.ones((1, 4)), rngs={"noise": jax.random.key(0)})
+    finally:
+        jax.random.normal = original
+    assert len(seen) == 2 and not np.allclose(*seen)
+
+
+def test_spectral_layers_divide_by_the_largest_singular_value():
+    layer = layers.SpectralDense(8, iterations=200)
+    params = layer.init(jax.random.key(0), jnp.zeros((1, 5)))
+    kernel = params["params"]["kernel"]
+    expected = kernel / np.linalg.norm(kernel, 2)
+    np.testing.assert_allclose(layer.apply(params, jnp.eye(5)), expected, atol=1e-4)
+
+
+def test_cosines_are_cosines():
+    fractions = jnp.linspace(0.0, 1.0, 1_001)
+    expected = np.cos(np.pi * np.outer(np.asarray(fractions, np.float64), np.arange(1, 65)))
+    np.testing.assert_allclose(kernels.cosines(fractions, 64), expected, atol=2e-5)
+
+
+def test_implicit_quantiles_at_midpoints_and_at_random():
+    """Without a key all fractions are midpoints; with one, selection has fractions of its own."""
+    head = heads.LinearHead(3)
+    network = modules.from_flax(heads.ImplicitQuantileNetwork(networks.MLP((16,)), head, 8))
+    obs = jax.random.normal(jax.random.key(0), (5, 4))
+    params = network.init(jax.random.key(1), obs)
+    greedy, _ = network.apply(params, obs, None, (), None)
+    np.testing.assert_allclose(greedy.fractions[0], (np.arange(8) + 0.5) / 8)
+    np.testing.assert_allclose(greedy.q_values, greedy.quantiles.mean(axis=-1), rtol=1e-5)
+    drawn, _ = network.apply(params, obs, jax.random.key(2), (), None)
+    assert drawn.quantiles.shape == (5, 3, 8) and len(np.unique(drawn.fractions)) == 40
+    assert not np.allclose(drawn.q_values, drawn.quantiles.mean(axis=-1), atol=1e-6)
+
+
+def test_categorical_values_are_the_means_of_their_atoms():
+    network = heads.CategoricalNetwork(networks.Flatten(), heads.LinearHead(2, 5), (-1.0, 1.0))
+    params = network.init(jax.random.key(0), jnp.zeros((1, 3)))
+    output = network.apply(params, jnp.eye(3))
+    probs = jax.nn.softmax(output.logits)
+    np.testing.assert_allclose(output.q_values, probs @ np.linspace(-1, 1, 5), rtol=1e-5)
+
+
+def test_dueling_means_are_over_actions_for_each_atom():
+    head = heads.DuelingHead(4, 6)
+    params = head.init(jax.random.key(0), jnp.ones((2, 3)))
+    outputs = head.apply(params, jnp.ones((2, 3)))
+    value = jnp.ones((2, 3)) @ params["params"]["Dense_0"]["kernel"]
+    np.testing.assert_allclose(outputs.mean(axis=1), value, atol=1e-5)

@@ -1,0 +1,108 @@
+"""Configurations: every preset is valid, and round trips through JSON."""
+
+import json
+import re
+from dataclasses import replace
+
+import pytest
+
+from jaxq.config import Config, HParams, config_from_dict, hparams_from_dict
+from jaxq.errors import ConfigError
+from jaxq.recipes.presets import PRESETS
+from jaxq.recipes.validation import validate
+from jaxq.runs.runner import RunSpec
+
+LSTM = {"agent": "drqn", "memory": "lstm"}
+ON_POLICY = {
+    "agent": "pqn",
+    "replay": "none",
+    "prefill": 0,
+    "train_every": 40,
+    "target_period": 40,
+    "chunk_steps": 80,
+    "batch_size": 10,
+    "updates_per_round": 8,
+}
+
+
+@pytest.mark.parametrize("name", PRESETS)
+def test_every_preset_is_valid_and_says_what_it_is(name):
+    preset = PRESETS[name]
+    validate(preset.config, preset.hparams)
+    assert preset.summary.endswith(".") and preset.steps > preset.config.prefill
+
+
+def test_documents_round_trip():
+    hparams = HParams(gamma=0.5, env_params={"gravity": 5.0})
+    config = Config(env_kwargs=("size=10",), widths=(3, 4))
+    document = RunSpec("x", config, [hparams], [0], 100).document()
+    document = json.loads(json.dumps(document, allow_nan=False))  # infinities are strings
+    assert config_from_dict(document["config"]) == config
+    assert hparams_from_dict(document["lanes"][0]) == hparams
+
+
+@pytest.mark.parametrize(
+    "changes, message",
+    [
+        ({"train_every": 3, "num_envs": 2}, "train_every=3 must be a multiple of num_envs=2"),
+        ({"chunk_steps": 1_001}, "chunk_steps=1001 must be a multiple of target_period=500"),
+        ({"capacity": 100}, "capacity=100 must be at least 128, to hold batch_size=128"),
+        ({"window": 20_000}, "capacity=10000 must be at least 20000, to hold window=20000"),
+        ({"replay": "latest", "window": 20_000}, "prefill=10000 must be at least 20009"),
+        ({"agent": "sarsa"}, "agent=sarsa does not exist"),
+        ({"agent": "pqn"}, "replay=uniform and agent=pqn do not fit; pqn needs replay=none"),
+        ({"replay": "none"}, "replay=none and agent=dqn do not fit"),
+        ({"agent": "r2d2"}, "memory=none must be lstm for agent=r2d2"),
+        ({"memory": "lstm"}, "memory=lstm needs agent=drqn, r2d2 or pqn, not dqn"),
+        ({"agent": "c51", "backup": "soft"}, "backup=soft must be greedy or double for agent=c51"),
+        ({"backup": "munchausen", "window": 3}, "window=3 must be 1 for backup=munchausen"),
+        ({"agent": "qr-dqn"}, "huber_delta=inf must be positive and finite for agent=qr-dqn"),
+        (
+            {"replay": "prioritized", "sequence_period": 2},
+            "sequence_period=2 must be at most window=1",
+        ),
+        (
+            {"replay": "prioritized", "capacity": 20, "batch_size": 4, "window": 15},
+            "capacity=20 must be at least 25, to hold window=15 of num_envs=1 and a block",
+        ),
+        ({**LSTM, "burn_in": 4, "window": 4}, "window=4 must be at least burn_in + n_step = 5"),
+        ({**ON_POLICY, "prefill": 40}, "prefill=40 must be 0 for agent=pqn"),
+        ({**ON_POLICY, "target_period": 80}, "target_period=80 must be train_every=40"),
+        ({**ON_POLICY, "batch_size": 15}, "train_every=40 must be a multiple of window x num_envs"),
+        ({**ON_POLICY, "updates_per_round": 3}, "updates_per_round=3 must be a multiple of the 4"),
+        ({"reset_period": 1_000}, "reset_period=1000 must be a multiple of chunk_steps=10000"),
+        ({"num_atoms": 11}, "num_atoms has no effect without agent=c51 or qr-dqn or iqn"),
+        ({"support": (1.0, 1.0)}, "support=[1.0, 1.0] must be increasing"),
+        ({"mask_probability": 0.0}, "mask_probability=0.0 must be in (0, 1]"),
+        (
+            {"network": "linear", "dueling": True},
+            "dueling has no effect without a network other than linear",
+        ),
+        ({"widths": (3, 0)}, "must all be at least 1"),
+        ({"dueling": "false"}, "dueling='false' must be true or false"),
+        ({"support": (-10.0,)}, "support=(-10.0,) must be a list of two numbers"),
+        ({"widths": (True,)}, "widths=(True,) must be a list of whole numbers"),
+        ({"noise_sigma": None}, "noise_sigma=None must be a number"),
+        ({"capacity": "many"}, "capacity='many' must be a whole number"),
+        ({"eval_episodes": -2}, "eval_episodes=-2 must be a whole number of at least 1"),
+    ],
+)
+def test_bad_structure_is_refused(changes, message):
+    with pytest.raises(ConfigError, match=re.escape(message)):
+        validate(replace(Config(), **changes), HParams())
+
+
+@pytest.mark.parametrize(
+    "changes, message",
+    [
+        ({"gamma": -0.1}, "gamma=-0.1 must be between 0 and 1"),
+        ({"gamma": float("nan")}, "gamma=nan must be between 0 and 1"),
+        ({"learning_rate": -1.0}, "learning_rate=-1.0 must be 0 or larger"),
+        ({"epsilon_end": 2.0}, "epsilon_end=2.0 must be between 0 and 1"),
+        ({"max_gradient_norm": 1.0}, "max_gradient_norm has no effect without clip_gradients"),
+        ({"priority_exponent": 0.5}, "priority_exponent has no effect without replay=prioritized"),
+    ],
+)
+def test_bad_numbers_are_refused(changes, message):
+    with pytest.raises(ConfigError, match=message):
+        validate(Config(), HParams()._replace(**changes))

@@ -1,0 +1,288 @@
+"""Reports of invented runs: what they say, what they leave out, what they refuse."""
+
+import re
+import shutil
+import struct
+import subprocess
+import zlib
+
+import numpy as np
+import pytest
+
+from jaxq.config import Config, HParams, plain_numbers
+from jaxq.errors import ConfigError
+from jaxq.loops.evaluation import Evaluation
+from jaxq.reports import pages
+from jaxq.reports import sources as lanes
+from jaxq.reports.report import write_report
+from jaxq.reports.tables import protocol_words
+from jaxq.runs import files as results
+from jaxq.runs.history import History, write_history
+
+SEEDS, TIMES, EPISODES = 6, 4, 2
+PROTOCOL = {
+    "environment": "CartPole-v1",
+    "time_limit": "bootstrap",
+    "num_actions": 2,
+    "sticky_actions": 0.0,
+}
+MINATAR = {"num_actions": 6, "sticky_actions": 0.1}
+CHROMIUM = next(
+    filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), ""
+)
+
+
+def make_run(path, level=1.0, *, settings=({},), diverged=(), complete=True, **changes):
+    """A run directory whose lane h has scores around ``level + h``.
+
+    Args:
+      settings: numbers of every lane.
+      diverged: (lane, seed) whose loss is not finite.
+      changes: of the configuration, the protocol (a dictionary) and the name of the preset.
+    """
+    random, config = np.random.default_rng(int(100 * level)), {"preset": "dqn-cartpole"}
+    protocol = {**PROTOCOL, **changes.pop("protocol", {})}
+    config["preset"] = changes.pop("preset", config["preset"])
+    numbers = [plain_numbers(HParams()._replace(**setting)) for setting in settings]
+    document = {
+        **config,
+        "steps": 1_000 * TIMES,
+        "seeds": list(range(SEEDS)),
+        "config": vars(Config()) | changes,
+        "lanes": numbers,
+    }
+    results.create(path, document)
+    history = History(len(settings), SEEDS)
+    offsets = np.repeat(np.arange(len(settings)), SEEDS)  # [M]
+    loss = np.ones((len(settings), SEEDS))
+    for member in diverged:
+        loss[member] = np.nan
+    for time in range(1, TIMES + 1):
+        returns = (level + offsets + random.normal(size=len(offsets)))[:, None] * np.ones(EPISODES)
+        evaluation = Evaluation(returns, returns, np.ones_like(returns, bool), returns)
+        history.append(1_000 * time, {"loss": loss.ravel()}, evaluation)
+    write_history(path, history, history.arrays())
+    last = history.arrays()["eval_return"][..., -1]
+    scores = [
+        {"per_seed": last[lane], "episodes_per_seed": EPISODES, "episodes_cut": 0}
+        for lane in range(len(settings))
+    ]
+    document = {"steps": 1_000 * TIMES, "protocol": protocol, "lanes": scores}
+    results.write_json(path / results.SCORES, document)
+    session = {"started": "2020-01-02", "versions": {"gymnax": "1.0.1"}, "commit": "abc123"}
+    meta = {"members": {"batch": 3}, "sessions": [session], "seconds": 9.0, "stopped_by": "steps"}
+    results.write_json(path / results.META, meta)
+    if complete:
+        results.write_text(path / results.COMPLETE, "")
+    return path
+
+
+def read(path):
+    """The page and the tables of a report."""
+    return path.read_text(), path.with_suffix(".md").read_text()
+
+
+def report(tmp_path, *runs):
+    write_report(runs, tmp_path / "report.html")
+    return read(tmp_path / "report.html")
+
+
+def row(text, name):
+    """The cells of the first row of a Markdown table that is called ``name``."""
+    line = next(line for line in text.splitlines() if line.startswith(f"| {name} |"))
+    return [cell.strip() for cell in line.split(" | ")[1:]]
+
+
+def test_what_two_runs_say(tmp_path):
+    runs = [make_run(tmp_path / "low"), make_run(tmp_path / "high", 9.0, backup="double")]
+    page, text = report(tmp_path, *runs)
+    scores = results.read_json(runs[1] / results.SCORES)["lanes"][0]["per_seed"]
+    cells = row(text, "high")
+    assert cells[0] == "6"
+    assert cells[2] == f"{np.mean(scores):.4g}" and cells[3] == f"{np.median(scores):.4g}"
+    assert cells[4] == f"{np.min(scores):.4g}" and "range" in cells[5]
+    assert "| high | 1.00 (1.00 to 1.00) |  |" in text  # P(high > low)
+    assert "| low | greedy |" in text and "| high | double |" in text
+    assert page.count("data:image/png;base64,") == 2
+    assert "python experiments/train.py" in page and "--batch 3" in page and "abc123" in page
+    for caption in re.findall("<figcaption>(.*?)</figcaption>", page)[:5]:
+        assert "6 seeds" in caption and "95% percentile bootstrap" in caption
+        assert "CartPole-v1 (gymnax 1.0.1), 2 actions, no sticky actions" in caption
+
+
+def test_protocols_stay_apart(tmp_path):
+    runs = [
+        make_run(tmp_path / "a"),
+        make_run(tmp_path / "b", protocol={"sticky_actions": 0.1}),
+        make_run(tmp_path / "c", settings=[{"eval_epsilon": 0.1}]),
+        make_run(tmp_path / "d", env_kwargs=("size=10",)),
+    ]
+    page, _ = report(tmp_path, *runs)
+    assert page.count("<h2>CartPole-v1, ") == 4 and "Probability of improvement" not in page
+
+
+def test_the_page_is_alone_and_takes_everything_for_text(tmp_path):
+    evil = "<script>alert(1)</script>$&\"'|_x"
+    run = make_run(tmp_path / "x", preset=evil, protocol={"environment": evil})
+    run = run.rename(tmp_path / "<b>&$x$")
+    (run / "play.gif").write_bytes(b"GIF89a")
+    page, text = report(tmp_path, run)
+    assert "<script" not in page and "<b>" not in page and "<script" not in text.replace("\\<", "")
+    assert "data:image/gif;base64,R0lGODlh" in page
+    assert not re.search(r'(src|href)="(?!data:|#)', page)
+    assert not re.search(r"https?:|url\(|@import|<link|<iframe", page)
+
+
+def test_members_and_runs_that_are_left_out(tmp_path):
+    runs = [
+        make_run(tmp_path / "a", diverged=[(0, 2), (0, 4)]),
+        make_run(tmp_path / "b", diverged=[(0, seed) for seed in range(SEEDS)]),
+        make_run(tmp_path / "c", complete=False),
+    ]
+    _, text = report(tmp_path, *runs)
+    assert "a: seeds 2, 4 diverged" in text and "b: seeds 0, 1, 2, 3, 4, 5 diverged" in text
+    assert "is incomplete (step 4,000 of 4,000)" in text
+    assert row(text, "a")[0] == "4 of 6" and "| b |" not in text and "| c |" not in text
+    scores = np.array(results.read_json(runs[0] / results.SCORES)["lanes"][0]["per_seed"])
+    assert row(text, "a")[2] == f"{np.delete(scores, [2, 4]).mean():.4g}"
+
+
+def test_lanes_of_a_run_show_their_sensitivity(tmp_path):
+    settings = [{"learning_rate": rate, "gamma": g} for rate in (1e-4, 1e-3) for g in (0.5, 0.9)]
+    page, text = report(tmp_path, make_run(tmp_path / "a", settings=settings))
+    assert "a learning\\_rate=0.0001 gamma=0.5" in text
+    assert "<h2>Sensitivity of a</h2>" in page
+    assert page.count("data:image/png;base64,") == 4  # with curves and heat map
+
+
+def test_a_sweep_is_its_parts_its_table_and_its_winner(tmp_path):
+    sweep = tmp_path / "sweep"
+    make_run(sweep / "parts" / "0", 2.0, settings=[{"gamma": 0.5}, {"gamma": 0.9}])
+    make_run(sweep / "parts" / "1", 5.0, widths=(8, 8))
+    make_run(sweep / "winner", 7.0)
+    (sweep / "parts" / "2").mkdir()
+    results.write_json(sweep / "study.json", {})
+    rows = ["0,0.5,relu,1,0,2,6,0", "1,inf,elu,2,1,3,6,1", "2,0.9,elu,nan,nan,nan,6,6"]
+    header = "lane,gamma,shape,iqm,low,high,num_seeds,num_diverged"
+    (sweep / "lanes.csv").write_text("\n".join([header, *rows]) + "\n")
+    page, text = report(tmp_path, sweep)
+    assert "sweep widths=120x84 gamma=0.5" in text and "sweep widths=8x8 gamma=0.99" in text
+    assert "| sweep winner | 6 |" in text and "parts/2 holds no config" in text
+    assert "The best of 2 settings" in page and "winner&#x27;s row" in page
+    table = lanes.read_table(sweep / "lanes.csv", "sweep")
+    assert table.swept == ["gamma", "shape"] and table.rows[1]["gamma"] == np.inf
+    assert [row["num_seeds"] for row in table.rows] == [6, 5]
+
+
+def test_a_setting_that_was_tried_twice_counts_once(tmp_path):
+    sweep = tmp_path / "sweep"
+    for part, gamma in enumerate((0.5, 0.9, 0.5)):
+        make_run(sweep / "parts" / str(part), 2.0, settings=[{"gamma": gamma}])
+    results.write_json(sweep / "study.json", {})
+    found = lanes.read(sweep, "sweep").lanes
+    assert [len(lane.scores) for lane in found] == [SEEDS, SEEDS]
+
+
+def test_normalised_scores_within_and_across_environments(tmp_path):
+    runs = [
+        make_run(
+            tmp_path / f"{method}-{game}".lower(),
+            level,
+            preset=f"{method}-{game}".lower(),
+            protocol={**MINATAR, "environment": f"{game}-MinAtar-original"},
+        )
+        for method, level in (("dqn", 2.0), ("pqn", 8.0))
+        for game in ("Asterix", "Breakout")
+    ]
+    page, text = report(tmp_path, *runs)
+    assert "<h2>Across environments, original protocol</h2>" in page
+    assert row(text, "pqn")[:2] == ["Asterix, Breakout", "6 seeds"]
+    assert "10.1 is 1, which is the DQN of Young" in text
+    wanted = [
+        (np.mean(results.read_json(run / results.SCORES)["lanes"][0]["per_seed"]) - zero)
+        / (one - zero)
+        for run, (zero, one) in zip(runs[2:], ((0.44, 16.8), (0.56, 10.1)))
+    ]
+    assert row(text, "pqn")[3].startswith(f"{np.mean(wanted):.2f} (")
+
+
+def test_what_is_refused(tmp_path):
+    run = make_run(tmp_path / "a")
+    page = tmp_path / "report.html"
+    with pytest.raises(ConfigError, match=r"holds no config\.json"):
+        write_report([tmp_path], page)
+    with pytest.raises(ConfigError, match=r"must end in \.html"):
+        write_report([run], tmp_path / "report.md")
+    (tmp_path / "notes.md").write_text("# Notes\n")
+    with pytest.raises(ConfigError, match=r"would replace .*notes\.md, which is no report"):
+        write_report([run], tmp_path / "notes.html")
+    with pytest.raises(ConfigError, match="runs is empty"):
+        write_report([], page)
+    (tmp_path / "file").write_text("")
+    with pytest.raises(ConfigError, match="cannot be written"):
+        write_report([run], tmp_path / "file" / "report.html")
+    scores = results.read_json(run / results.SCORES)
+    results.write_json(run / results.SCORES, {**scores, "lanes": scores["lanes"] * 2})
+    with pytest.raises(ConfigError, match="they are not of 1 lanes and 6 seeds"):
+        write_report([run], page)
+    (run / results.METRICS).write_bytes(b"PK")
+    with pytest.raises(ConfigError, match="cannot be read"):
+        write_report([run], page)
+    (run / results.METRICS).unlink()
+    with pytest.raises(ConfigError, match="no finished evaluation"):
+        write_report([run], page)
+
+
+def test_names_of_runs_tell_them_apart(tmp_path):
+    runs = [make_run(tmp_path / parent / "x") for parent in ("a", "b")]
+    studies = lanes.read_all([*runs, runs[0]])
+    assert [study.name for study in studies] == ["a/x", "b/x"]
+
+
+def test_words_of_a_protocol():
+    protocol = {**PROTOCOL, "time_limit": "terminal", "sticky_actions": 0.25, "ramping": True}
+    protocol |= {"evaluation": "greedy", "env_kwargs": ["size=10"]}
+    assert protocol_words(protocol) == (
+        "CartPole-v1, 2 actions, sticky actions (0.25), episodes terminate at the time limit, "
+        "greedy evaluation, size=10, ramping true"
+    )
+
+
+def test_markdown_is_escaped():
+    table = pages.Table("t", "a*b", ["x|y"], [["<i>"]])
+    text = pages.to_markdown("t", "s", [pages.Section("#1", [table])])
+    assert "## \\#1" in text and "| x\\|y |" in text and "| \\<i\\> |" in text and "a\\*b" in text
+
+
+@pytest.mark.skipif(not CHROMIUM, reason="needs Chromium")
+def test_a_browser_shows_the_page(tmp_path):
+    write_report([make_run(tmp_path / "a"), make_run(tmp_path / "b", 3.0)], tmp_path / "r.html")
+    quiet = "--disable-gpu --disable-quic --no-first-run --disable-background-networking"
+    options = f"--headless --no-sandbox {quiet} --disable-component-update --disable-sync".split()
+    start = [CHROMIUM, *options, f"--user-data-dir={tmp_path / 'profile'}"]
+    page = (tmp_path / "r.html").as_uri()
+
+    def run(*arguments):
+        done = subprocess.run([*start, *arguments, page], capture_output=True, timeout=60)
+        assert done.returncode == 0, done.stderr
+        return done.stdout.decode()
+
+    document = run("--dump-dom")
+    assert document.count("<table>") == 4 and document.count("<figcaption>") == 6
+    picture = tmp_path / "page.png"
+    run("--window-size=400,900", f"--screenshot={picture}")
+    width, height, pixels = _pixels(picture.read_bytes())
+    assert (width, height) == (400, 900) and len(set(pixels)) > 50
+
+
+def _pixels(data):
+    """Width, height and the bytes of a PNG."""
+    assert data.startswith(b"\x89PNG")
+    width, height = struct.unpack(">II", data[16:24])
+    place, parts = 8, []
+    while place < len(data):
+        (length,) = struct.unpack(">I", data[place : place + 4])
+        if data[place + 4 : place + 8] == b"IDAT":
+            parts.append(data[place + 8 : place + 8 + length])
+        place += length + 12
+    return width, height, zlib.decompress(b"".join(parts))

@@ -1,0 +1,99 @@
+"""Every figure shows something in every panel; what it shows is for eyes."""
+
+import io
+
+import numpy as np
+import pytest
+
+from jaxq.scoring import plots
+
+TIMES, SEEDS = 12, 4
+RANDOM = np.random.default_rng(0)
+RUN = {
+    "steps": np.arange(TIMES) * 1_000,
+    "eval_return": RANDOM.normal(size=(1, SEEDS, TIMES)),
+    "eval_returns": RANDOM.normal(size=(1, SEEDS, TIMES, 3)),
+    "eval_value": RANDOM.normal(size=(1, SEEDS, TIMES)),
+    "loss": RANDOM.uniform(size=(1, SEEDS, TIMES)),
+}
+RECORDS = [
+    {"title": title, "program": program, "members": members, "steps_per_second": [9.0, 8.0, 10.0]}
+    for title in ("one", "two")
+    for program in ("jaxq", "ceiling")
+    for members in (1, 8)
+]
+ROWS = [{"gamma": gamma, "iqm": gamma, "low": 0.0, "high": 1.0} for gamma in (0.5, 0.9)]
+SEARCH = [  # as many settings of the others as rows
+    {"gamma": 1.0 / k, "backup": f"b{k}", "iqm": k, "low": 0.0, "high": k} for k in range(1, 12)
+]
+SCORES = np.arange(5.0)
+PROFILES = {"one task": SCORES, "two tasks": {"a": SCORES, "b": SCORES}}
+
+
+@pytest.fixture
+def figures(monkeypatch):
+    """The figures that were saved."""
+    saved, save = [], plots._save
+    monkeypatch.setattr(
+        plots, "_save", lambda figure, path: saved.append(figure) or save(figure, path)
+    )
+    return saved
+
+
+@pytest.mark.parametrize(
+    ("draw", "num_panels"),
+    [
+        (lambda path: plots.draw_curves(path, RUN, "title", ["dqn"]), 3),
+        (lambda path: plots.draw_comparison(path, {"a": RUN, "b": RUN}, "title"), 1),
+        (lambda path: plots.draw_grid(path, dict.fromkeys("abcdefg", RUN), "title"), 7),
+        (lambda path: plots.draw_sensitivity(path, ROWS, ["gamma"], "title"), 1),
+        (lambda path: plots.draw_sensitivity(path, SEARCH, ["gamma", "backup"], "title"), 2),
+        (lambda path: plots.draw_profiles(path, PROFILES, "title", "score"), 1),
+        (lambda path: plots.draw_profiles(path, dict.fromkeys("abcdefghi", SCORES), "", ""), 9),
+        (lambda path: plots.draw_throughput(path, RECORDS), 2),
+    ],
+    ids=[
+        "curves",
+        "comparison",
+        "grid",
+        "sensitivity",
+        "search",
+        "profiles",
+        "many profiles",
+        "throughput",
+    ],
+)
+def test_every_panel_shows_lines(draw, num_panels, figures, tmp_path):
+    draw(tmp_path / "figure.png")
+    assert (tmp_path / "figure.png").read_bytes().startswith(b"\x89PNG")
+    shown = [axes for axes in figures[0].axes if axes.get_visible()]
+    assert len(shown) == num_panels and all(axes.get_lines() for axes in shown)
+
+
+def test_a_heat_map_says_every_cell_and_the_best_of_several(figures, tmp_path):
+    cells = [(1e-5, 0.9, 10.0), (1e-3, 0.9, 20.0), (1e-3, 0.9, 5.0), (1e-3, 0.99, 30.0)]
+    rows = [
+        {"learning_rate": rate, "gamma": gamma, "iqm": score, "low": score - 1, "high": score + 1}
+        for rate, gamma, score in cells
+    ]
+    plots.draw_heatmap(tmp_path / "map.png", rows, ["gamma", "learning_rate"], "title")
+    axes = figures[0].axes[0]
+    said = {tuple(text.get_position()): text.get_text() for text in axes.texts}
+    assert said == {(0, 0): "10\n9 to 11", (1, 0): "20\n19 to 21", (1, 1): "30\n29 to 31"}
+    assert [label.get_text() for label in axes.get_xticklabels()] == ["1e-05", "0.001"]
+
+
+def test_a_figure_is_drawn_into_a_file_in_memory():
+    file = io.BytesIO()
+    plots.draw_profiles(file, PROFILES, "title", "score")
+    assert file.getvalue().startswith(b"\x89PNG")
+
+
+@pytest.mark.parametrize("scores", [[500.0, 500.0], [1.0, 2.0, 4.0]])
+def test_a_profile_is_seen_from_all_seeds_to_none(scores, figures, tmp_path):
+    """A run that always reaches the most is a step, not an empty figure."""
+    plots.draw_profiles(tmp_path / "profiles.png", {"dqn": np.array(scores)}, "title", "score")
+    (axes,) = figures[0].axes
+    (line,) = axes.get_lines()
+    assert line.get_ydata()[0] == 1.0 and line.get_ydata()[-1] == 0.0
+    assert np.ptp(line.get_xdata()) > 0

@@ -1,0 +1,82 @@
+"""What measurements say: divergence, and the statistics of the others."""
+
+import numpy as np
+import pytest
+from common import SMALL_HPARAMS, member, same_bits, train_small
+
+from jaxq.runs.history import History
+from jaxq.scoring.scores import divergence, rank, score_seeds, table_rows, without_diverged
+
+
+def arrays():
+    """Two lanes, three seeds, four times; seed 2 of lane 1 diverges at the third."""
+    random = np.random.default_rng(0)
+    names = ("loss", "eval_value", "eval_return")
+    values = {name: random.random((2, 3, 4)) for name in names}
+    values["loss"][1, 2, 2:] = np.nan
+    return {"steps": np.arange(10, 50, 10), **values}
+
+
+def test_divergence_is_the_first_step_that_is_not_finite():
+    measured = arrays()
+    assert divergence(measured).tolist() == [[-1, -1, -1], [-1, -1, 30]]
+    measured["eval_value"][0, 1, 0] = np.inf
+    assert divergence(measured).tolist() == [[-1, 10, -1], [-1, -1, 30]]
+
+
+def test_diverged_members_are_left_out_and_named():
+    kept = without_diverged(arrays())
+    assert np.isnan(kept["eval_return"][1, 2]).all()
+    assert np.isfinite(kept["eval_return"]).sum() == 20
+    lane = score_seeds(np.array([1.0, 2.0, 99.0]), (7, 8, 9), np.array([-1, -1, 30]))
+    assert lane["mean"] == lane["iqm"] == 1.5 and lane["worst"] == 1.0
+    assert lane["num_diverged"] == 1 and lane["diverged"] == {"9": 30} and lane["num_seeds"] == 3
+    (row,) = table_rows([lane], [{"gamma": 0.9}])
+    assert row["diverged"] == "9@30" and row["gamma"] == 0.9 and row["iqm"] == 1.5
+
+
+def test_what_is_left_of_a_setting_that_diverges_does_not_win():
+    """Of eight seeds one survives, with the best score there is."""
+    gone = np.array([-1, *[30] * 7])
+    lucky = score_seeds(np.array([500.0, *[9.0] * 7]), range(8), gone)
+    steady = score_seeds(np.full(8, 100.0), range(8), np.full(8, -1))
+    assert lucky["iqm"] == 500.0 and rank(lucky) == -np.inf and rank(steady) == 100.0
+    assert rank(score_seeds(np.array([1.0] * 8), range(8), np.array([5, *[-1] * 7]))) == 1.0
+
+
+def test_a_member_that_took_over_from_another_has_not_diverged():
+    """Its newest measurement counts, where numbers change while it trains."""
+    measured = arrays() | {"hparams/gamma": np.ones((2, 3, 4))}
+    assert divergence(measured)[1, 2] == 40
+    measured["loss"][1, 2, 3] = 1.0
+    assert (divergence(measured) == -1).all()
+
+
+def test_a_lane_without_a_survivor_has_no_score():
+    lane = score_seeds(np.array([1.0, 2.0]), (0, 1), np.array([10, 10]))
+    assert np.isnan(lane["iqm"]) and np.isnan(lane["iqm_95"]).all() and lane["num_diverged"] == 2
+
+
+def test_a_diverged_lane_leaves_its_neighbours_bits_alone():
+    """They are vmapped together; nothing in the loop looks for them."""
+    wild = SMALL_HPARAMS._replace(learning_rate=1e30)
+    calm = [SMALL_HPARAMS, SMALL_HPARAMS._replace(gamma=0.9)]
+    _, alone, _, _ = train_small([calm[0], calm[0], calm[1]], [0], batch=3, num_devices=1)
+    _, beside, metrics, result = train_small(
+        [calm[0], wild, calm[1]], [0], evaluate=True, batch=3, num_devices=1
+    )
+    for index in (0, 2):
+        assert same_bits(member(alone, index), member(beside, index))
+    history = History(3, 1)
+    history.append(100, metrics, result)
+    assert (divergence(history.arrays()) >= 0).ravel().tolist() == [False, True, False]
+
+
+@pytest.mark.parametrize("wild", [1e30, 1e38])
+def test_a_member_that_explodes_is_seen(wild):
+    _, _, metrics, result = train_small(
+        [SMALL_HPARAMS._replace(learning_rate=wild)], [0, 1], evaluate=True, batch=2
+    )
+    history = History(1, 2)
+    history.append(100, metrics, result)
+    assert (divergence(history.arrays()) == 100).all()
