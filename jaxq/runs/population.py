@@ -233,7 +233,11 @@ def stack_members(lanes: Sequence[HParams], seeds: Sequence[int]) -> tuple[HPara
     Fixed, because a Python float and an array must not be two different programs.
     """
     cast = [
-        HParams(**{**_floats(lane), "env_params": jax.tree.map(_number, lane.env_params)})
+        HParams(
+            **_floats(lane),
+            env_params=jax.tree.map(_number, lane.env_params),
+            extra={name: np.float32(value) for name, value in lane.extra.items()},
+        )
         for lane in lanes
     ]
     stacked = jax.tree.map(lambda *leaves: np.stack(leaves), *cast)
@@ -307,7 +311,7 @@ def _stack_one(tree: PyTree) -> PyTree:
 
 
 def _floats(lane: HParams) -> dict[str, Any]:
-    return {name: np.float32(v) for name, v in lane._asdict().items() if name != "env_params"}
+    return {k: np.float32(v) for k, v in lane._asdict().items() if not isinstance(v, dict)}
 
 
 def _number(value: Any) -> np.ndarray:
