@@ -13,7 +13,7 @@ from jaxq.reports.pages import Details, Gallery, Notes, Picture, Section, Table
 from jaxq.reports.sources import Lane, Run, Source, read_all
 from jaxq.runs import files as results
 from jaxq.scoring import plots
-from jaxq.scoring.scores import protocol_words
+from jaxq.scoring.scores import protocol_words, seed_words
 from jaxq.scoring.stats import iqm, normalise
 from jaxq.settings import describe, differing, format_value
 
@@ -142,9 +142,7 @@ def _across(lanes: Sequence[Lane]) -> list[Section]:
         if not once:
             continue
         counts = [len(values) for scores in once.values() for values in scores.values()]
-        ending = (
-            f"{tables.seed_words(counts)} an environment. {tables.INTERVAL}. Protocol: {words}."
-        )
+        ending = f"{seed_words(counts)} an environment. {tables.INTERVAL}. Protocol: {words}."
         blocks.append(tables.across(once, protocol, ending))
         blocks.append(
             _picture(
@@ -166,9 +164,7 @@ def _sensitivity(study: Source) -> Section:
     """How the final score depends on what was swept."""
     name, swept, rows = study.sweep
     counts = [row["num_seeds"] for row in rows]
-    ending = (
-        f"{tables.seed_words(counts)} a setting. 95% percentile bootstrap intervals over seeds."
-    )
+    ending = f"{seed_words(counts)} a setting. 95% percentile bootstrap intervals over seeds."
     protocols = [lane.protocol for lane in study.lanes]
     if protocols:
         varied = differing(protocols)

@@ -120,7 +120,7 @@ def read_run(path: Path) -> Run:
             f"run={path} has no finished evaluation; a run that has reached one is accepted."
         )
     try:
-        meta, scores = (results.read_json(path / name) for name in (results.META, results.SCORES))
+        meta, scores = results.read_json(path / results.META), results.read_scores(path)
         with np.load(path / results.METRICS) as file:
             numbers = [name for name in file.files if name.startswith(NUMBER)]
             arrays = {name: file[name] for name in (*_CURVES, *numbers)}
@@ -207,7 +207,7 @@ def _joined(lane: Lane, more: Lane) -> Lane:
 
 def _lane(label: str, run: Run, lane: int, setting: dict, fields: dict) -> Lane:
     score, arrays = run.scores["lanes"][lane], run.arrays
-    scores = np.array([float(value) for value in score["per_seed"]])
+    scores = np.array(score["per_seed"], float)
     kept = (divergence(arrays)[lane] < 0) & np.isfinite(scores)
     return Lane(
         label=label,

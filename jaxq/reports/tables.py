@@ -13,7 +13,7 @@ import numpy as np
 from jaxq.reports.pages import Cell, Table
 from jaxq.reports.sources import Lane
 from jaxq.scoring import stats
-from jaxq.scoring.scores import protocol_words
+from jaxq.scoring.scores import protocol_words, seed_words
 from jaxq.settings import differing, format_value
 
 _SPARSE = 4  # with more lanes, a table of differences shows only what most lanes do not have
@@ -35,13 +35,6 @@ def context(lanes: Sequence[Lane]) -> str:
     counts = [len(lane.scores) for lane in lanes]
     words = protocol_words(lanes[0].protocol)
     return f"{seed_words(counts)} a lane. {INTERVAL}. Protocol: {words}."
-
-
-def seed_words(counts: Sequence[int]) -> str:
-    """Such as ``8 to 16 seeds``."""
-    low, high = min(counts), max(counts)
-    words = str(low) if low == high else f"{low} to {high}"
-    return f"{words} seed{'' if high == 1 else 's'}"
 
 
 def headline(lanes: Sequence[Lane]) -> Table:

@@ -6,7 +6,7 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from jaxq.scoring.scores import protocol_words
+from jaxq.scoring.scores import interval_text, protocol_words, score_text
 from jaxq.studies.study import best_first
 
 _COLUMNS = ("IQM", "95% interval", "worst seed")
@@ -22,7 +22,7 @@ def print_scores(console: Console, scores: Mapping[str, Any], labels: Sequence[s
     )
     table = _table(title, ("", *_COLUMNS, "mean", "median", "cut"), scores["protocol"])
     for label, lane in zip(labels, scores["lanes"], strict=True):
-        more = f"{lane['mean']:.4g}", f"{lane['median']:.4g}", str(lane["episodes_cut"])
+        more = score_text(lane["mean"]), score_text(lane["median"]), str(lane["episodes_cut"])
         table.add_row(label.replace(" ", "\n"), *_cells(lane), *more)
     console.print(table)
     _print_diverged(console, scores["lanes"])
@@ -64,8 +64,8 @@ def _table(title: str, columns: Sequence[str], protocol: Mapping[str, Any]) -> T
 
 
 def _cells(lane: Mapping[str, Any]) -> list[str]:
-    low, high = lane["iqm_95"]
-    return [f"[bold]{lane['iqm']:.4g}[/]", f"{low:.4g} to {high:.4g}", f"{lane['worst']:.4g}"]
+    iqm, worst = score_text(lane["iqm"]), score_text(lane["worst"])
+    return [f"[bold]{iqm}[/]", interval_text(*lane["iqm_95"]), worst]
 
 
 def _print_diverged(console: Console, lanes: Sequence[Mapping[str, Any]]) -> None:

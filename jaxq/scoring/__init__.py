@@ -4,5 +4,6 @@ May be imported by runs, studies and reports. Read ``scores`` first.
 
     stats   IQM, bootstrap, profiles, tolerance intervals, normalised scores
     scores  final scores, and who diverged
+    canvas  what figures are made of
     plots   figures, each of which says what its band is
 """

@@ -129,6 +129,23 @@ def protocol_words(protocol: Mapping[str, Any]) -> str:
     return ", ".join(words)
 
 
+def seed_words(counts: Sequence[int]) -> str:
+    """Such as ``8 to 16 seeds``."""
+    low, high = min(counts), max(counts)
+    words = str(low) if low == high else f"{low} to {high}"
+    return f"{words} seed{'' if high == 1 else 's'}"
+
+
+def score_text(value: float) -> str:
+    """A score in four digits; a dash where all seeds have diverged."""
+    return "-" if np.isnan(value) else f"{value:.4g}"
+
+
+def interval_text(low: float, high: float) -> str:
+    """The ends of an interval; a dash where there are none."""
+    return "-" if np.isnan(low) else f"{low:.4g} to {high:.4g}"
+
+
 def plain(value: Any) -> float | int:
     """A scalar as a number of Python, to six digits."""
     value = np.asarray(value).item()
