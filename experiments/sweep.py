@@ -29,7 +29,8 @@ from jaxq.runs import files as results
 from jaxq.runs.runner import Interrupted
 from jaxq.runs.sinks import check_kind
 from jaxq.scoring import plots
-from jaxq.scoring.scores import protocol_words, rank, without_diverged
+from jaxq.scoring.protocol import protocol_words
+from jaxq.scoring.scores import rank, without_diverged
 from jaxq.studies import executors, searches
 from jaxq.studies import spaces as sweeps
 from jaxq.studies import study as studies

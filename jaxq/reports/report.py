@@ -13,7 +13,8 @@ from jaxq.reports.pages import Details, Gallery, Notes, Picture, Section, Table
 from jaxq.reports.sources import Lane, Run, Source, read_all
 from jaxq.runs import files as results
 from jaxq.scoring import plots
-from jaxq.scoring.scores import protocol_words, seed_words
+from jaxq.scoring.protocol import protocol_words
+from jaxq.scoring.scores import seed_words
 from jaxq.scoring.stats import iqm, normalise
 from jaxq.settings import describe, differing, format_value
 
@@ -241,7 +242,8 @@ def _titles(lanes: Sequence[Lane]) -> list[str]:
         environment = lane.protocol["environment"]
         same = [x.protocol for x in lanes if x.protocol["environment"] == environment]
         words = [
-            f"{name} {format_value(lane.protocol.get(name, 'default'))}" for name in differing(same)
+            f"{name} {format_value(lane.protocol.get(name, '')) or 'default'}"
+            for name in differing(same)
         ]
         titles.append(", ".join([environment, *words]))
     return titles

@@ -11,6 +11,7 @@ import numpy as np
 from jaxq.config import Config, HParams
 from jaxq.errors import ConfigError
 from jaxq.runs import files as results
+from jaxq.scoring.protocol import Protocol, lane_protocols, make_protocol
 from jaxq.scoring.scores import NUMBER, divergence
 from jaxq.scoring.stats import bootstrap_iqm
 from jaxq.settings import ENV_PARAM, describe, differing, format_value
@@ -214,7 +215,7 @@ def _lane(label: str, run: Run, lane: int, setting: dict, fields: dict) -> Lane:
         run=run,
         setting=setting,
         fields=fields,
-        protocol=_protocol(run, fields),
+        protocol=_protocol(run, lane),
         seeds=run.document["seeds"],
         scores=scores[kept],
         curves={"steps": arrays["steps"], "eval_return": arrays["eval_return"][[lane]][:, kept]},
@@ -236,18 +237,14 @@ def _fields(document: Mapping[str, Any], numbers: Mapping[str, Any]) -> dict[str
     }
 
 
-def _protocol(run: Run, fields: Mapping[str, Any]) -> dict[str, Any]:
-    """The environment's protocol, with what else a score depends on beside the policy."""
-    sessions = run.meta.get("sessions") or [{}]
-    env_params = {k: v for k, v in sorted(fields.items()) if k.startswith(ENV_PARAM)}
-    epsilon = float(fields["eval_epsilon"])
-    changes = {"env_kwargs": list(fields["env_kwargs"]), **env_params}
-    return {
-        **run.scores["protocol"],
-        "gymnax": sessions[-1].get("versions", {}).get("gymnax", "unknown"),
-        "evaluation": "greedy" if epsilon == 0.0 else f"epsilon {epsilon:g}",
-        **{name: value for name, value in changes.items() if value != []},
-    }
+def _protocol(run: Run, lane: int) -> Protocol:
+    """That of a lane, whose number it is; one that was written before protocols named everything is
+    completed by what the run was asked for."""
+    protocol = lane_protocols(run.scores)[lane]
+    if "env_kwargs" in protocol:
+        return protocol
+    document, gymnax = run.document, protocol.get("gymnax", "unknown")
+    return make_protocol(protocol, gymnax, document["config"], [document["lanes"][lane]])
 
 
 def _names(paths: Sequence[Path]) -> list[str]:

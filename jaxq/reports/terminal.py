@@ -6,7 +6,8 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from jaxq.scoring.scores import interval_text, protocol_words, score_text
+from jaxq.scoring.protocol import protocol_words
+from jaxq.scoring.scores import interval_text, score_text
 from jaxq.studies.study import best_first
 
 _COLUMNS = ("IQM", "95% interval", "worst seed")
@@ -17,7 +18,7 @@ def print_scores(console: Console, scores: Mapping[str, Any], labels: Sequence[s
     """The final evaluation of a run, one row per lane."""
     first = scores["lanes"][0]
     title = (
-        f"{scores['protocol']['environment']}, {first['num_seeds']} seeds x "
+        f"{_environment(scores)}, {first['num_seeds']} seeds x "
         f"{first['episodes_per_seed']} episodes at step {scores['steps']:,}"
     )
     table = _table(title, ("", *_COLUMNS, "mean", "median", "cut"), scores["protocol"])
@@ -33,7 +34,7 @@ def print_study(console: Console, scores: Mapping[str, Any], names: Sequence[str
     lanes = best_first(scores["lanes"])
     shown = scores["lanes"] if len(lanes) <= _MOST_ROWS else lanes[:_MOST_ROWS]
     num_seeds = lanes[0]["num_seeds"]
-    title = f"{scores['protocol']['environment']}, {num_seeds} seeds at step {scores['steps']:,}"
+    title = f"{_environment(scores)}, {num_seeds} seeds at step {scores['steps']:,}"
     if len(shown) < len(lanes):
         title += f", the best {len(shown)} of {len(lanes)} settings"
     table = _table(title, ("", *names, *_COLUMNS), scores["protocol"])
@@ -53,6 +54,10 @@ def format_cell(value: Any) -> str:
     if isinstance(value, tuple | list):
         return "x".join(map(str, value))
     return f"{value:.4g}" if isinstance(value, float) else str(value)
+
+
+def _environment(scores: Mapping[str, Any]) -> str:
+    return scores["protocol"].get("environment", "several environments")
 
 
 def _table(title: str, columns: Sequence[str], protocol: Mapping[str, Any]) -> Table:

@@ -15,9 +15,9 @@ from jaxq.loops.evaluation import Evaluation
 from jaxq.reports import pages
 from jaxq.reports import sources as lanes
 from jaxq.reports.report import write_report
-from jaxq.reports.tables import protocol_words
 from jaxq.runs import files as results
 from jaxq.runs.history import History, write_history
+from jaxq.scoring.protocol import make_protocol, own_part
 
 SEEDS, TIMES, EPISODES = 6, 4, 2
 PROTOCOL = {
@@ -63,8 +63,10 @@ def make_run(path, level=1.0, *, settings=({},), diverged=(), complete=True, **c
         history.append(1_000 * time, {"loss": loss.ravel()}, evaluation)
     write_history(path, history, history.arrays())
     last = history.arrays()["eval_return"][..., -1]
+    protocol = make_protocol(protocol, "1.0.1", document["config"], numbers)
     scores = [
         {"per_seed": last[lane], "episodes_per_seed": EPISODES, "episodes_cut": 0}
+        | {"protocol": own_part(protocol, numbers[lane])}
         for lane in range(len(settings))
     ]
     document = {"steps": 1_000 * TIMES, "protocol": protocol, "lanes": scores}
@@ -119,6 +121,24 @@ def test_protocols_stay_apart(tmp_path):
     ]
     page, _ = report(tmp_path, *runs)
     assert page.count("<h2>CartPole-v1, ") == 4 and "Probability of improvement" not in page
+    assert "evaluation epsilon 0.1" in page and "env_kwargs size=10" in page
+
+
+def test_lanes_of_one_run_may_be_under_several_protocols(tmp_path):
+    settings = [{"env_params": {"length": length}} for length in (0.5, 1.0)]
+    page, _ = report(tmp_path, make_run(tmp_path / "a", settings=settings))
+    assert "length 0.5" in page and "length 1" in page
+    assert page.count("<h2>CartPole-v1, ") == 2 and "Probability of improvement" not in page
+
+
+def test_a_protocol_of_an_earlier_version_is_completed(tmp_path):
+    run = make_run(tmp_path / "a", env_kwargs=("size=10",), settings=[{"eval_epsilon": 0.1}])
+    scores = results.read_scores(run)
+    (wanted,) = (lane.protocol for lane in lanes.read(run, "a").lanes)
+    old = {**PROTOCOL, "gymnax": "1.0.1", "evaluation": "epsilon-greedy"}
+    results.write_json(run / results.SCORES, {**scores, "protocol": old})
+    (lane,) = lanes.read(run, "a").lanes
+    assert lane.protocol == wanted and wanted["env_kwargs"] == ["size=10"]
 
 
 def test_the_page_is_alone_and_takes_everything_for_text(tmp_path):
@@ -237,15 +257,6 @@ def test_names_of_runs_tell_them_apart(tmp_path):
     runs = [make_run(tmp_path / parent / "x") for parent in ("a", "b")]
     studies = lanes.read_all([*runs, runs[0]])
     assert [study.name for study in studies] == ["a/x", "b/x"]
-
-
-def test_words_of_a_protocol():
-    protocol = {**PROTOCOL, "time_limit": "terminal", "sticky_actions": 0.25, "ramping": True}
-    protocol |= {"evaluation": "greedy", "env_kwargs": ["size=10"]}
-    assert protocol_words(protocol) == (
-        "CartPole-v1, 2 actions, sticky actions (0.25), episodes terminate at the time limit, "
-        "greedy evaluation, size=10, ramping true"
-    )
 
 
 def test_markdown_is_escaped():
