@@ -12,6 +12,7 @@ import pytest
 from jaxq.config import Config, HParams, plain_numbers
 from jaxq.errors import ConfigError
 from jaxq.loops.evaluation import Evaluation
+from jaxq.recipes.presets import PRESETS
 from jaxq.reports import pages
 from jaxq.reports import sources as lanes
 from jaxq.reports.report import write_report
@@ -203,27 +204,57 @@ def test_a_setting_that_was_tried_twice_counts_once(tmp_path):
     assert [len(lane.scores) for lane in found] == [SEEDS, SEEDS]
 
 
+def make_preset_run(path, name, level=1.0, environment="", **changes):
+    """A run of a preset on MinAtar, or of a changed one."""
+    preset = PRESETS[name.partition(" ")[0]]
+    settings = changes.pop("settings", ({},))
+    environment = environment or preset.config.env
+    config = {**vars(preset.config), "env": environment, **changes}
+    lanes = [preset.hparams._replace(**setting)._asdict() for setting in settings]
+    freeway = {"time_limit": "terminal"} if environment.startswith("Freeway") else {}
+    protocol = {**MINATAR, "environment": environment, **freeway}
+    return make_run(path, level, settings=lanes, preset=name, protocol=protocol, **config)
+
+
 def test_normalised_scores_within_and_across_environments(tmp_path):
     runs = [
-        make_run(
-            tmp_path / f"{method}-{game}".lower(),
-            level,
-            preset=f"{method}-{game}".lower(),
-            protocol={**MINATAR, "environment": f"{game}-MinAtar-original"},
-        )
-        for method, level in (("dqn", 2.0), ("pqn", 8.0))
-        for game in ("Asterix", "Breakout")
+        make_preset_run(tmp_path / name, name, level)
+        for method, level in (("dqn", 2.0), ("rainbow", 8.0))
+        for name in (f"{method}-asterix", f"{method}-breakout", f"{method}-freeway")
     ]
     page, text = report(tmp_path, *runs)
     assert "<h2>Across environments, original protocol</h2>" in page
-    assert row(text, "pqn")[:2] == ["Asterix, Breakout", "6 seeds"]
-    assert "10.1 is 1, which is the DQN of Young" in text
+    assert row(text, "rainbow")[:2] == ["Asterix, Breakout, Freeway", "6 seeds"]
+    assert "10.1 is 1, which is the DQN of Young" in text and "not pooled" not in text
+    assert "every environment has its own policy for the time limit" in text
+    anchors = ((0.44, 16.8), (0.56, 10.1), (0.2, 50.2))
     wanted = [
         (np.mean(results.read_json(run / results.SCORES)["lanes"][0]["per_seed"]) - zero)
         / (one - zero)
-        for run, (zero, one) in zip(runs[2:], ((0.44, 16.8), (0.56, 10.1)))
+        for run, (zero, one) in zip(runs[3:], anchors)
     ]
-    assert row(text, "pqn")[3].startswith(f"{np.mean(wanted):.2f} (")
+    assert row(text, "rainbow")[3].startswith(f"{np.mean(wanted):.2f} (")
+
+
+def test_what_is_not_pooled_is_said_with_the_reason(tmp_path):
+    runs = [
+        make_preset_run(tmp_path / "a", "dqn-asterix"),
+        make_preset_run(tmp_path / "b", "dqn-breakout", backup="double"),
+        make_preset_run(tmp_path / "c", "c51-asterix"),
+        make_preset_run(tmp_path / "d", "c51-asterix", 2.0),
+        make_preset_run(tmp_path / "e", "c51-breakout"),
+        make_preset_run(tmp_path / "f", "dqn-breakout", env_kwargs=("size=10",)),
+    ]
+    page, text = report(tmp_path, *runs)
+    assert "<h2>Across environments, original protocol</h2>" in page
+    assert (
+        "dqn: not pooled, because no lane on another environment than Asterix-MinAtar-original is "
+        "the same method; the nearest, dqn-breakout backup=double, differs in backup (greedy "
+        "here, double there)"
+    ) in text
+    assert "c51: not pooled, because several lanes on one environment" in text and "(c, d)" in text
+    assert "f: not pooled, because no anchors of the environment as it was are known" in text
+    assert "Final scores pooled over environments" not in text
 
 
 def test_what_is_refused(tmp_path):
