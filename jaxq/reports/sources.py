@@ -14,7 +14,7 @@ from jaxq.runs import files as results
 from jaxq.scoring.protocol import Protocol, lane_protocols, make_protocol
 from jaxq.scoring.scores import NUMBER, divergence
 from jaxq.scoring.stats import bootstrap_iqm
-from jaxq.settings import ENV_PARAM, describe, differing, format_value
+from jaxq.settings import describe, differing, format_value
 
 _CURVES = ("steps", "loss", "eval_return", "eval_value")
 
@@ -226,15 +226,13 @@ def _lane(label: str, run: Run, lane: int, setting: dict, fields: dict) -> Lane:
 
 
 def _fields(document: Mapping[str, Any], numbers: Mapping[str, Any]) -> dict[str, Any]:
-    """All fields of one lane; those that its config.json lacks take their defaults."""
-    numbers = {**HParams()._asdict(), **numbers}
-    env_params = numbers.pop("env_params")
-    return {
-        **vars(Config()),
-        **document["config"],
-        **numbers,
-        **{ENV_PARAM + name: value for name, value in env_params.items()},
-    }
+    """All fields of one lane; those that its config.json lacks take their defaults. Numbers that
+    are kept in a dictionary are called as in settings, ``env_params.NAME``."""
+    flat: dict[str, Any] = {}
+    for name, value in {**HParams()._asdict(), **numbers}.items():
+        named = isinstance(value, dict)
+        flat |= {f"{name}.{key}": item for key, item in value.items()} if named else {name: value}
+    return {**vars(Config()), **document["config"], **flat}
 
 
 def _protocol(run: Run, lane: int) -> Protocol:
