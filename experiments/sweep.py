@@ -29,7 +29,8 @@ from jaxq.runs import files as results
 from jaxq.runs.runner import Interrupted
 from jaxq.runs.sinks import check_kind
 from jaxq.scoring import plots
-from jaxq.scoring.scores import protocol_words, rank, without_diverged
+from jaxq.scoring.protocol import protocol_words
+from jaxq.scoring.scores import rank, without_diverged
 from jaxq.studies import executors, searches
 from jaxq.studies import spaces as sweeps
 from jaxq.studies import study as studies
@@ -251,8 +252,7 @@ def confirm(
     best = scores["best"]
     place = directory / results.WINNER
     executors.train_once(studies.winner_spec(study, best), place, console=console, **how)
-    second = results.read_json(place / results.SCORES)["lanes"][0]
-    second |= {"iqm": float(second["iqm"]), "iqm_95": [float(end) for end in second["iqm_95"]]}
+    second = results.read_scores(place)["lanes"][0]
     first = scores["lanes"][best]
     results.write_scores(directory, {**scores, "winner": second}, studies.study_rows(scores))
     console.print(f"Best: [bold]{settings.describe(study.settings[best]) or 'the only setting'}[/]")

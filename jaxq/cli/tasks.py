@@ -1,6 +1,5 @@
 """From a request to a finished run directory, with a report; what train.py and others do."""
 
-import json
 import os
 import shlex
 import sys
@@ -10,7 +9,6 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from rich.console import Console
 
 from jaxq.cli.main import Request, RunOptions, SharedOptions, cache_directory
@@ -21,6 +19,7 @@ from jaxq.runs import files as results
 from jaxq.runs.measurement import fastest_batch
 from jaxq.runs.runner import Interrupted, RunSpec, Spread, lane_labels, run
 from jaxq.runs.stopping import Stop
+from jaxq.scoring.scores import without_diverged
 
 
 def train(request: Request, console: Console) -> tuple[Path, dict[str, Any]]:
@@ -90,7 +89,8 @@ def train_each(
       jobs: label -> name, preset and number of seeds; steps are the preset's.
 
     Returns:
-      label -> ``steps`` and ``eval_return``, and the run's ``scores`` and ``meta``.
+      label -> ``steps`` and ``eval_return`` (of diverged members NaN), and the run's ``scores`` and
+      ``meta``.
 
     Raises:
       ConfigError: ``out`` holds a run of another configuration, or of other seeds or steps.
@@ -108,13 +108,12 @@ def train_each(
             raise ConfigError(
                 f"out={out} holds another {name} than the one asked for; choose another directory."
             )
-        with np.load(directory / results.METRICS) as arrays:
-            curves = {key: arrays[key] for key in ("steps", "eval_return")}
-        documents = {
-            key: json.loads((directory / file).read_text())
-            for key, file in (("scores", results.SCORES), ("meta", results.META))
+        curves = without_diverged(results.read_arrays(directory / results.METRICS))
+        runs[label] = {
+            **{key: curves[key] for key in ("steps", "eval_return")},
+            "scores": results.read_scores(directory),
+            "meta": results.read_json(directory / results.META),
         }
-        runs[label] = {**curves, **documents}
     return runs
 
 

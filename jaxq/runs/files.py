@@ -113,6 +113,11 @@ def write_scores(directory: Path, scores: Mapping[str, Any], rows: Sequence[Mapp
     write_table(directory / TABLE, rows)
 
 
+def read_scores(directory: Path) -> dict[str, Any]:
+    """The ``scores.json`` of a run or a study; what is not finite is a number again."""
+    return _with_numbers(read_json(directory / SCORES))
+
+
 def write_table(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
     """Replace a CSV file."""
     text = io.StringIO()
@@ -168,6 +173,15 @@ def write_text(path: Path, text: str) -> None:
         file.flush()
         os.fsync(file.fileno())
     partial.replace(path)
+
+
+def _with_numbers(value: Any) -> Any:
+    """What ``jsonable`` made strings, as numbers again."""
+    if isinstance(value, dict):
+        return {name: _with_numbers(item) for name, item in value.items()}
+    if isinstance(value, list):
+        return [_with_numbers(item) for item in value]
+    return float(value) if value in ("nan", "inf", "-inf") else value
 
 
 def jsonable(value: Any) -> Any:

@@ -29,7 +29,8 @@ from jaxq.runs.resuming import Point, check_same, load, owner_of, short
 from jaxq.runs.sinks import check_kind, make_sink
 from jaxq.runs.stopping import Stop, reason
 from jaxq.scoring import plots
-from jaxq.scoring.scores import protocol_words, score, table_rows, without_diverged
+from jaxq.scoring.protocol import make_protocol, protocol_words
+from jaxq.scoring.scores import score, table_rows, without_diverged
 from jaxq.settings import describe, differing, flatten
 from jaxq.types import Clock, PyTree
 
@@ -124,7 +125,9 @@ def run(
     """
     experiment = compose(spec, experiment)
     document = spec.document()
-    protocol = _protocol(spec, experiment)
+    protocol = make_protocol(
+        experiment.env.protocol, version("gymnax"), document["config"], document["lanes"]
+    )
     if resume:
         spread = spread._replace(batch=check_same(document, directory, spread.batch))
     population = make_population(
@@ -218,13 +221,6 @@ def compose(spec: RunSpec, experiment: Experiment | None = None) -> Experiment:
     if len({frozenset(lane.env_params) for lane in spec.lanes}) != 1:
         raise ConfigError("env_params must name the same parameters in every lane.")
     return experiment or make_experiment(spec.config, *spec.lanes)
-
-
-def _protocol(spec: RunSpec, experiment: Experiment) -> dict[str, Any]:
-    """What a reader must know to compare the scores of a run with others."""
-    is_greedy = all(lane.eval_epsilon == 0.0 for lane in spec.lanes)
-    evaluation = "greedy" if is_greedy else "epsilon-greedy"
-    return {**experiment.env.protocol, "gymnax": version("gymnax"), "evaluation": evaluation}
 
 
 def _start_meta(directory: Path, protocol: dict, plan: Plan) -> dict[str, Any]:
