@@ -12,7 +12,7 @@ import jax.numpy as jnp
 
 from jaxq.envs.encoding import make_encoder, strong
 from jaxq.errors import ConfigError, unknown
-from jaxq.types import Env, Episode, PyTree
+from jaxq.types import Env, Episode, Outcome, PyTree
 
 TIME_LIMITS = ("bootstrap", "terminal")
 
@@ -85,7 +85,7 @@ def from_gymnax(
             total_reward=jnp.where(running, totals.total_reward, 0.0) + reward,
             length=jnp.where(running, totals.length, 0) + 1,
         )
-        outcome = (reward, terminated, done, next_obs)
+        outcome = Outcome(reward, terminated, done, next_obs)
         return jax.vmap(encode)(obs), (settle(raw_state), totals), outcome, totals
 
     protocol = {

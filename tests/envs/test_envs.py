@@ -10,6 +10,7 @@ import tabular
 
 from jaxq.envs import gymnax as envs
 from jaxq.errors import ConfigError
+from jaxq.types import Outcome
 
 
 @partial(jax.jit, static_argnames=("env", "num_steps"))
@@ -47,6 +48,7 @@ def test_every_environment_steps_in_a_vmapped_scan(name):
     params = env.params({})
     run = jax.vmap(lambda key: _rollout(_Hashable(env), key, params, 5))
     (obs, state), (_, _, outcome, episode) = jax.jit(run)(jax.random.split(jax.random.key(0), 3))
+    assert isinstance(outcome, Outcome)
     reward, terminated, done, next_obs = outcome
     assert obs.shape == (3, 2, *env.obs_spec.shape) and obs.dtype == env.obs_spec.dtype
     assert obs.dtype in (jnp.bool_, jnp.float32)
