@@ -5,7 +5,8 @@ once, so that nothing downstream has to ask:
 
 * what a time limit means (``bootstrap``: the episode would have gone on, so values do;
   ``terminal``: the limit belongs to the task), explicitly for every environment;
-* how observations are encoded: yes/no images as ``bool``, integers one-hot, the rest ``float32``;
+* how observations are encoded: yes/no images as ``bool``, images of bytes as they are, other
+  integers one-hot, the rest ``float32``;
 * the protocol of the MinAtar games: gymnax's, or with the suffix ``-original`` the one of
   Young & Tian (2019), which published scores use.
 """
@@ -19,6 +20,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from jaxq.envs.encoding import Observations
 from jaxq.envs.episodes import from_gymnax
 from jaxq.errors import ConfigError, unknown
 from jaxq.types import Env, PyTree
@@ -26,7 +28,7 @@ from jaxq.types import Env, PyTree
 
 class _Traits(NamedTuple):
     time_limit: str
-    binary: bool = False  # the float observation holds only 0 and 1
+    observations: Observations = "auto"  # "binary": floats that are only 0 and 1
 
 
 # Why "terminal": MinAtar's Freeway and bsuite's DiscountingChain end by the clock as part of the
@@ -35,13 +37,13 @@ _TRAITS = {
     "CartPole-v1": _Traits("bootstrap"),
     "Acrobot-v1": _Traits("bootstrap"),
     "MountainCar-v0": _Traits("bootstrap"),
-    "Asterix-MinAtar": _Traits("bootstrap", binary=True),
-    "Breakout-MinAtar": _Traits("bootstrap", binary=True),
-    "Freeway-MinAtar": _Traits("terminal", binary=True),
-    "Seaquest-MinAtar": _Traits("bootstrap", binary=True),
-    "SpaceInvaders-MinAtar": _Traits("bootstrap", binary=True),
-    "Catch-bsuite": _Traits("terminal", binary=True),
-    "DeepSea-bsuite": _Traits("terminal", binary=True),
+    "Asterix-MinAtar": _Traits("bootstrap", "binary"),
+    "Breakout-MinAtar": _Traits("bootstrap", "binary"),
+    "Freeway-MinAtar": _Traits("terminal", "binary"),
+    "Seaquest-MinAtar": _Traits("bootstrap", "binary"),
+    "SpaceInvaders-MinAtar": _Traits("bootstrap", "binary"),
+    "Catch-bsuite": _Traits("terminal", "binary"),
+    "DeepSea-bsuite": _Traits("terminal", "binary"),
     "DiscountingChain-bsuite": _Traits("terminal"),
     "MemoryChain-bsuite": _Traits("terminal"),
     "UmbrellaChain-bsuite": _Traits("terminal"),
@@ -50,7 +52,7 @@ _TRAITS = {
     "MetaMaze-misc": _Traits("terminal"),
     "BernoulliBandit-misc": _Traits("terminal"),
     "GaussianBandit-misc": _Traits("terminal"),
-    "Pong-misc": _Traits("bootstrap", binary=True),
+    "Pong-misc": _Traits("bootstrap", "binary"),
     "FrozenLake-misc": _Traits("bootstrap"),
 }
 _CONTINUOUS = (
@@ -95,7 +97,7 @@ def make_env(
         params,
         num_envs,
         time_limit=time_limit or _TRAITS[base].time_limit,
-        binary_observations=_TRAITS[base].binary,
+        observations=_TRAITS[base].observations,
         name=name,
     )
     sticky = _STICKY_PROBABILITY if original else 0.0

@@ -61,7 +61,7 @@ def test_every_environment_steps_in_a_vmapped_scan(name):
     assert np.all(np.asarray(done) >= np.asarray(terminated))
 
 
-@pytest.mark.parametrize("name", [n for n, t in envs._TRAITS.items() if t.binary])
+@pytest.mark.parametrize("name", [n for n, t in envs._TRAITS.items() if t.observations == "binary"])
 def test_binary_observations_lose_nothing(name):
     """Where an observation is carried as bool, gymnax's own holds only 0 and 1."""
     raw, params = envs.make_gymnax(name)

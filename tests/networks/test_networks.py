@@ -163,6 +163,18 @@ def test_torsos_take_the_observations_they_are_for(name, shape, layer_norm):
     assert ("LayerNorm" in str(jax.tree.structure(params))) == layer_norm
 
 
+@pytest.mark.parametrize(
+    "name, shape",
+    [("linear", (4,)), ("mlp", (6, 5)), ("minatar", (5, 5, 2)), ("nature", (36, 36, 1))],
+)
+def test_every_torso_reads_bytes_as_brightness(name, shape):
+    torso = networks.make_torso(name, jax.ShapeDtypeStruct(shape, jnp.uint8), (4,), False)
+    pixels = jax.random.randint(jax.random.key(0), (2, *shape), 0, 256).astype(jnp.uint8)
+    params = torso.init(jax.random.key(1), pixels)
+    scaled = torso.apply(params, pixels.astype(jnp.float32) / 255.0)
+    np.testing.assert_array_equal(torso.apply(params, pixels), scaled)
+
+
 @pytest.mark.parametrize("name, shape", [("minatar", (4,)), ("nature", (30, 40, 3))])
 def test_torsos_refuse_other_observations(name, shape):
     with pytest.raises(ConfigError, match=f"network={name} needs image"):
