@@ -11,7 +11,6 @@ once, so that nothing downstream has to ask:
   Young & Tian (2019), which published scores use.
 """
 
-import ast
 import importlib
 import sys
 from functools import partial
@@ -22,6 +21,7 @@ import numpy as np
 
 from jaxq.envs.encoding import Observations
 from jaxq.envs.episodes import from_gymnax
+from jaxq.envs.own import adapt, parse_kwargs
 from jaxq.errors import ConfigError, unknown
 from jaxq.types import Env, PyTree
 
@@ -62,15 +62,16 @@ _CONTINUOUS = (
     "Reacher-misc",
     "Swimmer-misc",
 )
+_DOWNLOADS = "MNISTBandit-bsuite"
 _ORIGINAL = "-original"
+_ORIGINALS = tuple(name + _ORIGINAL for name in _TRAITS if name.endswith("MinAtar"))
 _STICKY_PROBABILITY = 0.1
 _NO_LIMIT = np.iinfo(np.int32).max
 
 
 def env_names() -> tuple[str, ...]:
-    """Every name ``make_env`` accepts."""
-    originals = tuple(name + _ORIGINAL for name in _TRAITS if name.endswith("MinAtar"))
-    return tuple(_TRAITS) + originals
+    """Every name ``make_env`` accepts; last those that this process gave to ``gymnax.register``."""
+    return (*_TRAITS, *_ORIGINALS, *_registered())
 
 
 def make_env(
@@ -82,7 +83,8 @@ def make_env(
     """The environment called ``name``, ``num_envs`` times.
 
     Args:
-      name: an id of ``env_names()``.
+      name: an id of ``env_names()``. A registered environment says itself what its time limit
+        means and how it is shown, as ``own`` describes.
       num_envs: E.
       kwargs: arguments of the gymnax class, each ``"name=value"``, such as ``("size=10",)``.
       time_limit: ``"bootstrap"`` or ``"terminal"``; None takes the environment's own policy.
@@ -91,16 +93,18 @@ def make_env(
       ConfigError: unknown name, continuous actions, or arguments the class does not take.
     """
     raw, params = make_gymnax(name, kwargs)
-    base, original = name.removesuffix(_ORIGINAL), name.endswith(_ORIGINAL)
+    if name in _registered():
+        return adapt(raw, params, name, num_envs, time_limit)
+    traits = _TRAITS[name.removesuffix(_ORIGINAL)]
     env = from_gymnax(
         raw,
         params,
         num_envs,
-        time_limit=time_limit or _TRAITS[base].time_limit,
-        observations=_TRAITS[base].observations,
+        time_limit=time_limit or traits.time_limit,
+        observations=traits.observations,
         name=name,
     )
-    sticky = _STICKY_PROBABILITY if original else 0.0
+    sticky = _STICKY_PROBABILITY if name in _ORIGINALS else 0.0
     return env._replace(protocol={**env.protocol, "sticky_actions": sticky})
 
 
@@ -115,7 +119,7 @@ def make_gymnax(name: str, kwargs: tuple[str, ...] = ()) -> tuple[Any, PyTree]:
             f"env={name} has continuous actions; Q-learning needs a discrete-action environment, "
             f"such as CartPole-v1."
         )
-    if name == "MNISTBandit-bsuite":
+    if name == _DOWNLOADS:
         raise ConfigError(
             f"env={name} downloads data at run time and is not supported; "
             f"SimpleBandit-bsuite is the nearest bandit."
@@ -126,9 +130,9 @@ def make_gymnax(name: str, kwargs: tuple[str, ...] = ()) -> tuple[Any, PyTree]:
     gymnax = _import_gymnax()  # here: takes half a second
     from gymnax.wrappers import StickyActionWrapper
 
-    base = name.removesuffix(_ORIGINAL)
-    arguments = _parse_kwargs(kwargs)
-    original = name.endswith(_ORIGINAL)
+    original = name in _ORIGINALS
+    base = name.removesuffix(_ORIGINAL) if original else name
+    arguments = parse_kwargs(kwargs)
     if original:
         arguments["use_minimal_action_set"] = False
     try:
@@ -144,17 +148,11 @@ def make_gymnax(name: str, kwargs: tuple[str, ...] = ()) -> tuple[Any, PyTree]:
     return raw, params
 
 
-def _parse_kwargs(kwargs: tuple[str, ...]) -> dict[str, Any]:
-    arguments = {}
-    for argument in kwargs:
-        name, separator, value = argument.partition("=")
-        if not separator:
-            raise ConfigError(f"env_kwargs={argument} is not of the form name=value.")
-        try:
-            arguments[name] = ast.literal_eval(value)
-        except (ValueError, SyntaxError):
-            arguments[name] = value
-    return arguments
+def _registered() -> tuple[str, ...]:
+    """The names registered in this process; without gymnax imported, there can be none."""
+    names = getattr(sys.modules.get("gymnax"), "registered_envs", ())
+    known = (*_TRAITS, *_ORIGINALS, *_CONTINUOUS, _DOWNLOADS)
+    return tuple(name for name in names if name not in known)
 
 
 def _import_gymnax() -> ModuleType:
