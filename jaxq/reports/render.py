@@ -79,7 +79,7 @@ def _play(env, agent, params, hparams, key, max_steps):
         action, _, carry = agent.act_greedy(params, carry, obs)
         action = mix_uniform(key_mix, action, hparams.eval_epsilon, env.num_actions)
         obs, env_state, outcome, _ = env.step(key_env, env_state, action, env_params)
-        return key, obs, env_state, carry, outcome[0][0], outcome[2][0]
+        return key, obs, env_state, carry, outcome.reward[0], outcome.done[0]
 
     key, key_env, key_carry = jax.random.split(key, 3)
     obs, env_state = env.reset(key_env, env_params)
