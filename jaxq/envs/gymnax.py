@@ -19,9 +19,10 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from jaxq.config import words_as_values
 from jaxq.envs.encoding import Observations
 from jaxq.envs.episodes import from_gymnax
-from jaxq.envs.own import adapt, parse_kwargs
+from jaxq.envs.own import adapt
 from jaxq.errors import ConfigError, unknown
 from jaxq.types import Env, PyTree
 
@@ -132,7 +133,7 @@ def make_gymnax(name: str, kwargs: tuple[str, ...] = ()) -> tuple[Any, PyTree]:
 
     original = name in _ORIGINALS
     base = name.removesuffix(_ORIGINAL) if original else name
-    arguments = parse_kwargs(kwargs)
+    arguments = words_as_values(kwargs, "env_kwargs")
     if original:
         arguments["use_minimal_action_set"] = False
     try:

@@ -11,11 +11,11 @@ A gymnax environment says itself, with attributes that are strings, what its tim
 (``observations``, by default "auto"; see ``encoding``). Attributes of other types are its own.
 """
 
-import ast
 import inspect
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from jaxq.config import words_as_values
 from jaxq.envs.episodes import from_gymnax
 from jaxq.errors import ConfigError
 from jaxq.types import Env, PyTree
@@ -97,29 +97,11 @@ def adapt(raw: Any, params: PyTree, name: str, num_envs: int, time_limit: str | 
     )
 
 
-def parse_kwargs(kwargs: tuple[str, ...]) -> dict[str, Any]:
-    """``("size=10",)`` as ``{"size": 10}``; what is no Python literal stays a string.
-
-    Raises:
-      ConfigError: an argument without ``=``.
-    """
-    arguments = {}
-    for argument in kwargs:
-        name, separator, value = argument.partition("=")
-        if not separator:
-            raise ConfigError(f"env_kwargs={argument} is not of the form name=value.")
-        try:
-            arguments[name] = ast.literal_eval(value)
-        except (ValueError, SyntaxError):
-            arguments[name] = value
-    return arguments
-
-
 def _call(thing: Callable, name: str, kwargs: tuple[str, ...], **ours: Any) -> Any:
     """``thing`` called with its arguments and ours; errors from inside it are its own."""
     if not callable(thing):
         raise ConfigError(f"env={name} is {_described(thing)}; {_ACCEPTED}")
-    arguments = parse_kwargs(kwargs)
+    arguments = words_as_values(kwargs, "env_kwargs")
     for argument in ours:
         if argument in arguments:
             raise ConfigError(

@@ -118,7 +118,8 @@ def _head(config: Config, num_actions: int, num_outputs: int = 1) -> nn.Module:
         dense = partial(nn.Dense, use_bias=False, kernel_init=nn.initializers.zeros)
     if not config.dueling:
         return heads.LinearHead(num_actions, num_outputs, dense)
-    return heads.DuelingHead(num_actions, num_outputs, dense, config.stream_widths)
+    streams = config.stream_widths, config.layer_norm
+    return heads.DuelingHead(num_actions, num_outputs, dense, *streams)
 
 
 # Outputs: from a torso and ``make_head(num_outputs=1)`` to a network.
