@@ -25,7 +25,6 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
-from zipfile import BadZipFile
 
 import numpy as np
 
@@ -34,18 +33,12 @@ try:
 except ImportError:  # Windows, where two runs are not kept apart
     fcntl = None
 
-from jaxq.config import HParams
 from jaxq.errors import ConfigError
-from jaxq.loops.evaluation import Evaluation
-from jaxq.scoring.scores import NUMBER, plain
-from jaxq.settings import flatten
 
 CONFIG, META, METRICS, LINES = "config.json", "meta.json", "metrics.npz", "metrics.jsonl"
 SCORES, CURVES, CHECKPOINTS, COMPLETE = "scores.json", "curves.png", "checkpoints", "COMPLETE"
 TABLE = "lanes.csv"
 STUDY, PARTS, WINNER = "study.json", "parts", "winner"  # of a sweep
-
-
 
 
 def create(directory: Path, document: Mapping[str, Any], name: str = CONFIG) -> None:
@@ -96,8 +89,6 @@ def read_document(directory: Path) -> dict[str, Any]:
     except (ValueError, TypeError) as error:
         raise ConfigError(f"config={path} cannot be read: {error}.") from error
     return document
-
-
 
 
 def read_arrays(path: Path) -> dict[str, np.ndarray]:

@@ -15,22 +15,21 @@ import jax
 import numpy as np
 from rich.console import Console
 
-from jaxq.runs.history import History, write_history
-from jaxq.runs import checkpoint
-from jaxq.scoring import plots
-from jaxq.runs import provenance
-from jaxq.runs import files as results
 from jaxq.config import Config, HParams, plain_numbers
 from jaxq.errors import ConfigError
 from jaxq.recipes.experiment import Experiment, make_experiment
+from jaxq.runs import checkpoint, provenance
+from jaxq.runs import files as results
+from jaxq.runs.history import History, write_history
 from jaxq.runs.placement import Plan
 from jaxq.runs.policy import save_policy
 from jaxq.runs.population import Population, make_population
 from jaxq.runs.progress import Progress
 from jaxq.runs.resuming import Point, check_same, load, owner_of, short
-from jaxq.scoring.scores import protocol_words, score, table_rows, without_diverged
 from jaxq.runs.sinks import check_kind, make_sink
 from jaxq.runs.stopping import Stop, reason
+from jaxq.scoring import plots
+from jaxq.scoring.scores import protocol_words, score, table_rows, without_diverged
 from jaxq.settings import describe, differing, flatten
 from jaxq.types import Clock, PyTree
 
