@@ -5,6 +5,8 @@ Read ``runner`` first, then ``population``; ``files`` names every file of a run 
     files        the run directory: its files, and how they are written
     history      what a run has measured, chunk by chunk
     placement    batch, devices, memory
+    members      trees of members: stacked, mapped over
+    programs     functions compiled for every device
     population   seeds x lanes as compiled programs
     provenance   versions, machine, commit
     policy       trained networks on disk

@@ -18,7 +18,7 @@ from jaxq.runs import files as results
 from jaxq.runs import provenance
 from jaxq.runs.checkpoint import fingerprint
 from jaxq.runs.placement import make_plan
-from jaxq.runs.population import Population, make_population
+from jaxq.runs.population import Population
 from jaxq.types import Clock, PyTree
 
 _TURNS = 5
@@ -92,9 +92,7 @@ def one_batch_each(
 ) -> Population:
     """A population that gives every device one batch."""
     trainer, evaluate = experiment.trainer, experiment.evaluate
-    return make_population(
-        trainer, evaluate, [lane], range(batch * num_devices), batch, num_devices
-    )
+    return Population(trainer, evaluate, [lane], range(batch * num_devices), batch, num_devices)
 
 
 def time_chunks(population: Population, states: list[PyTree], clock: Clock, turns: int):

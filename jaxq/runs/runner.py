@@ -23,7 +23,7 @@ from jaxq.runs import files as results
 from jaxq.runs.history import History, write_history
 from jaxq.runs.placement import Plan
 from jaxq.runs.policy import save_policy
-from jaxq.runs.population import Population, make_population
+from jaxq.runs.population import Population
 from jaxq.runs.progress import Progress
 from jaxq.runs.resuming import Point, check_same, load, owner_of, short
 from jaxq.runs.sinks import check_kind, make_sink
@@ -127,7 +127,7 @@ def run(
     protocol = _protocol(spec, experiment)
     if resume:
         spread = spread._replace(batch=check_same(document, directory, spread.batch))
-    population = make_population(
+    population = Population(
         experiment.trainer, experiment.evaluate, spec.lanes, spec.seeds, *spread
     )
     for kind in track:

@@ -16,14 +16,14 @@ def machine(monkeypatch):
     """A machine whose fastest batch can be set; it runs nothing."""
     machine = SimpleNamespace(fastest=4, time=0.0)
 
-    def make_population(trainer, evaluate, lanes, seeds, batch, num_devices):
+    def Population(trainer, evaluate, lanes, seeds, batch, num_devices):
         def chunk(states, clock):
             machine.time += batch * (1.0 + abs(np.log2(batch / machine.fastest)))
             return states, clock, None
 
         return SimpleNamespace(init=lambda: ((), 0), chunk=chunk)
 
-    monkeypatch.setattr(measurement, "make_population", make_population)
+    monkeypatch.setattr(measurement, "Population", Population)
     monkeypatch.setattr(measurement.time, "perf_counter", lambda: machine.time)
     return machine
 
