@@ -3,6 +3,7 @@
 Read ``runner`` first, then ``population``; ``files`` names every file of a run directory.
 
     files        the run directory: its files, and how they are written
+    tensors      arrays in one file
     history      what a run has measured, chunk by chunk
     placement    batch, devices, memory
     members      trees of members: stacked, mapped over

@@ -1,6 +1,5 @@
 """Trained policies on disk: safetensors and JSON, never a pickle or code."""
 
-import json
 from pathlib import Path
 from typing import NamedTuple
 
@@ -10,9 +9,11 @@ from flax.traverse_util import flatten_dict, unflatten_dict
 
 from jaxq.config import Config, HParams, config_from_dict, hparams_from_dict
 from jaxq.errors import ConfigError
+from jaxq.runs import files
+from jaxq.runs.tensors import read_tensors, write_tensors
 from jaxq.types import PyTree
 
-_PARAMS, _ABOUT = "params.safetensors", "config.json"
+_DESCRIBED_BY = ("config", "lanes", "seeds")  # of a run's document
 
 
 class Policy(NamedTuple):
@@ -40,17 +41,11 @@ class Policy(NamedTuple):
 
 def save_policy(directory: Path, document: dict, params: PyTree) -> None:
     """Write ``params`` (NumPy leaves [H, S, ...]) and the run's document into ``directory``."""
-    from safetensors.numpy import save
-
     directory.mkdir(parents=True, exist_ok=True)
-    arrays = {k: np.ascontiguousarray(v) for k, v in flatten_dict(params, sep="/").items()}
-    partial = directory / (_PARAMS + ".partial")
-    partial.write_bytes(save(arrays))
-    partial.replace(directory / _PARAMS)
-    text = json.dumps({name: document[name] for name in ("config", "lanes", "seeds")}, indent=2)
-    partial = directory / (_ABOUT + ".partial")
-    partial.write_text(text + "\n")
-    partial.replace(directory / _ABOUT)
+    arrays = {name: np.asarray(leaf) for name, leaf in flatten_dict(params, sep="/").items()}
+    write_tensors(directory / files.PARAMS, arrays)
+    about = {name: document[name] for name in _DESCRIBED_BY}
+    files.write_json(directory / files.CONFIG, about)
 
 
 def load_policy(run: Path) -> Policy:
@@ -59,16 +54,16 @@ def load_policy(run: Path) -> Policy:
     Raises:
       ConfigError: ``run`` holds none, or they are damaged.
     """
-    from safetensors import SafetensorError
-    from safetensors.numpy import load_file
-
-    directory = Path(run) / "policy"
-    if not (directory / _PARAMS).is_file():
-        raise ConfigError(f"run={run} holds no exported policy (policy/{_PARAMS} is missing).")
+    directory = Path(run) / files.POLICY
+    path = directory / files.PARAMS
+    if not path.is_file():
+        raise ConfigError(
+            f"run={run} holds no exported policy ({files.POLICY}/{files.PARAMS} is missing)."
+        )
     try:
-        document = json.loads((directory / _ABOUT).read_text())
-        params = unflatten_dict(load_file(directory / _PARAMS), sep="/")
-    except (OSError, ValueError, SafetensorError) as error:
+        document = files.read_json(directory / files.CONFIG)
+        params = unflatten_dict(read_tensors(path)[0], sep="/")
+    except (OSError, ValueError) as error:
         raise ConfigError(f"run={run} holds a damaged policy: {error}.") from error
     lanes = [hparams_from_dict(lane) for lane in document["lanes"]]
     return Policy(config_from_dict(document["config"]), lanes, document["seeds"], params)

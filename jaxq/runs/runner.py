@@ -277,7 +277,7 @@ def _export(directory: Path, spec: RunSpec, document: dict, params: PyTree) -> N
     """Save the trained networks [H, S, ...]."""
     shape = len(spec.lanes), len(spec.seeds)
     params = jax.tree.map(lambda leaf: leaf.reshape(*shape, *leaf.shape[1:]), params)
-    save_policy(directory / "policy", document, params)
+    save_policy(directory / results.POLICY, document, params)
 
 
 def _headline(scores: dict[str, Any]) -> str:

@@ -16,6 +16,7 @@ from rich.console import Console
 from rich.markup import escape
 
 from jaxq.errors import require, unknown
+from jaxq.runs.files import TENSORBOARD
 from jaxq.scoring.stats import iqm
 
 _FLUSH_SECONDS = 5.0  # TensorBoard: every flush waits for the disk, once per lane
@@ -129,7 +130,7 @@ def _start_tensorboard(directory, document, labels, resumed_at) -> Sink:
 
     writers = []
     for name in _lane_names(labels):
-        folder = directory / "tensorboard" / name.replace("/", "_")
+        folder = directory / TENSORBOARD / name.replace("/", "_")
         folder.mkdir(parents=True, exist_ok=True)
         # The suffix: a file of the same second and machine would be overwritten.
         writers.append(EventsWriter(str(folder / "events"), f".{time.time_ns()}"))

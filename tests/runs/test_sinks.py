@@ -185,11 +185,12 @@ def in_a_process(directory, **environment):
     """
     clean = {name: value for name, value in os.environ.items() if not name.startswith("WANDB_")}
     home = {"HOME": str(directory), "WANDB_ERROR_REPORTING": "false"}
+    here = [str(ROOT), str(ROOT / "tests"), str(ROOT / "tests" / "runs")]
+    home["PYTHONPATH"] = os.pathsep.join(here)
     started = time.monotonic()
     run = subprocess.run(
         [sys.executable, "-c", textwrap.dedent(script), str(directory)],
         env={**clean, **home, **environment},
-        cwd=ROOT / "tests",
         capture_output=True,
         text=True,
     )
