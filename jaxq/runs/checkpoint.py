@@ -13,6 +13,7 @@ import logging
 import os
 import re
 import shutil
+import time
 import warnings
 from pathlib import Path
 from typing import Any
@@ -21,7 +22,9 @@ import jax
 import numpy as np
 
 from jaxq.errors import ConfigError
+from jaxq.runs import files
 from jaxq.runs.files import write_text
+from jaxq.runs.listening import Listener, Moment
 from jaxq.runs.placement import tree_bytes
 from jaxq.types import Clock, PyTree
 
@@ -68,6 +71,22 @@ def save(directory: Path, tree: PyTree, clock: Clock, owner: str) -> None:
     for path in directory.glob("*.json"):
         if not (directory / path.stem).is_dir():
             path.unlink()
+
+
+def keep_checkpoints(run: Path, owner: str, every: float) -> Listener:
+    """Saves the members once ``every`` seconds have passed since the last time, and at the end."""
+    saved_at = time.monotonic()
+
+    def write(moment: Moment) -> None:
+        nonlocal saved_at
+        save(run / files.CHECKPOINTS, moment.fetch(), moment.clock, owner)
+        saved_at = time.monotonic()
+
+    def chunk_ended(moment: Moment) -> None:
+        if time.monotonic() - saved_at >= every:
+            write(moment)
+
+    return Listener(chunk_ended, write)
 
 
 def restore(directory: Path, shapes: PyTree, owner: str) -> tuple[PyTree, Clock] | None:

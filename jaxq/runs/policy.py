@@ -10,6 +10,8 @@ from flax.traverse_util import flatten_dict, unflatten_dict
 from jaxq.config import Config, HParams, config_from_dict, hparams_from_dict
 from jaxq.errors import ConfigError
 from jaxq.runs import files
+from jaxq.runs.listening import Listener, Moment
+from jaxq.runs.spec import RunSpec
 from jaxq.runs.tensors import read_tensors, write_tensors
 from jaxq.types import PyTree
 
@@ -46,6 +48,18 @@ def save_policy(directory: Path, document: dict, params: PyTree) -> None:
     write_tensors(directory / files.PARAMS, arrays)
     about = {name: document[name] for name in _DESCRIBED_BY}
     files.write_json(directory / files.CONFIG, about)
+
+
+def export(run: Path, spec: RunSpec) -> Listener:
+    """Saves the trained networks at the end of a run."""
+    shape = len(spec.lanes), len(spec.seeds)
+
+    def closed(moment: Moment) -> None:
+        params = moment.fetch().params
+        params = jax.tree.map(lambda leaf: leaf.reshape(*shape, *leaf.shape[1:]), params)
+        save_policy(run / files.POLICY, spec.document(), params)
+
+    return Listener(lambda moment: None, closed)
 
 
 def load_policy(run: Path) -> Policy:

@@ -1,7 +1,7 @@
 """What it takes to go on with a run: that it is the same one, and where it was."""
 
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax
 import numpy as np
@@ -10,6 +10,7 @@ from jaxq.errors import ConfigError
 from jaxq.runs import checkpoint
 from jaxq.runs import files as results
 from jaxq.runs.history import History
+from jaxq.runs.spec import short
 from jaxq.types import Clock, PyTree
 
 
@@ -97,9 +98,3 @@ def read_point(directory: Path, document: dict, shapes: PyTree) -> Point | None:
 def owner_of(document: dict) -> str:
     """By what a checkpoint knows its run: everything but its name and length."""
     return checkpoint.fingerprint({**document, "steps": None, "preset": None})
-
-
-def short(value: Any) -> str:
-    """A value in at most 40 characters."""
-    text = str(value)
-    return text if len(text) <= 40 else text[:37] + "..."

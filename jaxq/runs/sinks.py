@@ -17,6 +17,7 @@ from rich.markup import escape
 
 from jaxq.errors import require, unknown
 from jaxq.runs.files import TENSORBOARD
+from jaxq.runs.listening import Listener, Moment
 from jaxq.scoring.stats import iqm
 
 _FLUSH_SECONDS = 5.0  # TensorBoard: every flush waits for the disk, once per lane
@@ -56,6 +57,15 @@ def make_sink(
     check_kind(kind)
     start = _KINDS[kind][1]
     return guarded(lambda: start(directory, document, labels, resumed_at), kind, console)
+
+
+def copy_to(sink: Sink) -> Listener:
+    """Tells a sink what every chunk has measured."""
+
+    def chunk_ended(moment: Moment) -> None:
+        sink.log(int(moment.clock.steps), moment.history.last())
+
+    return Listener(chunk_ended, lambda moment: sink.close())
 
 
 def check_kind(kind: str) -> None:

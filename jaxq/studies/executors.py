@@ -34,11 +34,18 @@ _POLL = 0.5  # seconds between looks for what other processes have finished
 
 
 def train_once(
-    spec: RunSpec, directory: Path, batch: int | None = None, num_devices: int | None = None, **how
+    spec: RunSpec,
+    directory: Path,
+    batch: int | None = None,
+    num_devices: int | None = None,
+    save_every: float = Spread().save_every,
+    track: Sequence[str] = (),
+    **how,
 ) -> None:
     """Train ``spec`` in ``directory`` unless it is complete there; go on if it was begun.
 
     Args:
+      batch, num_devices, save_every, track: as in ``runner.Spread``.
       how: further arguments of ``runner.run``.
 
     Raises:
@@ -47,7 +54,8 @@ def train_once(
     """
     if not is_complete(directory):
         begun = (directory / results.CONFIG).exists()
-        run(spec, directory, spread=Spread(batch, num_devices), resume=begun, **how)
+        spread = Spread(batch, num_devices, save_every, track)
+        run(spec, directory, spread=spread, resume=begun, **how)
     elif results.read_document(directory) != spec.document():
         raise ConfigError(f"run={directory} is complete, and another than the one asked for.")
 
