@@ -7,6 +7,7 @@ Read ``runner`` first, then ``population``; ``files`` names every file of a run 
     spec         what a run is asked to do
     history      what a run has measured, chunk by chunk
     listening    who hears of a run: the contract
+    machine      every core a device, compiled programs kept
     placement    batch, devices, memory
     members      trees of members: stacked, mapped over
     programs     functions compiled for every device

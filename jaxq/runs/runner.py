@@ -16,6 +16,7 @@ from jaxq.runs import files as results
 from jaxq.runs.checkpoint import keep_checkpoints
 from jaxq.runs.history import History, write_history
 from jaxq.runs.listening import Listener, Moment
+from jaxq.runs.machine import use_machine
 from jaxq.runs.policy import export
 from jaxq.runs.population import Population
 from jaxq.runs.progress import Progress
@@ -76,7 +77,7 @@ def run(
       evolve: decides before every later chunk who goes on from whom, with which numbers.
       experiment: what is trained in place of what the names in ``spec.config`` compose, with agents
         or environments of one's own; ``config.json`` and exported policies know only the names.
-      console: where to report; nothing is printed without one.
+      console: where to show progress, stderr by default; ``Console(quiet=True)`` shows none.
 
     Returns:
       What ``scores.json`` holds.
@@ -85,6 +86,7 @@ def run(
       ConfigError: bad input, before anything compiles.
       Interrupted: SIGINT or SIGTERM came; the run can be resumed.
     """
+    use_machine()
     experiment = compose(spec, experiment)
     document, protocol = spec.document(), protocol_of(spec, experiment)
     if resume:
@@ -95,7 +97,7 @@ def run(
     )
     for kind in spread.track:
         check_kind(kind)
-    console = console or Console(quiet=True)
+    console = console or Console(stderr=True)
     with results.lock(directory), catch_signals() as signals:
         if not resume:
             results.create(directory, document)

@@ -37,12 +37,13 @@ def shared(trainer, evaluate, *arguments):
     return POPULATIONS[key]
 
 
-def train(spec, directory, *, spread=EVERY_CHUNK, **options):
+def train(spec, directory, *, spread=EVERY_CHUNK, console=QUIET, **options):
     """A run without its figure, which takes longer to draw than to train."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(plots, "draw_curves", lambda path, *_: path.touch())
         patch.setattr(runner, "Population", shared)
-        return run(spec, directory, spread=spread, experiment=small(), console=QUIET, **options)
+        how = {"spread": spread, "console": console, "experiment": small(), **options}
+        return run(spec, directory, **how)
 
 
 def snapshot(directory: Path) -> dict[str, bytes]:
@@ -174,6 +175,15 @@ def test_a_run_ends_early_for_a_reason(stop, steps, tmp_path):
     assert (tmp_path / "run" / files.COMPLETE).read_text() == f"{steps}\n"
     why = "episodes" if stop.episodes else "until_return"
     assert files.read_json(tmp_path / "run" / files.META)["stopped_by"] == why
+
+
+def test_progress_is_shown_unless_silence_is_asked_for(tmp_path, capsys):
+    train(HALF, tmp_path / "silent")
+    assert capsys.readouterr() == ("", "")
+    train(HALF, tmp_path / "shown", console=None)
+    output, errors = capsys.readouterr()
+    lines = errors.splitlines()
+    assert output == "" and len(lines) == 2 and all("steps/s" in line for line in lines)
 
 
 def test_all_hear_of_a_chunk_and_the_first_reason_counts():
