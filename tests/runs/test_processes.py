@@ -26,7 +26,7 @@ FILES |= {"lanes.csv", "checkpoints", "policy", "COMPLETE"}
 def wait_for_checkpoint(process, directory: Path, after: int = 0) -> None:
     """Until the run has saved a step beyond ``after``."""
     for _ in range(3_000):
-        steps = [int(p.name) for p in directory.glob("checkpoints/*") if p.name.isdigit()]
+        steps = [int(p.stem) for p in directory.glob("checkpoints/*") if p.stem.isdigit()]
         if any(step > after for step in steps):
             return
         assert process.poll() is None, process.communicate()
@@ -70,7 +70,7 @@ def test_killed_and_resumed_is_bitwise_the_same(reference, tmp_path):
         time.sleep(rng.uniform(0.0, 0.5))
         process.kill()
         process.communicate()
-        saved = [int(p.name) for p in directory.glob("checkpoints/*") if p.name.isdigit()]
+        saved = [int(p.stem) for p in directory.glob("checkpoints/*") if p.stem.isdigit()]
         seen = max(saved)
         assert seen < 4_000, "the run ended before it was killed"
         process = start("--resume", directory, "--save-every", "0")
@@ -97,7 +97,7 @@ def test_a_signal_saves_and_says_how_to_resume(signum, reference, tmp_path):
     hint = output.split("Resume with: ")[1].splitlines()[0].split()
     more = subprocess.run([sys.executable, *hint[1:], "--steps", str(done)], **CAPTURE)
     assert more.returncode == 2 and "only" in more.stderr  # a run is not cut short
-    assert (directory / "checkpoints" / f"{done}.json").exists()
+    assert (directory / "checkpoints" / f"{done}.safetensors").exists()
 
 
 def test_a_finished_run_can_be_extended(reference, tmp_path):
@@ -117,14 +117,12 @@ def test_its_config_can_be_given_back(reference, tmp_path):
 
 def test_the_checkpoint_before_a_damaged_one_is_taken(reference, tmp_path):
     shutil.copytree(reference, tmp_path / "run")
-    newest = tmp_path / "run" / "checkpoints" / "4000"
-    for path in newest.rglob("*"):
-        if path.is_file():
-            path.write_bytes(b"")
+    newest = tmp_path / "run" / "checkpoints" / "4000.safetensors"
+    newest.write_bytes(b"")
     run = execute("--resume", tmp_path / "run")
-    assert run.returncode == 0 and "4000 is damaged" in run.stderr
+    assert run.returncode == 0 and "4000.safetensors is damaged" in run.stderr
     assert_same_run(reference, tmp_path / "run")
-    assert all(path.stat().st_size for path in newest.rglob("d/*"))  # saved again
+    assert newest.stat().st_size  # saved again
 
 
 def test_seeds_and_devices_survive_a_resume(tmp_path):
@@ -160,9 +158,8 @@ def snapshot(directory: Path) -> dict[str, bytes]:
 def test_a_damaged_or_foreign_checkpoint_is_refused_and_kept(reference, tmp_path):
     damaged = tmp_path / "damaged"
     shutil.copytree(reference, damaged)
-    for path in (damaged / "checkpoints").rglob("*"):
-        if path.is_file() and path.parent.name == "d":
-            path.write_bytes(path.read_bytes()[:-7])
+    for path in (damaged / "checkpoints").iterdir():
+        path.write_bytes(path.read_bytes()[:-7])
     before = snapshot(damaged)
     refused("is damaged", "--resume", damaged, "--steps", "5000")
     assert snapshot(damaged) == before

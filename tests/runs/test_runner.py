@@ -169,6 +169,21 @@ def test_a_directory_with_another_run_is_never_written(halfway, tmp_path):
         train(SPEC, tmp_path, resume=True)
 
 
+def test_a_run_goes_on_from_the_checkpoint_before_a_damaged_one(reference, tmp_path):
+    copy = Path(shutil.copytree(reference, tmp_path / "copy"))
+    newest = copy / files.CHECKPOINTS / "440.safetensors"
+    newest.write_bytes(newest.read_bytes()[:-7])
+    with pytest.warns(UserWarning, match="440.safetensors is damaged; .*340.safetensors is taken"):
+        train(SPEC, copy, resume=True)
+    assert_same_run(reference, copy)
+    for path in (copy / files.CHECKPOINTS).iterdir():
+        path.write_bytes(b"")
+    before = snapshot(copy)
+    with pytest.raises(ConfigError, match="is damaged"):
+        train(SPEC, copy, resume=True)
+    assert snapshot(copy) == before
+
+
 @pytest.mark.parametrize("stop, steps", [(Stop(until_return=1.0), 340), (Stop(episodes=1), 140)])
 def test_a_run_ends_early_for_a_reason(stop, steps, tmp_path):
     train(SPEC, tmp_path / "run", stop=stop)
