@@ -33,6 +33,7 @@ POLICY, PARAMS = "policy", "params.safetensors"
 GIFS = "policy-lane*-seed*.gif"
 STUDY, PARTS, WINNER, JOURNAL = "study.json", "parts", "winner", "journal.log"
 SENSITIVITY, HEATMAP = "sensitivity.png", "heatmap.png"
+VERSION = "0.2"  # of jaxq, which reads what this one writes
 
 RUN_FILES = {
     CONFIG: "what was asked for; train.py takes it in place of a preset",
@@ -88,7 +89,7 @@ def create(directory: Path, document: Mapping[str, Any], name: str = CONFIG) -> 
         leftover = _partial(directory / name)  # of a process killed while it wrote this very file
         if any(path != leftover for path in directory.iterdir()):
             raise ConfigError(f"out={directory} is not empty; an empty or new one is accepted.")
-        write_json(directory / name, document)
+        (write_document if name == CONFIG else write_json)(directory / name, document)
 
 
 @contextmanager
@@ -104,13 +105,13 @@ def read_document(directory: Path) -> dict[str, Any]:
     """The ``config.json`` of a run directory, or of the path of the file itself.
 
     Raises:
-      ConfigError: there is none, or it cannot be read.
+      ConfigError: there is none, it cannot be read, or another version of jaxq has made the run.
     """
     path = directory / CONFIG if directory.is_dir() else directory
     if not path.is_file():
         raise ConfigError(f"run={directory} holds no {CONFIG}; a run directory is accepted.")
     try:
-        document = json.loads(path.read_text())
+        document = read_json(path)
         kinds = {"preset": str, "config": dict, "lanes": list, "seeds": list, "steps": int}
         for name, kind in kinds.items():
             if not isinstance(document[name], kind) or document[name] == []:
@@ -119,7 +120,24 @@ def read_document(directory: Path) -> dict[str, Any]:
         raise ConfigError(f"config={path} cannot be read: {error} is missing.") from error
     except (ValueError, TypeError) as error:
         raise ConfigError(f"config={path} cannot be read: {error}.") from error
-    return document
+    return of_this_version(document, directory)
+
+
+def write_document(path: Path, document: Mapping[str, Any]) -> None:
+    """Replace a ``config.json``, which says by which version of jaxq it can be read."""
+    write_json(path, {"version": VERSION, **document})
+
+
+def of_this_version(document: Mapping[str, Any], run: Path) -> dict[str, Any]:
+    """What ``write_document`` was given; ``run`` is where it was found.
+
+    Raises:
+      ConfigError: another version of jaxq has made the run.
+    """
+    version = document.get("version", "0.1.0")  # which did not say so
+    if version != VERSION:
+        raise ConfigError(f"run={run} was made by jaxq {version}; runs of {VERSION} are accepted.")
+    return {name: value for name, value in document.items() if name != "version"}
 
 
 def write_scores(directory: Path, scores: Mapping[str, Any], rows: Sequence[Mapping]) -> None:

@@ -47,7 +47,7 @@ def save_policy(directory: Path, document: dict, params: PyTree) -> None:
     arrays = {name: np.asarray(leaf) for name, leaf in flatten_dict(params, sep="/").items()}
     write_tensors(directory / files.PARAMS, arrays)
     about = {name: document[name] for name in _DESCRIBED_BY}
-    files.write_json(directory / files.CONFIG, about)
+    files.write_document(directory / files.CONFIG, about)
 
 
 def export(run: Path, spec: RunSpec) -> Listener:
@@ -66,7 +66,7 @@ def load_policy(run: Path) -> Policy:
     """The policies that a run has exported.
 
     Raises:
-      ConfigError: ``run`` holds none, or they are damaged.
+      ConfigError: ``run`` holds none, they are damaged, or of another version of jaxq.
     """
     directory = Path(run) / files.POLICY
     path = directory / files.PARAMS
@@ -79,5 +79,6 @@ def load_policy(run: Path) -> Policy:
         params = unflatten_dict(read_tensors(path)[0], sep="/")
     except (OSError, ValueError) as error:
         raise ConfigError(f"run={run} holds a damaged policy: {error}.") from error
+    document = files.of_this_version(document, run)
     lanes = [hparams_from_dict(lane) for lane in document["lanes"]]
     return Policy(config_from_dict(document["config"]), lanes, document["seeds"], params)

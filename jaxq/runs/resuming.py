@@ -77,7 +77,7 @@ def load(directory: Path, document: dict, shapes: PyTree) -> Point | None:
     """
     point = read_point(directory, document, shapes)
     (directory / results.COMPLETE).unlink(missing_ok=True)
-    results.write_json(directory / results.CONFIG, document)  # steps may have been raised
+    results.write_document(directory / results.CONFIG, document)  # steps may have been raised
     return point
 
 

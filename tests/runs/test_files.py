@@ -8,8 +8,12 @@ import sys
 import numpy as np
 import pytest
 
+from jaxq.cli.main import load_preset
 from jaxq.errors import ConfigError
+from jaxq.reports.sources import read_run
 from jaxq.runs import files
+from jaxq.runs.policy import load_policy, save_policy
+from jaxq.runs.resuming import check_same
 from jaxq.runs.tensors import read_tensors, write_tensors
 
 
@@ -105,3 +109,22 @@ def test_a_directory_that_holds_something_is_not_made_a_run(tmp_path):
         files.create(tmp_path, {"preset": "x"})
     with pytest.raises(ConfigError, match="cannot be written: Not a directory"):
         files.create(tmp_path / "notes.txt" / "run", {"preset": "x"})
+
+
+def test_a_run_of_another_version_is_refused_wherever_it_is_read(tmp_path):
+    document = {"preset": "x", "config": {"env": "y"}, "lanes": [{}], "seeds": [0], "steps": 9}
+    files.create(tmp_path / "run", document)
+    path = tmp_path / "run" / files.CONFIG
+    assert files.read_json(path) == {"version": "0.2", **document}
+    assert files.read_document(path) == files.read_document(path.parent) == document
+    save_policy(path.parent / files.POLICY, document, {})
+    for version, words in (({}, "jaxq 0.1.0"), ({"version": "9"}, "jaxq 9")):
+        for place in (path, path.parent / files.POLICY / files.CONFIG):
+            files.write_json(place, document | version)
+        for read in (files.read_document, load_policy, read_run):
+            with pytest.raises(ConfigError, match=f"was made by {words}; runs of 0.2 are accepted"):
+                read(path.parent)
+        with pytest.raises(ConfigError, match=words):
+            check_same(document, path.parent, None)
+        with pytest.raises(ConfigError, match=words):
+            load_preset(str(path))
