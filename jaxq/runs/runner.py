@@ -91,10 +91,8 @@ def run(
     document, protocol = spec.document(), protocol_of(spec, experiment)
     if resume:
         spread = spread._replace(batch=check_same(document, directory, spread.batch))
-    trainer, evaluate = experiment.trainer, experiment.evaluate
-    population = Population(
-        trainer, evaluate, spec.lanes, spec.seeds, spread.batch, spread.num_devices
-    )
+    members = (spec.lanes, spec.seeds, spread.batch, spread.num_devices)
+    population = Population(experiment.trainer, experiment.evaluate, *members)
     for kind in spread.track:
         check_kind(kind)
     console = console or Console(stderr=True)
@@ -152,8 +150,8 @@ def run(
 
 def _tell(listeners: Sequence[Listener], moment: Moment) -> str | None:
     """Tell all that a chunk has ended; the first reason to stop, if one has any."""
-    reasons = [listener.chunk_ended(moment) for listener in listeners]
-    return next((reason for reason in reasons if reason is not None), None)
+    answers = [listener.chunk_ended(moment) for listener in listeners]
+    return next((answer for answer in answers if answer is not None), None)
 
 
 def _sinks(

@@ -6,6 +6,7 @@ import shutil
 import signal
 from pathlib import Path
 
+import jax
 import numpy as np
 import pytest
 from commands import assert_same_run
@@ -15,6 +16,7 @@ from rich.console import Console
 from jaxq.errors import ConfigError
 from jaxq.runs import files, runner
 from jaxq.runs.listening import Listener, Moment
+from jaxq.runs.policy import load_policy
 from jaxq.runs.population import Population
 from jaxq.runs.runner import Interrupted, RunSpec, Spread, run
 from jaxq.runs.stopping import Stop
@@ -92,6 +94,15 @@ def test_a_run_leaves_the_files_that_are_listed(reference):
     assert [json.loads(line)["steps"] for line in lines] == [140, 240, 340, 440]
     assert (reference / files.CURVES).read_bytes().startswith(b"\x89PNG")
     assert (reference / files.COMPLETE).read_text() == "440\n"
+
+
+def test_what_a_run_exports_can_be_loaded(reference):
+    policy = load_policy(reference)
+    assert policy.config == SMALL and policy.lanes == [SMALL_HPARAMS] and policy.seeds == [0, 1]
+    shapes = jax.tree.map(lambda leaf: leaf.shape[2:], policy.params)
+    assert shapes == jax.tree.map(lambda leaf: leaf.shape, policy.member(0, 1))
+    with pytest.raises(ConfigError, match="lane=3 must be between 0 and 0"):
+        policy.member(3, 0)
 
 
 def test_a_run_that_breaks_off_goes_on_where_it_was_saved(reference, tmp_path, monkeypatch):
