@@ -16,7 +16,7 @@ from rich.console import Console
 
 from jaxq.errors import ConfigError
 from jaxq.runs import files as results
-from jaxq.runs import placement
+from jaxq.runs import machine
 from jaxq.runs.files import STUDY
 from jaxq.runs.runner import RunSpec, Spread, run
 from jaxq.studies.searches import make_evolve
@@ -34,11 +34,20 @@ _POLL = 0.5  # seconds between looks for what other processes have finished
 
 
 def train_once(
-    spec: RunSpec, directory: Path, batch: int | None = None, num_devices: int | None = None, **how
+    spec: RunSpec,
+    directory: Path,
+    batch: int | None = None,
+    num_devices: int | None = None,
+    save_every: float = Spread().save_every,
+    track: Sequence[str] = (),
+    console: Console | None = None,
+    **how,
 ) -> None:
     """Train ``spec`` in ``directory`` unless it is complete there; go on if it was begun.
 
     Args:
+      batch, num_devices, save_every, track: as in ``runner.Spread``.
+      console: where to report; nothing is printed without one.
       how: further arguments of ``runner.run``.
 
     Raises:
@@ -47,7 +56,9 @@ def train_once(
     """
     if not is_complete(directory):
         begun = (directory / results.CONFIG).exists()
-        run(spec, directory, spread=Spread(batch, num_devices), resume=begun, **how)
+        console = console or Console(quiet=True)
+        spread = Spread(batch, num_devices, save_every, track)
+        run(spec, directory, spread=spread, resume=begun, console=console, **how)
     elif results.read_document(directory) != spec.document():
         raise ConfigError(f"run={directory} is complete, and another than the one asked for.")
 
@@ -172,7 +183,7 @@ def _ray_task(directory: str, index: int, cpus: float, path: list[str], how: dic
     sys.path[:] = [*path, *(entry for entry in sys.path if entry not in path)]
     if not os.environ.get("CUDA_VISIBLE_DEVICES"):
         jax.config.update("jax_platforms", "cpu")
-    placement.use_cores(max(1, int(cpus)))
+    machine.use_cores(max(1, int(cpus)))
     train_part(Path(directory), index, **how)
 
 
