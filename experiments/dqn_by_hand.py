@@ -47,7 +47,7 @@ def loss(network, params, target_params, key, steps, hparams):
     discount = hparams.gamma * (1.0 - steps.terminated)
     errors = jax.vmap(td.q_learning)(q_tm1, steps.action, steps.reward, discount, q_t)
     return LossOutput(
-        loss=td.huber_loss(errors, jnp.inf),  # the square
+        loss=td.huber_loss(errors, hparams.huber_delta),  # the square, at infinity
         priority=jnp.abs(errors),  # for a replay that asks for it; this one does not
         aux={"q_value": q_tm1.mean(axis=1), "td_error": jnp.abs(errors)},
     )
