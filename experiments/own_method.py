@@ -21,10 +21,12 @@ import jax.numpy as jnp
 import numpy as np
 import tyro
 from flax import struct
-from gymnax.environments import environment, spaces
 
 import jaxq
-from jaxq.config import words_as_values
+
+jaxq.use_machine()  # every core is a device, if said before gymnax: importing it uses JAX
+
+from gymnax.environments import environment, spaces  # noqa: E402
 
 # A backup: how the state after a step is valued, for one example.
 
@@ -69,7 +71,7 @@ class ResidualNetwork(nn.Module):
 
 
 def make_agent(config, env):
-    depth = words_as_values(config.extra, "extra").get("depth", 2)
+    depth = jaxq.words_as_values(config.extra).get("depth", 2)
     network = jaxq.networks.from_flax(ResidualNetwork(env.num_actions, depth))
     return jaxq.make_agent_from(config, env, network=network, loss=loss)
 

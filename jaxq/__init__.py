@@ -55,6 +55,8 @@ _NAMES = {
     "read_run": "reports.sources",
     "run": "runs.runner",
     "sweep": "studies.sweeping",
+    "use_machine": "runs.machine",
+    "words_as_values": "config",
 }
 # Public modules.
 _MODULES = {

@@ -235,11 +235,11 @@ def from_file(value: Any, trusted: Sequence[str] = ()) -> Any:
     return value
 
 
-def words_as_values(assignments: Sequence[str], field: str) -> dict[str, Any]:
+def words_as_values(assignments: Sequence[str], field: str = "extra") -> dict[str, Any]:
     """``("size=10", "mode=fast")`` as ``{"size": 10, "mode": "fast"}``.
 
     Raises:
-      ConfigError: one is not of the form name=value, or a name comes twice; names ``field``.
+      ConfigError: one is not of the form name=value, or a name comes twice; it names ``field``.
     """
     values = {}
     for assignment in assignments:

@@ -8,6 +8,7 @@ from jaxq.config import Config, HParams, field_names
 from jaxq.errors import unknown
 from jaxq.recipes.agents import AGENTS
 from jaxq.recipes.parts import TABLES, Part, find
+from jaxq.settings import format_value
 
 # What is read whatever is chosen, and by each loop.
 ENVIRONMENT = ("env", "env_kwargs", "time_limit", "num_envs", "env_params")
@@ -67,12 +68,14 @@ def without_effect(config: Config, hparams: HParams) -> list[str]:
     return [field for field in idle if _value(config, hparams, field) != _default(field)]
 
 
-def readers(field: str) -> str:
-    """The choices that would read ``field``, in words."""
-    words = []
+def readers(field: str, config: Config) -> str:
+    """The choices that would read ``field``, in words; those that ``config`` has not made."""
+    found, words = reads(config) or {}, []
     for kind, table in TABLES.items():
-        names = [str(name).lower() for name, part in table.items() if field in (part.reads or ())]
-        words += [f"{kind}={' or '.join(names)}"] * bool(names)
+        names = [name for name, part in table.items() if field in (part.reads or ())]
+        if getattr(config, kind) in names and kind not in found:
+            return readers(kind, config)  # chosen, and not read itself
+        words += [f"{kind}={' or '.join(map(format_value, names))}"] * bool(names)
     for loop, part in LOOPS.items():
         names = [name for name, row in AGENTS.items() if row.loop == loop]
         words += [f"agent={' or '.join(names)}"] * (field in part.reads)

@@ -39,7 +39,7 @@ def validate(config: Config, hparams: HParams) -> None:
         check_backup(config, hparams, AGENTS[config.agent].make[0])
     for field in without_effect(config, hparams):
         raise ConfigError(
-            f"{field} has no effect without {readers(field)}; leave it at its default."
+            f"{field} has no effect without {readers(field, config)}; leave it at its default."
         )
 
 

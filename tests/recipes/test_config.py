@@ -41,7 +41,7 @@ def test_documents_round_trip():
         ({"n_step": 20_000}, "capacity=10000 must be at least 20000, to hold n_step=20000"),
         ({"replay": "latest", "n_step": 20_000}, "prefill=10000 must be at least 20009"),
         ({"agent": "sarsa"}, "agent=sarsa does not exist"),
-        ({"agent": "pqn", "replay": "latest"}, "replay has no effect without agent=dqn or c51"),
+        ({**ON_POLICY, "replay": "latest"}, "replay has no effect without agent=dqn or c51"),
         ({"replay": "none"}, "replay=none does not exist"),
         ({"agent": "r2d2"}, "memory=none must be lstm for agent=r2d2"),
         ({"memory": "lstm"}, "memory has no effect without agent=drqn or r2d2 or pqn"),

@@ -64,7 +64,7 @@ def test_rows_declare_what_their_functions_read(name):
 def test_every_field_is_read_by_something():
     roots = {"agent", "extra", "env", "env_kwargs", "env_params", "time_limit", "num_envs"}
     for field in set(FIELDS) - roots - set(EVALUATION):
-        assert readers(field), field
+        assert readers(field, Config()), field
 
 
 def test_every_name_of_a_table_can_be_chosen():
@@ -82,6 +82,12 @@ def test_a_presets_numbers_for_another_part_are_not_recorded():
     assert settle(config, hparams, ()) == (config, HParams(gamma=0.9))
     kept = settle(config, hparams, {"huber_delta"})[1]
     assert kept == HParams(huber_delta=1.0, gamma=0.9)
+
+
+def test_the_choice_that_is_missing_is_named():
+    config = Config(action_selection="softmax")
+    with pytest.raises(ConfigError, match="epsilon_end has no effect without action_selection=eps"):
+        validate(config, HParams(epsilon_end=0.5))
 
 
 def with_bonus(values, a_tm1, hparams):
@@ -130,7 +136,7 @@ def test_an_agent_of_ones_own_drops_no_choice():
     for changes in ({"action_selection": "softmax"}, {"backup": "double"}, {"break_ties": True}):
         (field,) = changes
         with pytest.raises(ConfigError, match=f"{field}=.* has no effect on an agent whose"):
-            make_experiment(replace(SMALL, **changes), SMALL_HPARAMS, make_agent=careless)
+            make_experiment(replace(SMALL, **changes), HParams(), make_agent=careless)
 
 
 def test_a_loss_without_a_parameter_for_the_backup_refuses_one():
