@@ -87,14 +87,14 @@ class State(environment.EnvState):
 
 @struct.dataclass
 class Params(environment.EnvParams):
-    slip: float = 0.2
+    slip: float = 0.1
     max_steps_in_episode: int = 100
 
 
 class Corridor(environment.Environment):
     """Left or right to the far end, on ice: a step slips back with probability ``slip``."""
 
-    def __init__(self, length: int = 12):
+    def __init__(self, length: int = 8):
         self.length = length
 
     @property
