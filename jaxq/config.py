@@ -75,6 +75,8 @@ class HParams(NamedTuple):
     """Environment steps of the schedule of that power; inf keeps it constant."""
     env_params: dict[str, float] = {}
     """Parameters of the environment that differ from its defaults."""
+    extra: dict[str, float] = {}
+    """Numbers of one's own parts."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -174,6 +176,8 @@ class Config:
     """Whole episodes per member and evaluation."""
     eval_max_steps: int = 5_000
     """Evaluation episodes longer than this are cut, and counted as cut."""
+    extra: tuple[str, ...] = ()
+    """Structure of one's own parts, each name=value."""
 
 
 class Preset(NamedTuple):
@@ -216,10 +220,11 @@ def config_from_dict(document: dict) -> Config:
 
 def plain_numbers(hparams: HParams) -> dict:
     """``HParams`` as a dictionary of plain floats, the same for 1 and 1.0."""
-    numbers = hparams._asdict()
-    env_params = {name: np.asarray(value).tolist() for name, value in hparams.env_params.items()}
-    return {k: float(v) for k, v in numbers.items() if k != "env_params"} | {
-        "env_params": env_params
+    return {
+        name: {k: np.asarray(v).tolist() for k, v in value.items()}
+        if isinstance(value, dict)
+        else float(value)
+        for name, value in hparams._asdict().items()
     }
 
 
@@ -237,6 +242,6 @@ def hparams_from_dict(document: dict) -> HParams:
             raise ConfigError(f"{name}={value!r} must be a number.") from None
 
     numbers = dict(document)
-    params = numbers.pop("env_params", {})
+    named = {name: numbers.pop(name, {}) for name in ("env_params", "extra")}
     values = {name: number(name, value) for name, value in numbers.items()}
-    return replace_checked(HParams(), {**values, "env_params": params})
+    return replace_checked(HParams(), {**values, **named})

@@ -45,10 +45,8 @@ def train(request: Request, console: Console) -> tuple[Path, dict[str, Any]]:
             spec,
             directory,
             stop=Stop(options.until_return, options.episodes),
-            spread=Spread(batch, options.devices),
+            spread=Spread(batch, options.devices, options.save_every, options.track),
             resume=options.resume is not None,
-            track=options.track,
-            save_every=options.save_every,
             console=console,
         )
     except ConfigError:

@@ -218,7 +218,7 @@ _RANGES = {
 
 def _check_numbers(hparams: HParams) -> None:
     for name, value in hparams._asdict().items():
-        if name == "env_params":
+        if name in ("env_params", "extra"):
             continue
         low, high = _RANGES.get(name, (0.0, INFINITY))
         if not low <= value <= high:

@@ -233,7 +233,11 @@ def stack_members(lanes: Sequence[HParams], seeds: Sequence[int]) -> tuple[HPara
     Fixed, because a Python float and an array must not be two different programs.
     """
     cast = [
-        HParams(**{**_floats(lane), "env_params": jax.tree.map(_number, lane.env_params)})
+        HParams(
+            **_floats(lane),
+            env_params=jax.tree.map(_number, lane.env_params),
+            extra=jax.tree.map(_number, lane.extra),
+        )
         for lane in lanes
     ]
     stacked = jax.tree.map(lambda *leaves: np.stack(leaves), *cast)
@@ -307,7 +311,8 @@ def _stack_one(tree: PyTree) -> PyTree:
 
 
 def _floats(lane: HParams) -> dict[str, Any]:
-    return {name: np.float32(v) for name, v in lane._asdict().items() if name != "env_params"}
+    numbers = lane._asdict().items()
+    return {name: np.float32(v) for name, v in numbers if not isinstance(v, dict)}
 
 
 def _number(value: Any) -> np.ndarray:

@@ -73,10 +73,13 @@ class RunSpec(NamedTuple):
 
 
 class Spread(NamedTuple):
-    """How members are spread over devices; None chooses. A resumed run keeps its batch."""
+    """How members are spread over devices, saved and heard of; None chooses. A resumed run keeps
+    its batch."""
 
     batch: int | None = None
     num_devices: int | None = None
+    save_every: float = 30.0  # seconds between checkpoints; one is always saved at the end
+    track: Sequence[str] = ()  # what else hears of every chunk, ``wandb`` or ``tensorboard``
 
 
 class Interrupted(Exception):
@@ -97,8 +100,6 @@ def run(
     start: Point | None = None,
     evolve: Evolve | None = None,
     experiment: Experiment | None = None,
-    track: Sequence[str] = (),
-    save_every: float = 30.0,
     console: Console | None = None,
 ) -> dict[str, Any]:
     """Train and evaluate all members; leave a complete run directory.
@@ -112,8 +113,6 @@ def run(
       evolve: decides before every later chunk who goes on from whom, with which numbers.
       experiment: what is trained in place of what the names in ``spec.config`` compose, with agents
         or environments of one's own; ``config.json`` and exported policies know only the names.
-      track: what else hears of every chunk, ``wandb`` or ``tensorboard``.
-      save_every: seconds between checkpoints; one is always saved at the end.
       console: where to report; nothing is printed without one.
 
     Returns:
@@ -129,9 +128,14 @@ def run(
     if resume:
         spread = spread._replace(batch=check_same(document, directory, spread.batch))
     population = make_population(
-        experiment.trainer, experiment.evaluate, spec.lanes, spec.seeds, *spread
+        experiment.trainer,
+        experiment.evaluate,
+        spec.lanes,
+        spec.seeds,
+        spread.batch,
+        spread.num_devices,
     )
-    for kind in track:
+    for kind in spread.track:
         check_kind(kind)
     with results.lock(directory), _catch_signals() as signals:
         if not resume:
@@ -144,7 +148,9 @@ def run(
         meta = _start_meta(directory, protocol, population.plan)
         console = console or Console(quiet=True)
         labels, resumed_at = lane_labels(spec.lanes), int(point.clock.steps) if point else None
-        sinks = [make_sink(k, directory, document, labels, console, resumed_at) for k in track]
+        sinks = [
+            make_sink(k, directory, document, labels, console, resumed_at) for k in spread.track
+        ]
         started = time.monotonic()
         progress = Progress(spec.preset, population.plan.num_members, spec.steps, console)
         with progress:
@@ -170,7 +176,7 @@ def run(
                 for sink in sinks:
                     sink.log(history.steps[-1], history.last())
                 stopped_by = reason(stop, history)
-                if time.monotonic() - last_save >= save_every:
+                if time.monotonic() - last_save >= spread.save_every:
                     _save(directory, document, population.fetch(states), clock)
                     last_save = time.monotonic()
             tree = population.fetch(states)
