@@ -31,7 +31,7 @@ from jaxq.runs.resuming import Point, check_same, load, owner_of, short
 from jaxq.scoring.scores import protocol_words, score, table_rows, without_diverged
 from jaxq.runs.sinks import check_kind, make_sink
 from jaxq.runs.stopping import Stop, reason
-from jaxq.settings import describe, differing, flatten
+from jaxq.settings import describe_all, differing, flatten
 from jaxq.types import Clock, PyTree
 
 
@@ -205,7 +205,7 @@ def lane_settings(lanes: Sequence[HParams]) -> list[dict[str, float]]:
 
 def lane_labels(lanes: Sequence[HParams]) -> list[str]:
     """What tells the lanes apart, such as ``learning_rate=0.001 gamma=0.9``."""
-    return [describe(setting) for setting in lane_settings(lanes)]
+    return describe_all(lane_settings(lanes))
 
 
 def compose(spec: RunSpec, experiment: Experiment | None = None) -> Experiment:
