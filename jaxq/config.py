@@ -7,9 +7,10 @@ environments changes the speed of an algorithm and not the algorithm.
 """
 
 import dataclasses
-from typing import Any, Literal, NamedTuple
+from typing import Annotated, Any, Literal, NamedTuple
 
 import numpy as np
+import tyro
 
 from jaxq.errors import ConfigError, unknown
 
@@ -176,7 +177,7 @@ class Config:
     """Whole episodes per member and evaluation."""
     eval_max_steps: int = 5_000
     """Evaluation episodes longer than this are cut, and counted as cut."""
-    extra: tuple[str, ...] = ()
+    extra: Annotated[tuple[str, ...], tyro.conf.arg(name="extra-structure")] = ()
     """Structure of one's own parts, each name=value."""
 
 
