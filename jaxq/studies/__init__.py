@@ -1,6 +1,6 @@
 """Many settings as one experiment: what is tried, by whom, and what is found.
 
-Read ``study`` first, then ``searches``.
+Read ``sweeping`` first, then ``study`` and ``searches``.
 
     spaces     what is swept: from text to settings
     study      settings, parts and what they have measured, in a directory of runs
@@ -9,4 +9,6 @@ Read ``study`` first, then ``searches``.
     searches   how a study goes on
     planning   what a study would take
     executors  who trains the parts: this process, several, Ray
+    asking     what a caller may ask for, as a study
+    sweeping   a sweep from beginning to end: settings, winner, figures
 """

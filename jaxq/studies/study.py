@@ -60,6 +60,22 @@ class Study(NamedTuple):
     parts: Sequence[Part] = ()
     search: Mapping[str, Any] = {"kind": "fixed"}  # how it goes on, and is cut into parts
 
+    def applied(self, index: int) -> tuple[Config, HParams]:
+        """What the setting ``index`` makes of the base."""
+        return apply(self.config, self.hparams, self.settings[index])
+
+    def spec(self, part: Part) -> RunSpec:
+        """What a part trains."""
+        made = [self.applied(index) for index in part.settings]
+        after = {"after": part.after} if part.after is not None else {}
+        lanes = [hparams for _, hparams in made]
+        return RunSpec(self.name, made[0][0], lanes, part.seeds, part.steps, after)
+
+    def winner_spec(self, lane: int) -> RunSpec:
+        """The setting ``lane`` again, on fresh seeds."""
+        config, hparams = self.applied(lane)
+        return RunSpec(self.name, config, [hparams], self.fresh_seeds, self.steps)
+
     def document(self) -> dict[str, Any]:
         """What ``study.json`` holds."""
         document = self._asdict() | {
@@ -93,10 +109,10 @@ def cut(
     """
     programs: dict[Config, list[int]] = {}
     for index in indices:
-        programs.setdefault(_applied(study, index)[0], []).append(index)
+        programs.setdefault(study.applied(index)[0], []).append(index)
     parts = []
     for config, members in programs.items():
-        member = _member_shapes(config, [_applied(study, index)[1] for index in members])
+        member = _member_shapes(config, [study.applied(index)[1] for index in members])
         room = most_members(tree_bytes(member), num_devices)
         needed = math.ceil(len(members) * len(study.seeds) / room)
         pieces = list(_rectangles(members, study.seeds, max(num_parts, needed), by_seeds))
@@ -172,30 +188,9 @@ def read_study(directory: Path) -> Study:
         raise ConfigError(f"study={path} cannot be read: {error}.") from error
 
 
-def part_spec(study: Study, part: Part) -> RunSpec:
-    """What a part trains."""
-    made = [_applied(study, index) for index in part.settings]
-    lanes = [hparams for _, hparams in made]
-    sweep = {"after": part.after} if part.after is not None else {}
-    if study.search["kind"] == "pbt":
-        sweep = {name: study.search.get(name) for name in ("kind", "every", "space", "replay")}
-    return RunSpec(study.name, made[0][0], lanes, part.seeds, part.steps, sweep)
-
-
 def part_directory(directory: Path, index: int) -> Path:
     """Where part ``index`` of the study in ``directory`` lives."""
     return directory / PARTS / f"{index:03d}"
-
-
-def winner_spec(study: Study, lane: int) -> RunSpec:
-    """The setting ``lane`` again, on fresh seeds."""
-    config, hparams = _applied(study, lane)
-    return RunSpec(study.name, config, [hparams], study.fresh_seeds, study.steps)
-
-
-def is_complete(directory: Path) -> bool:
-    """Whether a run or a study has ended."""
-    return (directory / results.COMPLETE).exists()
 
 
 def collect(directory: Path, study: Study) -> dict[str, Any]:
@@ -255,7 +250,7 @@ def point_after(directory: Path, study: Study, part: Part) -> Point | None:
     if part.after is None:
         return None
     before, place = study.parts[part.after], part_directory(directory, part.after)
-    spec = part_spec(study, before)
+    spec = study.spec(before)
     experiment = make_experiment(spec.config, spec.lanes[0])
     population = make_population(
         experiment.trainer, experiment.evaluate, spec.lanes, spec.seeds, before.batch
@@ -272,10 +267,6 @@ def _member_shapes(config: Config, lanes: Sequence[HParams]) -> PyTree:
     """The state of one member, as shapes; every lane is checked."""
     experiment = make_experiment(config, *lanes)
     return jax.eval_shape(experiment.trainer.init, jax.random.key(0), lanes[0])[0]
-
-
-def _applied(study: Study, index: int) -> tuple[Config, HParams]:
-    return apply(study.config, study.hparams, study.settings[index])
 
 
 def _measured(directory: Path, index: int) -> dict[str, np.ndarray]:

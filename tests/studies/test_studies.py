@@ -9,6 +9,7 @@ from common import SMALL, SMALL_HPARAMS
 from jaxq.errors import ConfigError
 from jaxq.reports.sources import read_all
 from jaxq.runs import files as results
+from jaxq.runs.runner import Spread
 from jaxq.studies import executors, searches
 from jaxq.studies import study as studies
 from jaxq.studies.spaces import Range, space_document
@@ -72,17 +73,18 @@ def test_a_study_survives_its_file(tmp_path):
 
 
 def train(directory, indices):
-    executors.here(directory, indices, num_devices=1)
+    executors.HERE.train(directory, indices, Spread(num_devices=1), None)
 
 
 def trained(directory, study, num_parts):
-    def cut(study, indices, steps):
-        by_seeds = study.search["kind"] == "pbt"
-        return studies.cut(study, indices, steps, num_parts, 2, 1, by_seeds)
+    search = searches.search_of(study)
 
-    study = study._replace(parts=searches.first_parts(study, cut))
+    def cut(study, indices, steps):
+        return studies.cut(study, indices, steps, num_parts, 2, 1, search.moves)
+
+    study = study._replace(parts=search.begin(study, cut))
     studies.create(directory, study)
-    study = searches.carry_through(directory, study, train, cut)
+    study = search.go_on(directory, study, train, cut)
     return study, studies.collect(directory, study)
 
 
@@ -147,7 +149,7 @@ def test_population_based_training_changes_numbers_within_their_range(tmp_path):
     assert (gamma == np.float32(SMALL_HPARAMS.gamma)).all()
     mixed = study_of(SETTINGS, **search)
     with pytest.raises(ConfigError, match="must share one program"):
-        searches.first_parts(mixed, lambda s, i, n: studies.cut(s, i, n, 1, 2, 1, True))
+        searches.search_of(mixed).begin(mixed, lambda s, i, n: studies.cut(s, i, n, 1, 2, 1, True))
 
 
 def test_population_based_training_rescues_a_diverged_member_and_its_replay(tmp_path):
@@ -191,7 +193,7 @@ def test_a_space_is_tried_at_its_ends_before_a_search_begins():
     search = {"kind": "optuna", "space": space_document(space), "trials": []}
     study = study_of([], **search)
     with pytest.raises(ConfigError, match=r"gamma=1\.5 must be between 0 and 1"):
-        searches.first_parts(study, lambda s, i, n: studies.cut(s, i, n))
+        searches.search_of(study).begin(study, studies.cut)
 
 
 def test_settings_are_refused_before_anything_is_made():
