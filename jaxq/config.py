@@ -6,17 +6,16 @@ All counts are in environment steps of one member, whatever ``num_envs`` is, so 
 environments changes the speed of an algorithm and not the algorithm.
 """
 
+import ast
 import dataclasses
-from typing import Annotated, Any, Literal, NamedTuple
+from collections.abc import Sequence
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
-import tyro
 
 from jaxq.errors import ConfigError, unknown
 
 INFINITY = float("inf")
-ENSEMBLES = ("bootstrapped", "rem", "maxmin")  # agents whose network has several members
-SEQUENCES = ("drqn", "r2d2")  # agents that learn from sequences in a replay
 
 
 class HParams(NamedTuple):
@@ -77,12 +76,17 @@ class HParams(NamedTuple):
     env_params: dict[str, float] = {}
     """Parameters of the environment that differ from its defaults."""
     extra: dict[str, float] = {}
-    """Numbers of one's own parts."""
+    """Numbers that parts of one's own read, as ``hparams.extra["name"]``."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Config:
-    """Structure; one compiled program each."""
+    """Structure; one compiled program each.
+
+    A field that names a part (``env``, ``agent``, ``backup``, ``network``, ``replay``, ``target``,
+    ``optimizer``, ``action_selection``, ``exploration``) takes a name of ``recipes.parts`` or
+    ``module:function``, a function of one's own.
+    """
 
     env: str = "CartPole-v1"
     """Environment: a gymnax id; MinAtar ids with -original follow Young & Tian (2019)."""
@@ -92,23 +96,11 @@ class Config:
     """Whether values bootstrap through a time limit; default is the environment's own policy."""
     num_envs: int = 1
     """Environments per member."""
-    agent: Literal[
-        "dqn",
-        "c51",
-        "qr-dqn",
-        "iqn",
-        "bootstrapped",
-        "rem",
-        "maxmin",
-        "averaged",
-        "drqn",
-        "r2d2",
-        "pqn",
-    ] = "dqn"
+    agent: str = "dqn"
     """Method: what is learned and by which loss."""
-    backup: Literal["greedy", "double", "soft", "munchausen"] = "greedy"
+    backup: str = "greedy"
     """How the state after a step is valued."""
-    network: Literal["linear", "mlp", "minatar", "nature"] = "mlp"
+    network: str = "mlp"
     """Torso of the network; linear on one-hot observations is a table."""
     widths: tuple[int, ...] = (120, 84)
     """Widths of the dense layers."""
@@ -120,6 +112,8 @@ class Config:
     """Initial noise of noisy layers, times 1 / sqrt(inputs)."""
     dueling: bool = False
     """Split the head into state value and advantages."""
+    stream_widths: tuple[int, ...] = ()
+    """Widths of the hidden layers of each stream of a dueling head; none is a linear head."""
     num_atoms: int = 51
     """Atoms (c51), quantiles (qr-dqn) or sampled fractions (iqn) per action."""
     support: tuple[float, float] = (-100.0, 100.0)
@@ -134,51 +128,58 @@ class Config:
     """Memory between torso and head, for drqn, r2d2 and pqn."""
     memory_width: int = 64
     """Width of the LSTM."""
-    optimizer: Literal["adam", "adamw", "radam", "rmsprop", "sgd"] = "adam"
+    optimizer: str = "adam"
     """Optimizer; rmsprop is centred."""
     clip_gradients: bool = False
     """Apply max_gradient_norm."""
     learning_rate_schedule: Literal["linear", "exponential"] = "linear"
     """Shape of the step size; exponential takes learning_rate_steps as its time constant."""
-    action_selection: Literal["epsilon-greedy", "softmax"] = "epsilon-greedy"
+    action_selection: str = "epsilon-greedy"
     """How actions are chosen while training; softmax uses the temperature."""
-    exploration: Literal["linear", "exponential"] = "linear"
+    exploration: str = "linear"
     """Schedule of epsilon."""
     break_ties: bool = False
     """While training, choose at random among equal best actions instead of the first."""
-    replay: Literal["uniform", "prioritized", "latest", "none"] = "uniform"
-    """Memory; latest holds only the newest steps, none is for pqn."""
+    n_step: int = 1
+    """n of n-step targets."""
+    sequence_length: int = 1
+    """Steps that are unrolled together by a network with memory, burn_in included."""
+    burn_in: int = 0
+    """drqn, r2d2: steps of a sequence that only bring the memory up to date."""
+    replay: str = "uniform"
+    """What is kept of the past; latest holds only the newest steps."""
     capacity: int = 10_000
     """Steps a replay holds."""
     batch_size: int = 128
     """Windows per update; a replay of the latest steps uses all it holds."""
-    window: int = 1
-    """Length of the windows that are learned from: the n of n-step targets, or with memory the
-    sequence that is unrolled, burn_in included."""
-    burn_in: int = 0
-    """drqn, r2d2: steps of a window that only bring the memory up to date."""
-    n_step: int = 1
-    """drqn, r2d2: n of the targets inside a window."""
     sequence_period: int = 1
     """Vector steps between the beginnings of windows in a prioritized replay."""
     prefill: int = 10_000
     """Environment steps before the first update."""
     train_every: int = 10
-    """Environment steps between rounds of updates; for pqn, of a rollout."""
+    """Environment steps between rounds of updates."""
     updates_per_round: int = 1
-    """Updates per round; for pqn, minibatches times epochs."""
+    """Updates per round."""
+    target: str = "polyak"
+    """What is kept as target network, and how it follows."""
     target_period: int = 500
     """Environment steps between target updates; train_every is "no target network" with tau 1."""
+    rollout_steps: int = 2_048
+    """On-policy: environment steps of a rollout, over all environments."""
+    minibatches: int = 16
+    """On-policy: updates per epoch, each on its own part of the rollout."""
+    epochs: int = 4
+    """On-policy: passes over a rollout."""
     reset_period: int = 0
     """Environment steps between resets of the head, a multiple of chunk_steps; 0 never resets."""
     chunk_steps: int = 10_000
-    """Environment steps between two evaluations; a multiple of target_period."""
+    """Environment steps between two evaluations; a multiple of target_period or rollout_steps."""
     eval_episodes: int = 10
     """Whole episodes per member and evaluation."""
     eval_max_steps: int = 5_000
     """Evaluation episodes longer than this are cut, and counted as cut."""
-    extra: Annotated[tuple[str, ...], tyro.conf.arg(name="extra-structure")] = ()
-    """Structure of one's own parts, each name=value."""
+    extra: tuple[str, ...] = ()
+    """Structure that parts of one's own read, each name=value; see ``words_as_values``."""
 
 
 class Preset(NamedTuple):
@@ -213,19 +214,54 @@ def field_names(target) -> tuple[str, ...]:
     return tuple(field.name for field in dataclasses.fields(target))
 
 
-def config_from_dict(document: dict) -> Config:
-    """A ``Config`` from what JSON made of it; fields that are missing take their defaults."""
-    values = {k: tuple(v) if isinstance(v, list) else v for k, v in document.items()}
-    return replace_checked(Config(), values)
+class FromFile(str):
+    """A ``module:function`` that a file names; it is not resolved unless a caller says the same."""
+
+
+def config_from_dict(document: dict, trusted: Sequence[str] = ()) -> Config:
+    """A ``Config`` from what JSON made of it; fields that are missing take their defaults.
+
+    Functions of somebody's own that it names are ``FromFile``, except those that are ``trusted``.
+    """
+    return replace_checked(Config(), {k: from_file(v, trusted) for k, v in document.items()})
+
+
+def from_file(value: Any, trusted: Sequence[str] = ()) -> Any:
+    """A value as it was before JSON: lists are tuples, names of code are ``FromFile``."""
+    if isinstance(value, list):
+        return tuple(value)
+    if isinstance(value, str) and ":" in value and value not in trusted:
+        return FromFile(value)
+    return value
+
+
+def words_as_values(assignments: Sequence[str], field: str) -> dict[str, Any]:
+    """``("size=10", "mode=fast")`` as ``{"size": 10, "mode": "fast"}``.
+
+    Raises:
+      ConfigError: one is not of the form name=value, or a name comes twice; names ``field``.
+    """
+    values = {}
+    for assignment in assignments:
+        name, separator, text = assignment.partition("=")
+        if not (separator and name.isidentifier()) or name in values:
+            raise ConfigError(f"{field}={assignment} must be name=value, every name once.")
+        try:
+            values[name] = ast.literal_eval(text)
+        except (ValueError, SyntaxError):
+            values[name] = text
+    return values
+
+
+_DICTS = ("env_params", "extra")  # fields of HParams that hold numbers by name
 
 
 def plain_numbers(hparams: HParams) -> dict:
     """``HParams`` as a dictionary of plain floats, the same for 1 and 1.0."""
-    return {
-        name: {k: np.asarray(v).tolist() for k, v in value.items()}
-        if isinstance(value, dict)
-        else float(value)
-        for name, value in hparams._asdict().items()
+    numbers = {k: float(v) for k, v in hparams._asdict().items() if k not in _DICTS}
+    return numbers | {
+        field: {name: np.asarray(value).tolist() for name, value in getattr(hparams, field).items()}
+        for field in _DICTS
     }
 
 
@@ -235,14 +271,25 @@ def hparams_from_dict(document: dict) -> HParams:
     Raises:
       ConfigError: a name that does not exist, or a value that is no number.
     """
-
-    def number(name: str, value: Any) -> float:
-        try:
-            return float(value)
-        except (TypeError, ValueError):
-            raise ConfigError(f"{name}={value!r} must be a number.") from None
-
     numbers = dict(document)
-    named = {name: numbers.pop(name, {}) for name in ("env_params", "extra")}
-    values = {name: number(name, value) for name, value in numbers.items()}
-    return replace_checked(HParams(), {**values, **named})
+    dicts = {name: numbers.pop(name, {}) for name in _DICTS}
+    for field, by_name in dicts.items():
+        if not isinstance(by_name, dict):
+            raise ConfigError(f"{field}={by_name!r} must hold numbers by name.")
+        dicts[field] = {k: _from_json(f"{field}.{k}", value) for k, value in by_name.items()}
+    values = {name: _number(name, value) for name, value in numbers.items()}
+    return replace_checked(HParams(), {**values, **dicts})
+
+
+def _from_json(name: str, value: Any) -> Any:
+    """Numbers as they were: whole ones stay whole, and infinities are numbers again."""
+    if isinstance(value, list):
+        return [_from_json(name, item) for item in value]
+    return value if isinstance(value, bool | int) else _number(name, value)
+
+
+def _number(name: str, value: Any) -> float:
+    try:
+        return float(value)
+    except (TypeError, ValueError):
+        raise ConfigError(f"{name}={value!r} must be a number.") from None

@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 import jax
+import jax.numpy as jnp
 
 PyTree = Any
 
@@ -33,6 +34,7 @@ class Transition(NamedTuple):
     reward: jax.Array  # [] discounted sum of the rewards in the window
     discount: jax.Array  # [] gamma**n, or 0 where the task terminated
     next_obs: jax.Array  # [*obs]
+    carry: PyTree = ()  # the agent's memory before the window
 
 
 class Episode(NamedTuple):
@@ -49,6 +51,7 @@ class Sample(NamedTuple):
     steps: Step  # leaves [B, T, ...]; of the carry only the window's first, [B, 1, ...]
     indices: jax.Array  # [B], where the windows lie; for ``Replay.update``
     probabilities: jax.Array  # [B], probability with which each window was drawn
+    weights: jax.Array  # [B], of their losses; they undo what the replay prefers
 
 
 class LossOutput(NamedTuple):
@@ -95,31 +98,36 @@ def no_carry(key: jax.Array, rows: int) -> tuple:
 
 
 class Network(NamedTuple):
-    """``init(key, obs) -> params``;
-    ``apply(params, obs [B, *obs], key, carry, reset [B]) -> (Output, carry)``;
+    """``init(key, obs [B, *obs]) -> params``;
+    ``apply(params, obs [B, *obs], key, carry) -> (Output, carry)``;
     ``initial_carry(key, B) -> carry``;
     ``unroll(params, obs [T, B, *obs], key, carry, resets [T, B]) -> (Output, carry)``, T steps in
-    turn, leaves [T, B, ...], the carry AFTER each step.
+    turn, leaves [T, B, ...], the carry erased before a step that ``resets``, and AFTER each step.
 
-    Without a key (``None``) the output is deterministic: no noise, the mean of an ensemble. A
-    network without noise ignores the key; one without memory passes the carry through. ``unroll``
-    may be missing, then ``apply`` is repeated; with it, what needs no memory is computed at once.
+    Without a key (``None``) the output is deterministic: no noise, the mean of an ensemble. One
+    without memory passes the carry through. ``unroll`` may be missing, then ``apply`` is repeated;
+    with it, what needs no memory is computed at once. ``draws``: whether ``apply`` draws from its
+    key, so that environments which act side by side need draws of their own.
     """
 
     init: Callable
     apply: Callable
     initial_carry: Callable = no_carry
     unroll: Callable | None = None
+    draws: bool = False
 
 
 class Agent(NamedTuple):
     """How to act and what to minimise.
 
-    ``init(key, obs [E, *obs], carry) -> params``
+    ``init(key, obs [E, *obs]) -> params``
     ``initial_carry(key, num_envs) -> carry``, ``()`` for an agent without memory
-    ``act(params, carry, key, obs [E, *obs], epsilon) -> (action [E], carry)``
-    ``act_greedy(params, carry, key, obs) -> (action [E], value [E], carry)``, without exploration
-    ``loss(params, target_params, key, steps [B, T, ...], hparams) -> LossOutput``
+    ``act(params, carry, key, obs [E, *obs], amount) -> (action [E], carry)``, ``amount`` of
+    exploration
+    ``act_greedy(params, carry, obs) -> (action [E], value [E], carry)``, without exploration
+    ``loss``: what the loop calls, and so by ``loop``
+    off-policy: ``loss(params, target_params, key, steps [B, T, ...], hparams) -> LossOutput``
+    on-policy: ``loss(params, key, steps [B, T, ...], returns [B, T], hparams) -> LossOutput``
     """
 
     init: Callable
@@ -127,6 +135,7 @@ class Agent(NamedTuple):
     act: Callable
     act_greedy: Callable
     loss: Callable
+    loop: str = "off-policy"
 
 
 class Target(NamedTuple):
@@ -140,7 +149,8 @@ class Target(NamedTuple):
 
 class Replay(NamedTuple):
     """``init() -> state``; ``add(state, clock, steps [K, E, ...]) -> state``;
-    ``sample(state, clock, key) -> Sample``; ``update(state, indices, priority) -> state``.
+    ``sample(state, clock, key, hparams) -> Sample``;
+    ``update(state, indices, priority, hparams) -> state``, with the priorities of a loss.
     """
 
     init: Callable
@@ -152,10 +162,19 @@ class Replay(NamedTuple):
 class Trainer(NamedTuple):
     """A whole training run of one member as two pure functions.
 
-    The state is any tree with a field ``params``, which is what is evaluated and exported.
+    The state is a NamedTuple. ``params`` is evaluated and exported; ``opt_state``, and
+    ``target_params`` where there are any, are what else has been learned, which members take over
+    from each other; ``obs`` [E, *obs] and ``key`` are needed to make parameters anew. Whatever
+    else a loop carries is its own.
+
     ``init(key, hparams) -> (state, clock)``, prefill included
     ``chunk(state, clock, hparams) -> (state, clock, metrics)``
     """
 
     init: Callable
     chunk: Callable
+
+
+def where(condition: jax.Array, new: jax.Array, old: jax.Array) -> jax.Array:
+    """``new`` where ``condition`` [B] holds, for leaves [B, ...]."""
+    return jnp.where(condition.reshape(-1, *[1] * (new.ndim - 1)), new, old)

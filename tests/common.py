@@ -46,8 +46,8 @@ TABLE = Config(
     eval_max_steps=60,
 )
 _NETWORK = replace(TABLE, network="mlp", widths=(32,), optimizer="adam")
-_SEQUENCES = {"window": 8, "sequence_period": 4, "batch_size": 8, "memory_width": 16}
-_ROLLOUTS = {"train_every": 80, "target_period": 80, "batch_size": 20, "updates_per_round": 8}
+_SEQUENCES = {"sequence_length": 8, "sequence_period": 4, "batch_size": 8, "memory_width": 16}
+_ROLLOUTS = {"rollout_steps": 80, "minibatches": 4, "epochs": 2}
 _ON_TABLE = {  # what a row needs beside its own names to suit these environments
     "c51": {"support": (-15.0, 15.0), "num_atoms": 31},
     "rainbow": {"support": (-15.0, 15.0), "num_atoms": 31, "batch_size": 32},
@@ -61,10 +61,9 @@ _ON_TABLE = {  # what a row needs beside its own names to suit these environment
     "pqn": _ROLLOUTS,
     "pqn-lstm": {
         **_ROLLOUTS,
-        "window": 20,
-        "batch_size": 1,
+        "sequence_length": 20,
         "memory_width": 16,
-        "updates_per_round": 20,
+        "epochs": 5,
     },
     "reset-dqn": {"reset_period": 24_000},
 }
@@ -108,7 +107,7 @@ def recipe(name: str) -> Experiment:
     agent = agents.make_agent_from(config, env)
     trainer = make_trainer_from(config, env, agent)
     evaluate = make_evaluator(tabular_env(config.eval_episodes), agent, config.eval_max_steps)
-    return Experiment(env, agent, trainer, evaluate)
+    return Experiment(config, env, agent, trainer, evaluate)
 
 
 def train_small(lanes, seeds, chunks=2, evaluate=False, **spread):

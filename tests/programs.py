@@ -62,8 +62,8 @@ def lower(name: str, batch: int = 1, device: jax.Device | None = None, **changes
     A chunk is one target period, or one rollout, unless ``changes`` to the preset say otherwise.
     """
     preset = PRESETS[name]
-    on_policy = preset.config.replay == "none"
-    period = preset.config.train_every if on_policy else preset.config.target_period
+    on_policy = preset.config.agent == "pqn"
+    period = preset.config.rollout_steps if on_policy else preset.config.target_period
     config = replace(preset.config, **{"chunk_steps": period, **changes})
     trainer, hparams = make_experiment(config, preset.hparams).trainer, cast(preset.hparams)
     state, clock = jax.eval_shape(trainer.init, jax.random.key(0), hparams)

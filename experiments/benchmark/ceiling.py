@@ -13,9 +13,14 @@ import jax.numpy as jnp
 import optax
 
 from jaxq.config import Config, HParams
-from jaxq.learning.optimizers import make_optimizer
 from jaxq.loops.rollout import Actor, make_act_and_step, step_shapes
-from jaxq.recipes.experiment import Experiment, make_replay_from, make_schedules
+from jaxq.recipes.experiment import (
+    Experiment,
+    make_optimizer_from,
+    make_replay_from,
+    make_round_lengths,
+    make_schedules,
+)
 from jaxq.types import Clock, PyTree, Trainer
 
 NUM_INPUTS = 8  # batches, or observations, that take turns
@@ -34,7 +39,10 @@ def part_trainer(part: str, config: Config, experiment: Experiment) -> Trainer:
     """``learning``, ``acting`` or ``environment`` of an experiment, as many times a chunk as the
     experiment does it; that number is a multiple of ``NUM_INPUTS``."""
     rows = config.chunk_steps // config.num_envs
-    updates = config.chunk_steps // config.train_every * config.updates_per_round
+    if experiment.agent.loop == "on-policy":
+        updates = config.chunk_steps // config.rollout_steps * config.minibatches * config.epochs
+    else:
+        updates = config.chunk_steps // config.train_every * config.updates_per_round
     prepare, body = {
         "learning": _learning,
         "acting": _acting,
@@ -60,27 +68,29 @@ def part_trainer(part: str, config: Config, experiment: Experiment) -> Trainer:
 
 
 def _learning(config: Config, experiment: Experiment) -> tuple[Callable, Callable]:
-    optimizer, schedules = make_optimizer(config), make_schedules(config)
+    optimizer, schedules = make_optimizer_from(config), make_schedules(config)
     env, agent = experiment.env, experiment.agent
+    is_on_policy = agent.loop == "on-policy"
 
     def prepare(state, clock, key, hparams):
+        if is_on_policy:
+            lengths = make_round_lengths(config)
+            shape = NUM_INPUTS, lengths.batch_size, lengths.segment
+            return (state.opt_state, ()), _rollout(config, experiment, state, key, hparams, shape)
         keys = jax.random.split(key, NUM_INPUTS)
-        if config.replay == "none":  # targets are as good as any others
-            shape = NUM_INPUTS, config.batch_size, config.window
-            steps = _rollout(config, experiment, state, key, hparams, shape)
-            return (state.opt_state, ()), (steps, steps.reward)
         replay = make_replay_from(config)(step_shapes(env, agent))
-        samples = jax.lax.map(lambda key: replay.sample(state.replay, clock, key).steps, keys)
-        return (state.opt_state, state.target_params), (samples, ())
+        samples = jax.lax.map(
+            lambda key: replay.sample(state.replay, clock, key, hparams).steps, keys
+        )
+        return (state.opt_state, state.target_params), samples
 
-    def body(state, key, batch, clock, hparams):
+    def body(state, key, steps, clock, hparams):
         opt_state, target_params = state.carried
-        steps, targets = batch
-        targets = targets if config.replay == "none" else target_params
 
         def objective(params):
-            output = agent.loss(params, targets, key, steps, hparams)
-            return jnp.mean(output.loss)
+            if is_on_policy:  # rewards are as good as any other returns
+                return jnp.mean(agent.loss(params, key, steps, steps.reward, hparams).loss)
+            return jnp.mean(agent.loss(params, target_params, key, steps, hparams).loss)
 
         gradients = jax.grad(objective)(state.params)
         transform = optimizer(hparams, schedules.learning_rate(hparams, clock.steps))

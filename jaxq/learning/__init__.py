@@ -10,7 +10,7 @@ Knows networks by their contract, and no loop. Read ``td``, then ``losses``: the
     recurrent    losses of sequences: DRQN, R2D2
     on_policy    the loss of on-policy Q(lambda)
     targets      how target networks follow
-    exploration  how actions are chosen, and the schedules of numbers
+    exploration  how actions are chosen while training
     optimizers   optimizers whose numbers can all be swept
     agents       a network, a loss and a way to act as one ``Agent``
 """

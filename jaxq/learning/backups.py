@@ -1,11 +1,13 @@
 """Backups: the policy whose value a state bootstraps, for ONE example.
 
-A backup is a function ``backup(values, hparams) -> Lookahead``. It sees values before and after the
-step; what it does not look at is never computed. Every loss takes any backup, so greedy, double,
-soft and Munchausen learning exist once, whatever is learned: values, quantiles or ensembles.
+A backup is a function ``backup(values, a_tm1, hparams) -> Lookahead``. It sees values before and
+after the step; what it does not look at is never computed. Every loss takes any backup whose parts
+it honours, so greedy, double, soft and Munchausen learning exist once, whatever is learned: values,
+quantiles or ensembles.
 """
 
-from typing import NamedTuple
+from collections.abc import Callable
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -14,52 +16,93 @@ from jaxq.config import HParams
 
 
 class Values(NamedTuple):
-    """What a backup may look at."""
+    """What the two networks say before (``_tm1``) and after (``_t``) a step.
 
-    next_target: jax.Array  # [A], target network, after the step
-    next_online: jax.Array  # [A], online network, after the step
-    target: jax.Array  # [A], target network, before the step
-    action: jax.Array  # [], the action taken
+    Of one example its action values [A] each; of a batch values [B, A], or whole outputs.
+    """
+
+    online_tm1: Any  # with gradient
+    online_t: Any
+    target_tm1: Any
+    target_t: Any
 
 
 class Lookahead(NamedTuple):
-    """The value after the step is ``sum_a policy[a] q[a] + entropy``."""
+    """The value after the step is ``sum_a policy[a] q[a] + entropy``.
+
+    What a backup does not set is the number 0, not an array of it.
+    """
 
     policy: jax.Array  # [A], probabilities
-    entropy: jax.Array | float  # [], in units of reward
-    bonus: jax.Array | float  # [], added to the reward of the step, also where the task ends
+    entropy: jax.Array | float = 0.0  # [], in units of reward
+    bonus: jax.Array | float = 0.0  # [], added to the reward, also where the task ends
 
 
-def greedy(values: Values, hparams: HParams) -> Lookahead:
+def greedy(values: Values, a_tm1: jax.Array, hparams: HParams) -> Lookahead:
     """The target network selects: ``max_a q_target(a)`` (Mnih et al. 2015)."""
-    del hparams
-    return Lookahead(_greedy_policy(values.next_target), 0.0, 0.0)
+    del a_tm1, hparams
+    return Lookahead(_greedy_policy(values.target_t))
 
 
-def double(values: Values, hparams: HParams) -> Lookahead:
+def double(values: Values, a_tm1: jax.Array, hparams: HParams) -> Lookahead:
     """The online network selects, the target evaluates (van Hasselt et al. 2016, equation 4)."""
-    del hparams
-    return Lookahead(_greedy_policy(values.next_online), 0.0, 0.0)
+    del a_tm1, hparams
+    return Lookahead(_greedy_policy(values.online_t))
 
 
-def soft(values: Values, hparams: HParams) -> Lookahead:
+def soft(values: Values, a_tm1: jax.Array, hparams: HParams) -> Lookahead:
     """Soft Q-learning (Haarnoja et al. 2017, equation 3): the value of the softmax policy plus its
     entropy, ``temperature * logsumexp(q / temperature)``."""
-    log_policy = _log_softmax(values.next_target, hparams.temperature)
+    del a_tm1
+    log_policy = _log_softmax(values.target_t, hparams.temperature)
     policy = jnp.exp(log_policy)
-    return Lookahead(policy, -hparams.temperature * jnp.sum(policy * log_policy), 0.0)
+    return Lookahead(policy, -hparams.temperature * jnp.sum(policy * log_policy))
 
 
-def munchausen(values: Values, hparams: HParams) -> Lookahead:
+def munchausen(values: Values, a_tm1: jax.Array, hparams: HParams) -> Lookahead:
     """Soft, with the log-probability of the action taken as a bonus (Vieillard et al. 2020, eq. 2).
 
     ``alpha * clip(temperature * log pi(a|s), lowest, 0)``, from the target network. Unlike the
     value after the step it stays where the task ends.
     """
-    log_policy = _log_softmax(values.target, hparams.temperature)
-    scaled = hparams.temperature * log_policy[values.action]
+    log_policy = _log_softmax(values.target_tm1, hparams.temperature)
+    scaled = hparams.temperature * log_policy[a_tm1]
     bonus = hparams.munchausen_alpha * jnp.clip(scaled, -hparams.munchausen_clip, 0.0)
-    return soft(values, hparams)._replace(bonus=bonus)
+    return soft(values, a_tm1, hparams)._replace(bonus=bonus)
+
+
+def honours(*parts: str, any_window: bool = False) -> Callable[[Callable], Callable]:
+    """Marks a loss with the parts of a ``Lookahead`` that it honours.
+
+    Args:
+      any_window: that it also honours entropies and bonuses within windows of several steps. Most
+        losses do not: they see the first step of a window and what follows its last.
+    """
+
+    def mark(loss: Callable) -> Callable:
+        loss.honours, loss.any_window = frozenset(parts), any_window
+        return loss
+
+    return mark
+
+
+def sets(backup: Callable, hparams: HParams) -> frozenset[str]:
+    """The parts of a ``Lookahead`` that a backup sets, found by looking at what it returns."""
+    found = {}
+
+    def look(values: Values, a_tm1: jax.Array) -> jax.Array:
+        ahead = backup(values, a_tm1, hparams)
+        found.update(entropy=ahead.entropy, bonus=ahead.bonus)
+        return ahead.policy
+
+    row = jax.ShapeDtypeStruct((2,), jnp.float32)
+    jax.eval_shape(look, Values(row, row, row, row), jax.ShapeDtypeStruct((), jnp.int32))
+    given = {name for name, value in found.items() if not _is_zero(value)}
+    return frozenset({"policy", *given})
+
+
+def _is_zero(value: Any) -> bool:
+    return isinstance(value, int | float) and value == 0
 
 
 def _greedy_policy(q_values: jax.Array) -> jax.Array:

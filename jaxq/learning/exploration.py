@@ -1,4 +1,4 @@
-"""Action selection and the schedules of its numbers, in environment steps."""
+"""How actions are chosen while training: ``select(key, q_values [E, A], amount) -> action [E]``."""
 
 import jax
 import jax.numpy as jnp
@@ -45,25 +45,3 @@ def softmax(key: jax.Array, q_values: jax.Array, temperature: jax.Array) -> jax.
       temperature: [], positive.
     """
     return jax.random.categorical(key, q_values / temperature).astype(jnp.int32)
-
-
-def linear_schedule(
-    start: jax.Array, end: jax.Array, num_steps: jax.Array, step: jax.Array
-) -> jax.Array:
-    """From ``start`` at step 0 to ``end`` at ``num_steps``, constant before and after.
-
-    ``num_steps`` infinite stays at ``start``; zero is at ``end`` from step 0 on.
-    """
-    fraction = jnp.where(num_steps > 0, step / jnp.where(num_steps > 0, num_steps, 1.0), step >= 0)
-    return start + jnp.clip(fraction, 0.0, 1.0) * (end - start)
-
-
-def exponential_schedule(
-    start: jax.Array, end: jax.Array, num_steps: jax.Array, step: jax.Array
-) -> jax.Array:
-    """From ``start`` towards ``end``, the distance falling by a factor e every ``num_steps``.
-
-    ``num_steps`` infinite stays at ``start``; zero is at ``end`` after step 0.
-    """
-    elapsed = jnp.maximum(step, 0) / jnp.maximum(num_steps, 1e-8)
-    return end + (start - end) * jnp.exp(-elapsed)

@@ -7,35 +7,60 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from jaxq.config import Config, HParams
+from jaxq.config import HParams
 from jaxq.types import PyTree
 
 
-def make_optimizer(config: Config) -> Callable[[HParams, jax.Array], optax.GradientTransformation]:
+def make_optimizer(
+    scale: Callable[[HParams], optax.GradientTransformation], clip_gradients: bool = False
+) -> Callable[[HParams, jax.Array], optax.GradientTransformation]:
     """``optimizer(hparams, learning_rate)``: built inside the traced function, so that all its
-    numbers can be swept."""
-    scale = {
-        "sgd": lambda hparams: optax.identity(),
-        "adam": lambda hparams: optax.scale_by_adam(*_adam_numbers(hparams)),
-        "adamw": lambda hparams: optax.chain(
-            optax.scale_by_adam(*_adam_numbers(hparams)),
-            optax.add_decayed_weights(hparams.weight_decay, _is_decayed),
-        ),
-        "radam": lambda hparams: optax.scale_by_radam(*_adam_numbers(hparams)),
-        "rmsprop": lambda hparams: scale_by_centered_rms(
-            hparams.rmsprop_decay, hparams.optimizer_epsilon
-        ),
-    }[config.optimizer]
+    numbers can be swept.
+
+    Args:
+      scale: what becomes of gradients before they are multiplied by minus the step size, such as
+        the functions below.
+      clip_gradients: scale those of a larger global norm down to ``hparams.max_gradient_norm``.
+    """
 
     def optimizer(hparams: HParams, learning_rate: jax.Array) -> optax.GradientTransformation:
         clip = (
             optax.clip_by_global_norm(hparams.max_gradient_norm)
-            if config.clip_gradients
+            if clip_gradients
             else wait_for_all()
         )
         return optax.chain(clip, scale(hparams), optax.scale(-learning_rate))
 
     return optimizer
+
+
+def sgd(hparams: HParams) -> optax.GradientTransformation:
+    """Gradients as they are (Robbins & Monro 1951)."""
+    del hparams
+    return optax.identity()
+
+
+def adam(hparams: HParams) -> optax.GradientTransformation:
+    """Adam (Kingma & Ba 2015, algorithm 1)."""
+    return optax.scale_by_adam(*_adam_numbers(hparams))
+
+
+def adamw(hparams: HParams) -> optax.GradientTransformation:
+    """Adam with decoupled weight decay (Loshchilov & Hutter 2019, algorithm 2)."""
+    return optax.chain(
+        optax.scale_by_adam(*_adam_numbers(hparams)),
+        optax.add_decayed_weights(hparams.weight_decay, _is_decayed),
+    )
+
+
+def radam(hparams: HParams) -> optax.GradientTransformation:
+    """Rectified Adam (Liu et al. 2020, algorithm 2)."""
+    return optax.scale_by_radam(*_adam_numbers(hparams))
+
+
+def rmsprop(hparams: HParams) -> optax.GradientTransformation:
+    """Centred RMSprop, see ``scale_by_centered_rms``."""
+    return scale_by_centered_rms(hparams.rmsprop_decay, hparams.optimizer_epsilon)
 
 
 def wait_for_all() -> optax.GradientTransformation:

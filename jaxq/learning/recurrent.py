@@ -9,8 +9,8 @@ import jax.numpy as jnp
 
 from jaxq.config import HParams
 from jaxq.learning import backups, returns, td
-from jaxq.learning.backups import Values
-from jaxq.types import LossOutput, Network, PyTree, Step
+from jaxq.learning.backups import Values, honours
+from jaxq.types import LossOutput, Network, PyTree, Step, where
 
 _MAX_SHARE = 0.9  # of the largest TD error in the priority (Kapturowski et al. 2019, section 2.3)
 
@@ -64,7 +64,10 @@ def _one_by_one(
 
     def step(carry, x):
         obs, reset, key = x
-        output, carry = network.apply(params, obs, key, carry, reset)
+        key_apply, key_carry = jax.random.split(key)
+        fresh = network.initial_carry(key_carry, len(reset))
+        carry = jax.tree.map(lambda new, old: where(reset, new, old), fresh, carry)
+        output, carry = network.apply(params, obs, key_apply, carry)
         return carry, (output, carry)
 
     return jax.lax.scan(step, carry, (obs, resets, jax.random.split(key, len(obs))))[1]
@@ -75,6 +78,7 @@ def _swap(tree: PyTree) -> PyTree:
     return jax.tree.map(lambda leaf: jnp.swapaxes(leaf, 0, 1), tree)
 
 
+@honours("policy", "entropy", "bonus")
 def recurrent_q_loss(
     network: Network,
     params: PyTree,
@@ -105,28 +109,29 @@ def recurrent_q_loss(
     def values(params, key):
         """[B, T', A], of the steps and of what followed them."""
         key_unroll, key_next = jax.random.split(key)
-        q_values, carries = unroll(network, params, key_unroll, carry, steps, burn_in)
+        q_tm1, carries = unroll(network, params, key_unroll, carry, steps, burn_in)
         obs, carries = jax.tree.map(lambda x: x.reshape(-1, *x.shape[2:]), (late.next_obs, carries))
-        output, _ = network.apply(params, obs, key_next, carries, jnp.zeros(len(obs), bool))
-        return q_values, output.q_values.reshape(q_values.shape)
+        output, _ = network.apply(params, obs, key_next, carries)
+        return q_tm1, output.q_values.reshape(q_tm1.shape)
 
     key_online, key_target = jax.random.split(key)
-    online, next_online = values(params, key_online)
-    target, next_target = values(target_params, key_target)
-    ahead = jax.vmap(jax.vmap(backup, (0, None)), (0, None))(
-        Values(next_target, next_online, target, late.action), hparams
+    online_tm1, online_t = values(params, key_online)
+    target_tm1, target_t = values(target_params, key_target)
+    ahead = jax.vmap(jax.vmap(backup, (0, 0, None)), (0, 0, None))(
+        Values(online_tm1, online_t, target_tm1, target_t), late.action, hparams
     )
-    value_t = jnp.sum(ahead.policy * rescaling.back(next_target), axis=-1) + ahead.entropy
+    possible = jnp.where(ahead.policy > 0.0, rescaling.back(target_t), 0.0)
+    value_t = jnp.sum(ahead.policy * possible, axis=-1) + ahead.entropy
     rewards = hparams.reward_scale * late.reward + ahead.bonus
     discounts = hparams.gamma * (1.0 - late.terminated)
     totals = jax.vmap(lambda *x: returns.n_step_returns(*x, n_step))(
         rewards, discounts, value_t, late.done
     )
     targets = jax.lax.stop_gradient(rescaling.forth(totals))
-    return _output(targets - _taken(online, late.action), online, hparams)
+    return sequence_output(targets - taken(online_tm1, late.action), online_tm1, hparams)
 
 
-def _output(errors: jax.Array, q_values: jax.Array, hparams: HParams) -> LossOutput:
+def sequence_output(errors: jax.Array, q_values: jax.Array, hparams: HParams) -> LossOutput:
     """The output of a loss on TD errors [B, T] of values [B, T, A]."""
     size = jnp.abs(errors)
     return LossOutput(
@@ -136,6 +141,10 @@ def _output(errors: jax.Array, q_values: jax.Array, hparams: HParams) -> LossOut
     )
 
 
-def _taken(q_values: jax.Array, action: jax.Array) -> jax.Array:
+def taken(q_values: jax.Array, action: jax.Array) -> jax.Array:
     """Of values [B, T, A] those of the actions taken: [B, T]."""
     return jnp.take_along_axis(q_values, action[..., None].astype(jnp.int32), axis=-1)[..., 0]
+
+
+# R2D2 learns rescaled values, in which an entropy or a bonus in units of reward has no meaning.
+r2d2_loss = honours("policy")(partial(recurrent_q_loss, rescaling=SIGNED_HYPERBOLIC))

@@ -1,4 +1,4 @@
-"""From steps to targets; the only file that knows how episodes end.
+"""From steps to targets: what a termination, a time limit and a boundary of episodes mean.
 
 A step that terminated has no future. A step cut by a time limit has one, seen from the
 observation before the reset. A window ends at the first ``done`` inside it; what lies behind
@@ -36,6 +36,7 @@ def fold_window(steps: Step, gamma: jax.Array) -> Transition:
         reward=jnp.sum(jnp.where(ended_before == 0, weights * steps.reward, 0.0)),
         discount=gamma ** (last + 1) * (1.0 - steps.terminated[last]),
         next_obs=steps.next_obs[last],
+        carry=jax.tree.map(lambda leaf: leaf[0], steps.carry),
     )
 
 

@@ -27,7 +27,9 @@ def q_learning(
       discount_t: [].
       q_t: [A], values after the step.
     """
-    return double_q_learning(q_tm1, a_tm1, r_t, discount_t, q_t, q_t)
+    chex.assert_rank([q_tm1, a_tm1, r_t, discount_t, q_t], [1, 0, 0, 0, 1])
+    target_tm1 = r_t + discount_t * jnp.max(q_t)
+    return jax.lax.stop_gradient(target_tm1) - q_tm1[a_tm1]
 
 
 def double_q_learning(
@@ -43,8 +45,9 @@ def double_q_learning(
     The target network's ``q_t_value [A]`` evaluates the action that the online network's
     ``q_t_selector [A]`` selects; the rest as in ``q_learning``.
     """
-    greedy = jax.nn.one_hot(jnp.argmax(q_t_selector), len(q_t_selector))
-    return expected_sarsa(q_tm1, a_tm1, r_t, discount_t, q_t_value, greedy)
+    chex.assert_rank([q_tm1, a_tm1, r_t, discount_t, q_t_value, q_t_selector], [1, 0, 0, 0, 1, 1])
+    target_tm1 = r_t + discount_t * q_t_value[jnp.argmax(q_t_selector)]
+    return jax.lax.stop_gradient(target_tm1) - q_tm1[a_tm1]
 
 
 def expected_sarsa(
@@ -57,10 +60,12 @@ def expected_sarsa(
 ) -> jax.Array:
     """TD error against the value of a policy (van Seijen et al. 2009, equation 5).
 
-    ``probs_a_t [A]`` are the policy's probabilities after the step; the rest as in ``q_learning``.
+    ``probs_a_t [A]`` are the policy's probabilities after the step; an action without probability
+    counts for nothing, even at a value of -inf. The rest as in ``q_learning``.
     """
     chex.assert_rank([q_tm1, a_tm1, r_t, discount_t, q_t, probs_a_t], [1, 0, 0, 0, 1, 1])
-    target_tm1 = r_t + discount_t * jnp.dot(q_t, probs_a_t, precision="highest")
+    possible = jnp.where(probs_a_t > 0.0, q_t, 0.0)
+    target_tm1 = r_t + discount_t * jnp.dot(possible, probs_a_t, precision="highest")
     return jax.lax.stop_gradient(target_tm1) - q_tm1[a_tm1]
 
 

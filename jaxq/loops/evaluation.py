@@ -47,8 +47,8 @@ def make_evaluator(
 
         def play(loop):
             step, key, obs, env_state, carry, result = loop
-            key, key_act, key_mix, key_env = jax.random.split(key, 4)
-            action, value, carry = agent.act_greedy(params, carry, key_act, obs)
+            key, _, key_mix, key_env = jax.random.split(key, 4)
+            action, value, carry = agent.act_greedy(params, carry, obs)
             action = mix_uniform(key_mix, action, hparams.eval_epsilon, env.num_actions)
             obs, env_state, outcome, _ = env.step(key_env, env_state, action, env_params)
             reward, _, done, _ = outcome

@@ -16,7 +16,6 @@ import jax.numpy as jnp
 import optax
 
 from jaxq.config import HParams
-from jaxq.learning.losses import importance_weights
 from jaxq.loops.rollout import (
     Actor,
     Schedules,
@@ -74,9 +73,9 @@ def make_trainer(
     def collect(state: TrainState, clock: Clock, hparams: HParams, key: jax.Array):
         """One block of steps [K, E, ...] and the episodes that ended in it [K, E]."""
         env_params = env.params(hparams.env_params)
-        epsilon = schedules.epsilon(hparams, clock.steps)
+        amount = schedules.exploration(hparams, clock.steps)
         actor, block = jax.lax.scan(
-            lambda actor, key: act_and_step(actor, key, state.params, epsilon, env_params),
+            lambda actor, key: act_and_step(actor, key, state.params, amount, env_params),
             Actor(state.obs, state.carry, state.env_state),
             jax.random.split(key, lengths.rows_per_block),
         )
@@ -89,19 +88,16 @@ def make_trainer(
     def learn(state: TrainState, clock: Clock, hparams: HParams, key: jax.Array):
         """One gradient update on one sample."""
         key_sample, key_loss = jax.random.split(key)
-        sample = replay.sample(state.replay, clock, key_sample)
-        exponent = schedules.importance_exponent(hparams, clock.steps)
-        weights = importance_weights(sample.probabilities, exponent)
+        sample = replay.sample(state.replay, clock, key_sample, hparams)
 
         def objective(params):
             output = agent.loss(params, state.target_params, key_loss, sample.steps, hparams)
-            return jnp.mean(weights * output.loss), output
+            return jnp.mean(sample.weights * output.loss), output
 
         gradients, output = jax.grad(objective, has_aux=True)(state.params)
         transform = optimizer(hparams, schedules.learning_rate(hparams, clock.steps))
         updates, opt_state = transform.update(gradients, state.opt_state, state.params)
-        priority = output.priority**hparams.priority_exponent
-        ring = replay.update(state.replay, sample.indices, priority)
+        ring = replay.update(state.replay, sample.indices, output.priority, hparams)
         params = optax.apply_updates(state.params, updates)
         state = state._replace(params=params, opt_state=opt_state, replay=ring)
         return state, jax.tree.map(jnp.mean, {"loss": output.loss, **output.aux})
@@ -133,7 +129,7 @@ def make_trainer(
         metrics = {
             **{name: total / updates for name, total in totals["learning"].items()},
             **episode_metrics(totals),
-            "epsilon": schedules.epsilon(hparams, end.steps),
+            schedules.exploration_name: schedules.exploration(hparams, end.steps),
         }
         return state, end, metrics
 
@@ -141,7 +137,7 @@ def make_trainer(
         key, key_env, key_carry, key_params, key_prefill = jax.random.split(key, 5)
         obs, env_state = env.reset(key_env, env.params(hparams.env_params))
         carry = agent.initial_carry(key_carry, env.num_envs)
-        params = agent.init(key_params, obs, carry)
+        params = agent.init(key_params, obs)
         opt_state = optimizer(hparams, jnp.float32(0.0)).init(params)
         state = TrainState(
             params, target.init(params), opt_state, replay.init(), env_state, obs, carry, key

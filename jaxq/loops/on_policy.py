@@ -53,7 +53,7 @@ def make_pqn(
     """Compose a training run of one member.
 
     Args:
-      agent: its loss receives returns [B, T] where others receive target parameters.
+      agent: one whose ``loop`` is ``on-policy``.
       optimizer: ``optimizer(hparams, learning_rate)``.
     """
     act_and_step = make_act_and_step(env, agent)
@@ -64,16 +64,16 @@ def make_pqn(
         After a terminal step, where nothing is to be had, the value is anything finite.
         """
         env_params = env.params(hparams.env_params)
-        epsilon = schedules.epsilon(hparams, clock.steps)
+        amount = schedules.exploration(hparams, clock.steps)
 
         def body(actor, key):
             # Acting computes the same, so this is free. The memory is the one that belongs to
             # next_obs; the actor's own begins anew after an episode.
-            _, value, carry = agent.act_greedy(state.params, actor.carry, None, actor.obs)
-            actor, (step, episode) = act_and_step(actor, key, state.params, epsilon, env_params)
+            _, value, carry = agent.act_greedy(state.params, actor.carry, actor.obs)
+            actor, (step, episode) = act_and_step(actor, key, state.params, amount, env_params)
             value_if_cut = jax.lax.cond(
                 jnp.any(step.done & ~step.terminated),
-                lambda: agent.act_greedy(state.params, carry, None, step.next_obs)[1],
+                lambda: agent.act_greedy(state.params, carry, step.next_obs)[1],
                 lambda: jnp.zeros_like(value),
             )
             return actor, (step, value, value_if_cut, episode)
@@ -81,7 +81,7 @@ def make_pqn(
         actor = Actor(state.obs, state.carry, state.env_state)
         actor, rollout = jax.lax.scan(body, actor, jax.random.split(key, lengths.rows))
         steps, values, values_if_cut, episodes = rollout
-        _, last, _ = agent.act_greedy(state.params, actor.carry, None, actor.obs)
+        _, last, _ = agent.act_greedy(state.params, actor.carry, actor.obs)
         following = jnp.concatenate([values[1:], last[None]])
         values = jnp.where(steps.done, values_if_cut, following)
         return state._replace(**actor._asdict()), steps, values, episodes
@@ -89,10 +89,10 @@ def make_pqn(
     def update(learner, batch, hparams: HParams, learning_rate: jax.Array):
         """One gradient update on one minibatch of segments."""
         params, opt_state = learner
-        key, steps, targets = batch
+        key, steps, returns = batch
 
         def objective(params):
-            output = agent.loss(params, targets, key, steps, hparams)
+            output = agent.loss(params, key, steps, returns, hparams)
             return jnp.mean(output.loss), output
 
         gradients, output = jax.grad(objective, has_aux=True)(params)
@@ -119,14 +119,14 @@ def make_pqn(
         state, clock = loop
         key, key_collect, key_learn = jax.random.split(state.key, 3)
         state, steps, values, episodes = collect(state, clock, hparams, key_collect)
-        targets = jax.vmap(lambda_returns, (1, 1, 1, 1, None), 1)(
+        returns = jax.vmap(lambda_returns, (1, 1, 1, 1, None), 1)(
             hparams.reward_scale * steps.reward,
             hparams.gamma * (1.0 - steps.terminated),
             values,
             steps.done,
             hparams.td_lambda,
         )
-        segments = jax.tree.map(lambda x: _segments(x, lengths.segment), (steps, targets))
+        segments = jax.tree.map(lambda x: _segments(x, lengths.segment), (steps, returns))
         learning_rate = schedules.learning_rate(hparams, clock.steps)
         (params, opt_state), learning = jax.lax.scan(
             lambda learner, key: epoch(learner, key, segments, hparams, learning_rate),
@@ -154,7 +154,7 @@ def make_pqn(
         metrics = {
             **learning,
             **episode_metrics(jax.tree.map(jnp.sum, rounds)),
-            "epsilon": schedules.epsilon(hparams, clock.steps),
+            schedules.exploration_name: schedules.exploration(hparams, clock.steps),
         }
         return state, clock, metrics
 
@@ -162,7 +162,7 @@ def make_pqn(
         key, key_env, key_carry, key_params = jax.random.split(key, 4)
         obs, env_state = env.reset(key_env, env.params(hparams.env_params))
         carry = agent.initial_carry(key_carry, env.num_envs)
-        params = agent.init(key_params, obs, carry)
+        params = agent.init(key_params, obs)
         opt_state = optimizer(hparams, jnp.float32(0.0)).init(params)
         state = PQNState(params, opt_state, env_state, obs, carry, key)
         return state, Clock(jnp.int32(0), jnp.int32(0))

@@ -26,7 +26,7 @@ def with_resets(
 
     def reset(state, hparams):
         key, key_init = jax.random.split(state.key)
-        params = agent.init(key_init, state.obs, state.carry)
+        params = agent.init(key_init, state.obs)
         changed = {"key": key, "params": _with_heads_of(state.params, params)}
         if hasattr(state, "target_params"):
             changed["target_params"] = _with_heads_of(state.target_params, params)

@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 
 from jaxq.config import HParams
-from jaxq.types import Agent, Env, Episode, PyTree, Step
+from jaxq.types import Agent, Env, Episode, PyTree, Step, where
 
 
 class Actor(NamedTuple):
@@ -21,23 +21,23 @@ class Actor(NamedTuple):
 class Schedules(NamedTuple):
     """Numbers that change with the clock: ``schedule(hparams, steps) -> scalar``."""
 
-    epsilon: Callable[[HParams, jax.Array], jax.Array]
+    exploration: Callable[[HParams, jax.Array], jax.Array]
     learning_rate: Callable[[HParams, jax.Array], jax.Array]
-    importance_exponent: Callable[[HParams, jax.Array], jax.Array]
+    exploration_name: str = "epsilon"  # what its amount is, in the metrics
 
 
 def make_act_and_step(env: Env, agent: Agent) -> Callable:
-    """``act_and_step(actor, key, params, epsilon, env_params) -> (actor, (Step, Episode))``.
+    """``act_and_step(actor, key, params, amount, env_params) -> (actor, (Step, Episode))``.
 
     After the end of an episode the carry begins anew; the step keeps the one before acting.
     """
     dtype = action_dtype(env)
 
     def act_and_step(
-        actor: Actor, key: jax.Array, params: PyTree, epsilon: jax.Array, env_params: PyTree
+        actor: Actor, key: jax.Array, params: PyTree, amount: jax.Array, env_params: PyTree
     ) -> tuple[Actor, tuple[Step, Episode]]:
         key_act, key_env, key_carry = jax.random.split(key, 3)
-        action, carry = agent.act(params, actor.carry, key_act, actor.obs, epsilon)
+        action, carry = agent.act(params, actor.carry, key_act, actor.obs, amount)
         obs, env_state, outcome, episode = env.step(key_env, actor.env_state, action, env_params)
         step = Step(actor.obs, action.astype(dtype), *outcome, actor.carry)
         fresh = agent.initial_carry(key_carry, env.num_envs)
@@ -80,8 +80,3 @@ def step_shapes(env: Env, agent: Agent) -> Step:
 def action_dtype(env: Env) -> jnp.dtype:
     """The smallest type that actions are stored in."""
     return jnp.uint8 if env.num_actions <= 256 else jnp.int32
-
-
-def where(condition: jax.Array, new: jax.Array, old: jax.Array) -> jax.Array:
-    """``new`` where ``condition`` [E] holds, for leaves [E, ...]."""
-    return jnp.where(condition.reshape(-1, *[1] * (new.ndim - 1)), new, old)

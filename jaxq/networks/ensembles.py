@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 
 from jaxq.networks.heads import EnsembleOutput
+from jaxq.networks.modules import random_streams
 from jaxq.types import Network
 
 
@@ -24,6 +25,7 @@ def ensemble(
     prior_scale: float = 0.0,
     mask_probability: float = 1.0,
     combine: Callable | None = None,
+    draws: bool = False,
 ) -> Network:
     """``num_members`` independent copies of a module with ``q_values``, as one ``Network``.
 
@@ -36,6 +38,7 @@ def ensemble(
       prior_scale: every member is the sum of a trained copy and ``prior_scale`` times a random one
         that never changes (Osband et al. 2018, equation 8).
       mask_probability: of a member to learn from a step.
+      draws: whether the module draws noise; every member then has its own. Priors have none.
     """
 
     def draw_mask(key: jax.Array, rows: int) -> jax.Array:
@@ -51,14 +54,21 @@ def ensemble(
         names = ("members", "priors")
         return {n: jax.vmap(module.init, (0, None))(k, obs) for n, k in zip(names, keys)}
 
-    def q_values(stacked: Any, obs: jax.Array) -> jax.Array:  # [B, N, A]
-        return jax.vmap(lambda params: module.apply(params, obs).q_values, 0, 1)(stacked)
+    def q_values(stacked: Any, obs: jax.Array, key: jax.Array | None) -> jax.Array:  # [B, N, A]
+        def one(params: Any, key: jax.Array | None) -> jax.Array:
+            return module.apply(params, obs, rngs=random_streams(key)).q_values
 
-    def apply(params: Any, obs: jax.Array, key: jax.Array | None, carry: Any, reset: jax.Array):
-        del reset
-        members = q_values(params["members"], obs)
+        if not draws or key is None:
+            return jax.vmap(lambda params: one(params, None), 0, 1)(stacked)
+        return jax.vmap(one, 0, 1)(stacked, jax.random.split(key, num_members))
+
+    def apply(params: Any, obs: jax.Array, key: jax.Array | None, carry: Any):
+        key_noise = None
+        if draws and key is not None:
+            key, key_noise = jax.random.split(key)
+        members = q_values(params["members"], obs, key_noise)
         if prior_scale:
-            members += prior_scale * q_values(jax.lax.stop_gradient(params["priors"]), obs)
+            members += prior_scale * q_values(jax.lax.stop_gradient(params["priors"]), obs, None)
         if key is None or carry == ():
             return EnsembleOutput((combine or jnp.mean)(members, axis=1), members), carry
         if combine:
@@ -68,4 +78,4 @@ def ensemble(
         carry = carry._replace(mask=draw_mask(key, len(obs)))
         return EnsembleOutput(acting, members), carry
 
-    return Network(init, apply, initial_carry)
+    return Network(init, apply, initial_carry, draws=True)  # the masks

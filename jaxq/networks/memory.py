@@ -13,8 +13,8 @@ from jaxq.networks.modules import random_streams
 from jaxq.types import Network
 
 
-def recurrent(module: "RecurrentNetwork") -> Network:
-    """A recurrent flax module as a ``Network`` that remembers until ``reset``."""
+def recurrent(module: "RecurrentNetwork", draws: bool = False) -> Network:
+    """A recurrent flax module as a ``Network``; ``draws`` as in ``modules.from_flax``."""
 
     def initial_carry(key: jax.Array, rows: int) -> Any:
         del key
@@ -27,11 +27,11 @@ def recurrent(module: "RecurrentNetwork") -> Network:
     def unroll(params: Any, obs: jax.Array, key: jax.Array | None, carry: Any, resets: jax.Array):
         return module.apply(params, carry, obs, resets, rngs=random_streams(key))
 
-    def apply(params: Any, obs: jax.Array, key: jax.Array | None, carry: Any, reset: jax.Array):
-        results = unroll(params, obs[None], key, carry, reset[None])
+    def apply(params: Any, obs: jax.Array, key: jax.Array | None, carry: Any):
+        results = unroll(params, obs[None], key, carry, jnp.zeros((1, len(obs)), bool))
         return jax.tree.map(lambda leaf: leaf[0], results)
 
-    return Network(init, apply, initial_carry, unroll)
+    return Network(init, apply, initial_carry, unroll, draws)
 
 
 class RecurrentNetwork(nn.Module):

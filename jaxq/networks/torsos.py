@@ -83,33 +83,18 @@ class NatureTorso(nn.Module):
         return MLP(self.widths, self.layer_norm, self.dense, self.last_dense)(x)
 
 
-def make_torso(
-    name: str,
-    obs_spec: jax.ShapeDtypeStruct,
-    widths: tuple[int, ...],
-    layer_norm: bool,
-    dense: Callable[[int], Callable] = Dense,
-    last_dense: Callable[[int], Callable] | None = None,
-) -> nn.Module:
-    """The torso called ``name`` for observations of ``obs_spec``.
-
-    ``dense`` makes its dense layers, ``last_dense`` the last of them where it is given.
+def check_image(name: str, obs_spec: jax.ShapeDtypeStruct, smallest: int) -> None:
+    """Refuse observations that are no images, for the torso called ``name``.
 
     Raises:
-      ConfigError: the observation does not fit the torso.
+      ConfigError: they are not [height, width, channels], or are too small.
     """
     shape = obs_spec.shape
-    smallest = {"minatar": 3, "nature": 36}.get(name)
-    if smallest and (len(shape) != 3 or min(shape[:2]) < smallest):
+    if len(shape) != 3 or min(shape[:2]) < smallest:
         raise ConfigError(
             f"network={name} needs image observations [height, width, channels] of at least "
             f"{smallest} x {smallest}; the environment's have shape {list(shape)}."
         )
-    if name == "linear":
-        return Flatten()
-    return {"mlp": MLP, "minatar": MinAtarTorso, "nature": NatureTorso}[name](
-        widths=widths, layer_norm=layer_norm, dense=dense, last_dense=last_dense
-    )
 
 
 _normalise_channels = partial(nn.LayerNorm, reduction_axes=0, feature_axes=0)

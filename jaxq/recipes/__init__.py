@@ -2,10 +2,14 @@
 
 The last floor of one member; those above run many. Read ``methods`` first, then ``experiment``.
 
+    own         functions of one's own by name, and what they were made of
+    parts       the parts that names stand for: a table per kind, with what each row reads
+    agents      agents by name: a loss, a network, and what they read
+    reading     what a configuration reads: which fields have an effect
     validation  what a ``Config`` and its ``HParams`` may be
     methods     every method as what it changes in DQN
     minatar     presets on MinAtar, under the protocols of three publications
     presets     named experiments with the sources of their numbers
-    agents      the network, the loss and the agent that a ``Config`` names
+    watching    what parts of one's own read, found by watching them
     experiment  everything that a ``Config`` names, composed
 """

@@ -1,93 +1,222 @@
-"""Agents: a network, a loss and a way to act, put together. Recipes only compose."""
+"""Agents by name: each row of ``AGENTS`` is a loss, a network and what they read."""
 
+import inspect
 from collections.abc import Callable
 from functools import partial
-from typing import Any
 
 import flax.linen as nn
 import jax.numpy as jnp
 
-from jaxq.config import ENSEMBLES, SEQUENCES, Config
+from jaxq.config import INFINITY, Config, HParams
+from jaxq.errors import ConfigError, unknown
 from jaxq.learning import backups, ensembles, exploration, losses, on_policy, recurrent
 from jaxq.learning.agents import make_agent
-from jaxq.networks import ensembles as networks_of
-from jaxq.networks import heads, layers, memory, modules, torsos
+from jaxq.networks import ensembles as ensemble_networks
+from jaxq.networks import heads, memory, modules
+from jaxq.recipes.own import is_own
+from jaxq.recipes.parts import BACKUPS, DENSE, TABLES, Part, find
 from jaxq.types import Agent, Env, Network
 
-LOSSES = {
-    "dqn": losses.q_loss,
-    "c51": losses.categorical_loss,
-    "qr-dqn": losses.quantile_loss,
-    "iqn": losses.quantile_loss,
-    "bootstrapped": ensembles.bootstrapped_loss,
-    "rem": ensembles.random_mixture_loss,
-    "maxmin": ensembles.maxmin_loss,
-    "averaged": ensembles.averaged_loss,
-    "drqn": recurrent.recurrent_q_loss,
-    "r2d2": partial(recurrent.recurrent_q_loss, rescaling=recurrent.SIGNED_HYPERBOLIC),
-    "pqn": on_policy.lambda_loss,
-}
-BACKUPS = {
-    "greedy": backups.greedy,
-    "double": backups.double,
-    "soft": backups.soft,
-    "munchausen": backups.munchausen,
-}
+
+def make_agent_from(
+    config: Config,
+    env: Env,
+    *,
+    like: str | None = None,
+    network: Network | None = None,
+    loss: Callable | None = None,
+) -> Agent:
+    """The agent that ``config`` names, for ``env``; network or loss may be one's own.
+
+    Everything else is as ``config`` says: how actions are selected, how the next state is valued.
+
+    Args:
+      like: the agent of ``AGENTS`` of which the rest is taken; that of ``config`` by default, or
+        ``dqn`` where that is one's own.
+      network: in place of the network that ``config`` names.
+      loss: in place of the loss of that agent. What it has no parameter for it is not given.
+
+    Raises:
+      ConfigError: parts that do not fit together.
+    """
+    if like is None and is_own(config.agent) and network is None and loss is None:
+        return find("agent", config.agent).make(config, env)
+    row = _row(config, like)
+    network = network or make_network_from(config, env, like)
+    loss = make_loss_from(config, like, loss)
+    return make_agent(network, loss, make_selection_from(config), row.loop)
 
 
-def make_agent_from(config: Config, env: Env) -> Agent:
-    """The agent that ``config`` names, for ``env``."""
-    select_action = {
-        "epsilon-greedy": partial(exploration.epsilon_greedy, break_ties=config.break_ties),
-        "softmax": exploration.softmax,
-    }[config.action_selection]
-    return make_agent(make_network_from(config, env), make_loss_from(config), select_action)
+def make_selection_from(config: Config) -> Callable:
+    """How ``config`` says that actions are selected."""
+    select = find("action_selection", config.action_selection).make
+    if select is exploration.epsilon_greedy:
+        return partial(select, break_ties=config.break_ties)
+    return select
 
 
-def make_loss_from(config: Config) -> Callable:
-    """The loss that ``config`` names."""
-    loss = LOSSES[config.agent]
-    if config.agent == "pqn":
-        return loss
-    loss = partial(loss, backup=BACKUPS[config.backup])
-    if config.agent in SEQUENCES:
-        loss = partial(loss, burn_in=config.burn_in, n_step=config.n_step)
-    return loss
+def make_loss_from(
+    config: Config, like: str | None = None, loss: Callable | None = None
+) -> Callable:
+    """The loss that ``config`` names, with its backup; ``like`` and ``loss`` as above."""
+    loss = loss or _row(config, like).make[0]
+    offered = {
+        "backup": find("backup", config.backup).make,
+        "burn_in": config.burn_in,
+        "n_step": config.n_step,
+    }
+    taken = {k: v for k, v in offered.items() if k in inspect.signature(loss).parameters}
+    if "backup" not in taken and config.backup != Config.backup:
+        raise ConfigError(
+            f"backup={config.backup} has no effect on a loss without a parameter backup; "
+            f"backup={Config.backup} is accepted."
+        )
+    return partial(loss, **taken) if taken else loss
 
 
-def make_network_from(config: Config, env: Env) -> Network:
-    """The network that ``config`` names, for ``env``."""
-    dense = _make_dense(config)
-    last_dense = layers.SpectralDense if config.dense == "spectral" else None
-    torso = torsos.make_torso(
-        config.network, env.obs_spec, config.widths, config.layer_norm, dense, last_dense
-    )
-    num_outputs = config.num_atoms if config.agent in ("c51", "qr-dqn") else 1
-    make_head = heads.DuelingHead if config.dueling else heads.LinearHead
-    head = make_head(env.num_actions, num_outputs, dense)
-    if config.memory == "lstm":
-        return memory.recurrent(memory.RecurrentNetwork(torso, head, config.memory_width))
-    module = _make_module(config, torso, head)
-    if config.agent in ENSEMBLES:
-        combine = jnp.min if config.agent == "maxmin" else None
-        scales = config.prior_scale, config.mask_probability
-        return networks_of.ensemble(module, config.ensemble_size, *scales, combine)
-    return modules.from_flax(module)
+def check_backup(config: Config, hparams: HParams, loss: Callable) -> None:
+    """Refuse a backup that sets what a loss does not honour; whoever wrote either.
+
+    Raises:
+      ConfigError: names both.
+    """
+    while isinstance(loss, partial) and not hasattr(loss, "honours"):
+        loss = loss.func
+    honours = getattr(loss, "honours", frozenset({"policy", "entropy", "bonus"}))
+    sets = backups.sets(find("backup", config.backup).make, hparams)
+    if sets - honours:
+        accepted = " or ".join(name for name, part in BACKUPS.items() if _fits(part, honours))
+        raise ConfigError(
+            f"backup={config.backup} sets {_words(sets - honours)}, which agent={config.agent} "
+            f"does not honour; {accepted} or another that sets only {_words(honours)} is accepted."
+        )
+    if sets - {"policy"} and config.n_step > 1 and not getattr(loss, "any_window", False):
+        raise ConfigError(
+            f"n_step={config.n_step} must be 1 for backup={config.backup}, which sets "
+            f"{_words(sets - {'policy'})}: later ones of a longer window would be lost."
+        )
 
 
-def _make_module(config: Config, torso: nn.Module, head: nn.Module) -> nn.Module:
-    if config.agent == "c51":
-        return heads.CategoricalNetwork(torso, head, config.support)
-    if config.agent == "qr-dqn":
-        return heads.QuantileNetwork(torso, head)
-    if config.agent == "iqn":
-        return heads.ImplicitQuantileNetwork(torso, head, config.num_atoms)
-    return heads.ValueNetwork(torso, head)
+def make_network_from(config: Config, env: Env, like: str | None = None) -> Network:
+    """The network that ``config`` names, for ``env``; ``like`` as above."""
+    make_output = _row(config, like).make[1]
+    torso = find("network", config.network).make(config, env.obs_spec)
+    return make_output(config, torso, partial(_head, config, env.num_actions))
 
 
-def _make_dense(config: Config) -> Callable[[int], Any]:
+def _row(config: Config, like: str | None = None) -> Part:
+    """The row of ``AGENTS`` called ``like``, or that of ``config``, or that of DQN."""
+    name = like or ("dqn" if is_own(config.agent) else config.agent)
+    if name not in AGENTS:
+        raise unknown("agent", name, AGENTS)
+    return AGENTS[name]
+
+
+def _head(config: Config, num_actions: int, num_outputs: int = 1) -> nn.Module:
+    dense, _ = DENSE[config.dense].make(config)
     if config.network == "linear":  # the weights of a table start at zero, and need no bias
-        return partial(nn.Dense, use_bias=False, kernel_init=nn.initializers.zeros)
-    if config.dense == "noisy":
-        return partial(layers.NoisyDense, sigma=config.noise_sigma)
-    return layers.Dense
+        dense = partial(nn.Dense, use_bias=False, kernel_init=nn.initializers.zeros)
+    if not config.dueling:
+        return heads.LinearHead(num_actions, num_outputs, dense)
+    return heads.DuelingHead(num_actions, num_outputs, dense, config.stream_widths)
+
+
+# Outputs: from a torso and ``make_head(num_outputs=1)`` to a network.
+
+
+def _values(config: Config, torso: nn.Module, make_head: Callable) -> Network:
+    draws = config.dense == "noisy"
+    if config.memory == "lstm":
+        return memory.recurrent(
+            memory.RecurrentNetwork(torso, make_head(), config.memory_width), draws
+        )
+    return modules.from_flax(heads.ValueNetwork(torso, make_head()), draws)
+
+
+def _categorical(config: Config, torso: nn.Module, make_head: Callable) -> Network:
+    module = heads.CategoricalNetwork(torso, make_head(config.num_atoms), config.support)
+    return modules.from_flax(module, draws=config.dense == "noisy")
+
+
+def _quantiles(config: Config, torso: nn.Module, make_head: Callable) -> Network:
+    module = heads.QuantileNetwork(torso, make_head(config.num_atoms))
+    return modules.from_flax(module, draws=config.dense == "noisy")
+
+
+def _implicit_quantiles(config: Config, torso: nn.Module, make_head: Callable) -> Network:
+    module = heads.ImplicitQuantileNetwork(torso, make_head(), config.num_atoms)
+    return modules.from_flax(module, draws=True)
+
+
+def _ensemble(config: Config, torso: nn.Module, make_head: Callable, combine=None) -> Network:
+    return ensemble_networks.ensemble(
+        heads.ValueNetwork(torso, make_head()),
+        config.ensemble_size,
+        config.prior_scale,
+        config.mask_probability,
+        combine,
+        draws=config.dense == "noisy",
+    )
+
+
+def _finite_kappa(config: Config, hparams: HParams) -> str | None:
+    if not 0.0 < hparams.huber_delta < INFINITY:
+        return (
+            f"huber_delta={hparams.huber_delta} must be positive and finite for "
+            f"agent={config.agent}, usually 1"
+        )
+    return None
+
+
+def _sequences(config: Config, hparams: HParams) -> str | None:
+    needed = config.burn_in + config.n_step
+    if config.memory == "none":
+        return f"memory=none must be lstm for agent={config.agent}"
+    if config.sequence_length < needed:
+        return (
+            f"sequence_length={config.sequence_length} must be at least burn_in + n_step = {needed}"
+        )
+    return None
+
+
+def _several_targets(config: Config, hparams: HParams) -> str | None:
+    if config.target != "latest" and not is_own(config.target):
+        return f"target={config.target} must be latest for agent=averaged, which averages several"
+    return None
+
+
+_ACTING = ("network", "action_selection", "gamma", "reward_scale")
+_ALWAYS = (*_ACTING, "backup", "n_step")
+_Q = (*_ALWAYS, "huber_delta")
+_ENSEMBLE = (*_Q, "ensemble_size", "prior_scale")
+_SEQUENCES = (*_Q, "memory", "sequence_length", "burn_in")
+
+# Name -> ((loss, output), what they read).
+AGENTS = {
+    "dqn": Part((losses.q_loss, _values), _Q),
+    "c51": Part((losses.categorical_loss, _categorical), (*_ALWAYS, "num_atoms", "support")),
+    "qr-dqn": Part((losses.quantile_loss, _quantiles), (*_Q, "num_atoms"), _finite_kappa),
+    "iqn": Part((losses.quantile_loss, _implicit_quantiles), (*_Q, "num_atoms"), _finite_kappa),
+    "bootstrapped": Part(
+        (ensembles.bootstrapped_loss, _ensemble), (*_ENSEMBLE, "mask_probability")
+    ),
+    "rem": Part((ensembles.random_mixture_loss, _ensemble), _ENSEMBLE),
+    "maxmin": Part((ensembles.maxmin_loss, partial(_ensemble, combine=jnp.min)), _ENSEMBLE),
+    "averaged": Part((ensembles.averaged_loss, _values), _Q, _several_targets),
+    "drqn": Part((recurrent.recurrent_q_loss, _values), _SEQUENCES, _sequences),
+    "r2d2": Part((recurrent.r2d2_loss, _values), _SEQUENCES, _sequences),
+    "pqn": Part(
+        (on_policy.lambda_loss, _values),
+        (*_ACTING, "memory", "huber_delta", "td_lambda", "sequence_length"),
+        loop="on-policy",
+    ),
+}
+TABLES["agent"] = AGENTS
+
+
+def _fits(part: Part, honours: frozenset[str]) -> bool:
+    return backups.sets(part.make, HParams()) <= honours
+
+
+def _words(names: frozenset[str]) -> str:
+    return " and ".join(name for name in ("policy", "entropy", "bonus") if name in names)

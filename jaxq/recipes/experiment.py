@@ -1,44 +1,52 @@
-"""From a ``Config`` to the functions it names; the only module where a name becomes a function."""
+"""Everything that a ``Config`` names, composed: environment, agent, trainer, evaluation."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import partial
 from typing import NamedTuple
 
+import jax
+
 from jaxq.config import Config, HParams
 from jaxq.envs import gymnax as envs
-from jaxq.learning import exploration, optimizers, targets
+from jaxq.learning import optimizers
 from jaxq.loops import resets
 from jaxq.loops.evaluation import make_evaluator
 from jaxq.loops.off_policy import Lengths, make_trainer
 from jaxq.loops.on_policy import RoundLengths, make_pqn
 from jaxq.loops.rollout import Schedules
 from jaxq.recipes import agents
-from jaxq.recipes.validation import validate
-from jaxq.replay import prioritized
-from jaxq.replay import rings as replay
+from jaxq.recipes.own import description, is_own, resolve
+from jaxq.recipes.parts import OPEN, find
+from jaxq.recipes.validation import validate, validate_structure
+from jaxq.recipes.watching import check_numbers, check_reads
 from jaxq.types import Agent, Env, Target, Trainer
 
 
 class Experiment(NamedTuple):
     """Everything about one member, as pure functions."""
 
+    config: Config  # from which it was composed
     env: Env
     agent: Agent
     trainer: Trainer
     evaluate: Callable  # (params, key, hparams) -> Evaluation
+    made_of: Mapping[str, Mapping[str, str]] = {}  # field -> name and source of one's own part
 
 
 def make_env_from(config: Config, num_envs: int) -> Env:
     """The environment of ``config``, ``num_envs`` times."""
     time_limit = None if config.time_limit == "default" else config.time_limit
+    if is_own(config.env):
+        thing = resolve("env", config.env)
+        return envs.from_object(thing, config.env, num_envs, config.env_kwargs, time_limit)
     return envs.make_env(config.env, num_envs, config.env_kwargs, time_limit)
 
 
 def make_experiment(
     config: Config,
     *lanes: HParams,
-    make_agent: Callable[[Config, Env], Agent] = agents.make_agent_from,
-    make_env: Callable[[Config, int], Env] = make_env_from,
+    make_agent: Callable[[Config, Env], Agent] | None = None,
+    make_env: Callable[[Config, int], Env] | None = None,
 ) -> Experiment:
     """Compose what ``config`` names; the numbers of all ``lanes`` are only checked.
 
@@ -49,21 +57,36 @@ def make_experiment(
     Raises:
       ConfigError: anything that could not run, before anything compiles.
     """
+    validate_structure(config)
     for lane in lanes:
         validate(config, lane)
-    env = make_env(config, config.num_envs)
+    env = (make_env or make_env_from)(config, config.num_envs)
     for lane in lanes:
         env.params(lane.env_params)  # refuses unknown names
-    agent = make_agent(config, env)
+    handed_over = {"agent": make_agent, "env": make_env}
+    own = {field: function for field, function in handed_over.items() if function}
+    own |= {
+        field: find(field, getattr(config, field)).make if field != "env" else resolve(field, name)
+        for field in OPEN
+        if is_own(name := getattr(config, field)) and field not in own
+    }
+    if "agent" in own:
+        agent = check_reads(config, own["agent"], env)
+    else:
+        agent = agents.make_agent_from(config, env)
     trainer = make_trainer_from(config, env, agent)
-    eval_env = make_env(config, config.eval_episodes)
-    return Experiment(env, agent, trainer, make_evaluator(eval_env, agent, config.eval_max_steps))
+    if lanes and (own or lanes[0].extra):
+        check_numbers(trainer, lanes[0])
+    eval_env = (make_env or make_env_from)(config, config.eval_episodes)
+    evaluate = make_evaluator(eval_env, agent, config.eval_max_steps)
+    made_of = {field: description(function) for field, function in own.items()}
+    return Experiment(config, env, agent, trainer, evaluate, made_of)
 
 
 def make_trainer_from(config: Config, env: Env, agent: Agent) -> Trainer:
     """The trainer of ``config``, for any environment and agent."""
-    optimizer, schedules = optimizers.make_optimizer(config), make_schedules(config)
-    if config.replay == "none":
+    optimizer, schedules = make_optimizer_from(config), make_schedules(config)
+    if agent.loop == "on-policy":
         trainer = make_pqn(env, agent, optimizer, schedules, make_round_lengths(config))
     else:
         make_replay, target = make_replay_from(config), make_target_from(config)
@@ -78,28 +101,18 @@ def make_trainer_from(config: Config, env: Env, agent: Agent) -> Trainer:
 
 def make_replay_from(config: Config) -> Callable:
     """``step shapes -> Replay``."""
-    if config.replay == "latest":
-        rows = config.train_every // config.num_envs
-        return partial(replay.latest, rows_per_block=rows, window=config.window)
-    if config.replay == "prioritized":
-        return partial(
-            prioritized.prioritized,
-            capacity=config.capacity,
-            batch_size=config.batch_size,
-            window=config.window,
-            period=config.sequence_period,
-        )
-    return partial(
-        replay.uniform,
-        capacity=config.capacity,
-        batch_size=config.batch_size,
-        window=config.window,
-    )
+    return partial(find("replay", config.replay).make, config)
 
 
 def make_target_from(config: Config) -> Target:
     """How the target network follows the online network."""
-    return targets.latest(config.ensemble_size) if config.agent == "averaged" else targets.polyak()
+    return find("target", config.target).make(config)
+
+
+def make_optimizer_from(config: Config) -> Callable:
+    """``optimizer(hparams, learning_rate)``."""
+    scale = find("optimizer", config.optimizer).make
+    return optimizers.make_optimizer(scale, config.clip_gradients)
 
 
 def make_schedules(config: Config) -> Schedules:
@@ -107,28 +120,24 @@ def make_schedules(config: Config) -> Schedules:
 
     For softmax actions the amount of exploration is the temperature.
     """
-    schedules = {
-        "linear": exploration.linear_schedule,
-        "exponential": exploration.exponential_schedule,
-    }
-    schedule_epsilon = schedules[config.exploration]
-    schedule_rate = schedules[config.learning_rate_schedule]
+    schedule_epsilon = find("exploration", config.exploration).make
+    schedule_rate = find("learning_rate_schedule", config.learning_rate_schedule).make
 
-    def epsilon(hparams: HParams, steps):
-        if config.action_selection == "softmax":
-            return hparams.temperature
+    def epsilon(hparams: HParams, steps: jax.Array) -> jax.Array:
         start, end = hparams.epsilon_start, hparams.epsilon_end
         return schedule_epsilon(start, end, hparams.epsilon_steps, steps - hparams.epsilon_delay)
 
-    def learning_rate(hparams: HParams, steps):
+    def temperature(hparams: HParams, steps: jax.Array) -> jax.Array:
+        del steps
+        return hparams.temperature
+
+    def learning_rate(hparams: HParams, steps: jax.Array) -> jax.Array:
         start, end = hparams.learning_rate, hparams.learning_rate_end
         return schedule_rate(start, end, hparams.learning_rate_steps, steps)
 
-    def importance_exponent(hparams: HParams, steps):
-        start, end = hparams.importance_exponent, hparams.importance_exponent_end
-        return exploration.linear_schedule(start, end, hparams.importance_exponent_steps, steps)
-
-    return Schedules(epsilon, learning_rate, importance_exponent)
+    if config.action_selection == "softmax":
+        return Schedules(temperature, learning_rate, "temperature")
+    return Schedules(epsilon, learning_rate, "epsilon")
 
 
 def make_lengths(config: Config) -> Lengths:
@@ -144,12 +153,12 @@ def make_lengths(config: Config) -> Lengths:
 
 def make_round_lengths(config: Config) -> RoundLengths:
     """The loop lengths of on-policy learning."""
-    minibatches = config.train_every // (config.batch_size * config.window)
+    segments = config.rollout_steps // config.sequence_length
     return RoundLengths(
-        rows=config.train_every // config.num_envs,
-        segment=config.window,
-        batch_size=config.batch_size,
-        minibatches=minibatches,
-        epochs=config.updates_per_round // minibatches,
-        rounds_per_chunk=config.chunk_steps // config.train_every,
+        rows=config.rollout_steps // config.num_envs,
+        segment=config.sequence_length,
+        batch_size=segments // config.minibatches,
+        minibatches=config.minibatches,
+        epochs=config.epochs,
+        rounds_per_chunk=config.chunk_steps // config.rollout_steps,
     )

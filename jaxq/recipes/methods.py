@@ -27,8 +27,6 @@ _NO_EPSILON = {"epsilon_start": 0.0, "epsilon_end": 0.0}
 _PRIORITIES = {"priority_exponent": 0.6, "importance_exponent": 0.4}
 _ON_POLICY = {
     "agent": "pqn",
-    "replay": "none",
-    "prefill": 0,
     "optimizer": "radam",
     "clip_gradients": True,
     "layer_norm": True,
@@ -42,8 +40,12 @@ METHODS = {
         "the online network selects, the target network evaluates",
         {"backup": "double"},
     ),
-    "dueling-dqn": Method("Wang et al. 2016", "state value plus advantages", {"dueling": True}),
-    "n-step-dqn": Method("Sutton 1988; Hessel et al. 2018", "targets over 3 steps", {"window": 3}),
+    "dueling-dqn": Method(
+        "Wang et al. 2016",
+        "state value plus advantages, each with a hidden layer",
+        {"dueling": True, "widths": (120,), "stream_widths": (84,)},
+    ),
+    "n-step-dqn": Method("Sutton 1988; Hessel et al. 2018", "targets over 3 steps", {"n_step": 3}),
     "prioritized-dqn": Method(
         "Schaul et al. 2016",
         "replay what surprised",
@@ -77,7 +79,7 @@ METHODS = {
             "dueling": True,
             "dense": "noisy",
             "replay": "prioritized",
-            "window": 3,
+            "n_step": 3,
         },
         {**_NO_EPSILON, "priority_exponent": 0.5, "importance_exponent": 0.4},
     ),
@@ -119,7 +121,7 @@ METHODS = {
     "averaged-dqn": Method(
         "Anschel et al. 2017",
         "targets from the mean of the last target networks",
-        {"agent": "averaged", "ensemble_size": 5},
+        {"agent": "averaged", "target": "latest", "ensemble_size": 5},
     ),
     "drqn": Method(
         "Hausknecht & Stone 2015",

@@ -56,11 +56,10 @@ _PQN_MINATAR = {
     "network": "minatar",
     "widths": (128,),
     "num_envs": 128,
-    "train_every": 4_096,
-    "target_period": 4_096,
+    "rollout_steps": 4_096,
+    "minibatches": 32,
+    "epochs": 2,
     "chunk_steps": 40_960,
-    "batch_size": 128,
-    "updates_per_round": 64,
 }
 _PQN_MINATAR_HPARAMS = {
     "learning_rate": 5e-4,
@@ -86,6 +85,8 @@ def _on_minatar(name: str, game: str) -> Preset:
     config, hparams = method.apply(
         replace(_REVISITED, env=f"{game}-MinAtar-original"), _REVISITED_HPARAMS
     )
+    if config.agent == "c51":  # whose loss is no function of a TD error
+        hparams = hparams._replace(huber_delta=HParams().huber_delta)
     if name == "iqn":
         config = replace(config, num_atoms=32)
     if name == "munchausen-dqn":  # a variant of their DQN, whose step size it has

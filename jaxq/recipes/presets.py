@@ -38,7 +38,7 @@ _ON_CARTPOLE = {
     # Kapturowski et al. (2019). Updates are as many times rarer as a batch holds more steps.
     "r2d2": (
         {
-            "window": 24,
+            "sequence_length": 24,
             "burn_in": 8,
             "n_step": 5,
             "sequence_period": 8,
@@ -54,11 +54,10 @@ _ON_CARTPOLE = {
         {
             "num_envs": 32,
             "widths": (256, 256),
-            "train_every": 2_048,
-            "target_period": 2_048,
+            "rollout_steps": 2_048,
+            "minibatches": 16,
+            "epochs": 4,
             "chunk_steps": 20_480,
-            "batch_size": 128,
-            "updates_per_round": 64,
         },
         {
             "learning_rate": 1e-4,
@@ -73,12 +72,12 @@ _ON_CARTPOLE = {
 }
 # An LSTM's outputs are below 1: values of 100, which r2d2 rescales to 9, are out of its reach.
 _ON_CARTPOLE["drqn"] = (
-    {**_ON_CARTPOLE["r2d2"][0], "window": 16, "burn_in": 0, "n_step": 1},
+    {**_ON_CARTPOLE["r2d2"][0], "sequence_length": 16, "burn_in": 0, "n_step": 1},
     _SMALL_VALUES,
 )
 # Narrower than its authors' 256, so it takes larger steps; theirs leave it at 317.
 _ON_CARTPOLE["pqn-lstm"] = (
-    {**_ON_CARTPOLE["pqn"][0], "widths": (64,), "window": 64, "batch_size": 2},
+    {**_ON_CARTPOLE["pqn"][0], "widths": (64,), "sequence_length": 64},
     {**_ON_CARTPOLE["pqn"][1], "learning_rate": 3e-4},
 )
 
@@ -131,7 +130,7 @@ _ON_MEMORY_CHAIN = {
     "r2d2": (
         {
             "num_envs": 8,
-            "window": 42,
+            "sequence_length": 42,
             "burn_in": 0,
             "n_step": 3,
             "sequence_period": 21,
@@ -147,12 +146,11 @@ _ON_MEMORY_CHAIN = {
     "pqn-lstm": (
         {
             "num_envs": 32,
-            "window": 128,
-            "train_every": 4_096,
-            "target_period": 4_096,
+            "sequence_length": 128,
+            "rollout_steps": 4_096,
+            "minibatches": 16,
+            "epochs": 4,
             "chunk_steps": 16_384,
-            "batch_size": 2,
-            "updates_per_round": 64,
         },
         {
             "learning_rate": 1e-3,
@@ -168,7 +166,7 @@ _ON_MEMORY_CHAIN["drqn"] = (
     _ON_MEMORY_CHAIN["r2d2"][1],
 )
 _ON_MEMORY_CHAIN["pqn"] = (
-    {**_ON_MEMORY_CHAIN["pqn-lstm"][0], "window": 1, "batch_size": 256},
+    {**_ON_MEMORY_CHAIN["pqn-lstm"][0], "sequence_length": 1},
     _ON_MEMORY_CHAIN["pqn-lstm"][1],
 )
 

@@ -5,6 +5,8 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
+from jaxq import schedules
+from jaxq.config import HParams
 from jaxq.replay import sumtree
 from jaxq.replay.rings import codec_of, layout, write
 from jaxq.types import Clock, PyTree, Replay, Sample, Step
@@ -84,8 +86,7 @@ def prioritized(
         tree = sumtree.assign(state.tree, indices.ravel(), priority.ravel())
         return PrioritizedState(ring, pending, tree, state.maximum)
 
-    def sample(state: PrioritizedState, clock: Clock, key: jax.Array) -> Sample:
-        del clock
+    def sample(state: PrioritizedState, clock: Clock, key: jax.Array, hparams: HParams) -> Sample:
         total = sumtree.total(state.tree)
         shares = (jnp.arange(batch_size) + jax.random.uniform(key, (batch_size,))) / batch_size
         leaves, priority = sumtree.find(state.tree, shares * total)
@@ -96,9 +97,16 @@ def prioritized(
         if part_words:
             packed = records[:, :period, codec.num_words :].reshape(batch_size, 1, -1)
             steps = steps._replace(carry=carry_codec.unpack(packed[..., : carry_codec.num_words]))
-        return Sample(steps, leaves, priority / total)
+        start, end = hparams.importance_exponent, hparams.importance_exponent_end
+        exponent = schedules.linear(start, end, hparams.importance_exponent_steps, clock.steps)
+        probabilities = priority / total
+        weights = importance_weights(probabilities, exponent)
+        return Sample(steps, leaves, probabilities, weights)
 
-    def update(state: PrioritizedState, indices: jax.Array, priority: jax.Array):
+    def update(
+        state: PrioritizedState, indices: jax.Array, priority: jax.Array, hparams: HParams
+    ) -> PrioritizedState:
+        priority = priority**hparams.priority_exponent
         # Without a floor a window of no error would never be drawn again; a priority that is not
         # finite would spoil the tree for good.
         priority = jnp.where(jnp.isfinite(priority), priority, state.maximum)
@@ -110,3 +118,11 @@ def prioritized(
 
 
 _FLOOR = 1e-6
+
+
+def importance_weights(probabilities: jax.Array, exponent: jax.Array) -> jax.Array:
+    """Weights [B] that undo non-uniform sampling, the largest 1 (Schaul et al. 2016, 3.4).
+
+    ``(N P)**-exponent`` over its maximum; N cancels. Equal probabilities give weights of 1.
+    """
+    return (probabilities / probabilities.min()) ** -exponent

@@ -12,6 +12,7 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
+from jaxq.config import HParams
 from jaxq.replay.records import Codec, make_codec
 from jaxq.types import Clock, PyTree, Replay, Sample, Step
 
@@ -42,12 +43,13 @@ def latest(step: Step, *, rows_per_block: int, window: int = 1) -> Replay:
         del clock
         return RingState(jnp.concatenate([state.ring[batch_size:], _slots(codec.pack(steps))]))
 
-    def sample(state: RingState, clock: Clock, key: jax.Array) -> Sample:
-        del clock, key
+    def sample(state: RingState, clock: Clock, key: jax.Array, hparams: HParams) -> Sample:
+        del clock, key, hparams
         first = jnp.arange(batch_size)
         slots = first[:, None] + num_envs * jnp.arange(window)  # [B, T]
         steps = _first_carry(codec.unpack(state.ring[slots]))
-        return Sample(steps, first, jnp.ones(batch_size))
+        ones = jnp.ones(batch_size)
+        return Sample(steps, first, ones, ones)
 
     return Replay(init, add, sample, _no_update)
 
@@ -71,7 +73,8 @@ def uniform(step: Step, *, capacity: int, batch_size: int, window: int = 1) -> R
     def add(state: RingState, clock: Clock, steps: Step) -> RingState:
         return RingState(write(state.ring, clock.steps % capacity, codec.pack(steps)))
 
-    def sample(state: RingState, clock: Clock, key: jax.Array) -> Sample:
+    def sample(state: RingState, clock: Clock, key: jax.Array, hparams: HParams) -> Sample:
+        del hparams
         held = jnp.minimum(clock.steps, capacity)
         num_windows = held - (window - 1) * num_envs
         chosen = _below(num_windows, jax.random.bits(key, (batch_size,), jnp.uint32))
@@ -79,7 +82,7 @@ def uniform(step: Step, *, capacity: int, batch_size: int, window: int = 1) -> R
         slots = (first[:, None] + num_envs * jnp.arange(window)) % capacity  # [B, T]
         steps = _first_carry(codec.unpack(state.ring[slots]))
         probability = 1.0 / num_windows.astype(jnp.float32)
-        return Sample(steps, first, jnp.full(batch_size, probability))
+        return Sample(steps, first, jnp.full(batch_size, probability), jnp.ones(batch_size))
 
     return Replay(init, add, sample, _no_update)
 
@@ -113,9 +116,11 @@ def _first_carry(steps: Step) -> Step:
     return steps._replace(carry=jax.tree.map(lambda leaf: leaf[:, :1], steps.carry))
 
 
-def _no_update(state: RingState, indices: jax.Array, priority: jax.Array) -> RingState:
+def _no_update(
+    state: RingState, indices: jax.Array, priority: jax.Array, hparams: HParams
+) -> RingState:
     """Sampling that ignores priorities has nothing to update."""
-    del indices, priority
+    del indices, priority, hparams
     return state
 
 

@@ -58,8 +58,8 @@ def _play(env, agent, params, hparams, key, max_steps):
 
     @jax.jit
     def step(key, obs, env_state, carry):
-        key, key_act, key_mix, key_env = jax.random.split(key, 4)
-        action, _, carry = agent.act_greedy(params, carry, key_act, obs)
+        key, key_mix, key_env = jax.random.split(key, 3)
+        action, _, carry = agent.act_greedy(params, carry, obs)
         action = mix_uniform(key_mix, action, hparams.eval_epsilon, env.num_actions)
         obs, env_state, outcome, _ = env.step(key_env, env_state, action, env_params)
         return key, obs, env_state, carry, outcome[0][0], outcome[2][0]

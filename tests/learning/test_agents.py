@@ -18,7 +18,8 @@ OBS = jnp.ones((6, 3))  # the same in every environment
 
 def network_of(dense):
     torso = networks.MLP((8,), dense=dense)
-    return modules.from_flax(heads.ValueNetwork(torso, heads.LinearHead(4, 1, dense)))
+    module = heads.ValueNetwork(torso, heads.LinearHead(4, 1, dense))
+    return modules.from_flax(module, draws=dense is layers.NoisyDense)
 
 
 def test_every_environment_has_noise_of_its_own():
@@ -28,7 +29,7 @@ def test_every_environment_has_noise_of_its_own():
     params = network.init(jax.random.key(0), OBS)
     q_values, _ = agent.act(params, (), jax.random.key(1), OBS, 0.0)
     assert len(np.unique(q_values[:, 0])) == len(OBS)
-    greedy = agent.act_greedy(params, (), jax.random.key(1), OBS)[1]
+    greedy = agent.act_greedy(params, (), OBS)[1]
     np.testing.assert_array_equal(greedy, greedy[0])
 
 

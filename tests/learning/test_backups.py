@@ -10,16 +10,16 @@ from jaxq.learning import backups
 from jaxq.learning.backups import Values
 
 VALUES = Values(
-    next_target=jnp.array([1.0, 3.0, 2.0]),
-    next_online=jnp.array([9.0, 0.0, 1.0]),
-    target=jnp.array([0.5, 0.2, 0.1]),
-    action=jnp.int32(1),
+    online_tm1=jnp.array([7.0, 7.0, 7.0]),
+    online_t=jnp.array([9.0, 0.0, 1.0]),
+    target_tm1=jnp.array([0.5, 0.2, 0.1]),
+    target_t=jnp.array([1.0, 3.0, 2.0]),
 )
 
 
 def value(backup, hparams=HParams(), values=VALUES):  # noqa: B008
-    ahead = backup(values, hparams)
-    return float(ahead.policy @ values.next_target + ahead.entropy), float(ahead.bonus)
+    ahead = backup(values, jnp.int32(1), hparams)
+    return float(ahead.policy @ values.target_t + ahead.entropy), float(ahead.bonus)
 
 
 def test_greedy_is_the_maximum_and_double_takes_the_online_action():
@@ -29,7 +29,7 @@ def test_greedy_is_the_maximum_and_double_takes_the_online_action():
 
 @pytest.mark.parametrize("temperature", [0.01, 0.3, 5.0])
 def test_soft_is_logsumexp(temperature):
-    expected = temperature * jax.nn.logsumexp(VALUES.next_target / temperature)
+    expected = temperature * jax.nn.logsumexp(VALUES.target_t / temperature)
     assert value(backups.soft, HParams(temperature=temperature))[0] == pytest.approx(
         float(expected), rel=1e-5
     )
@@ -37,7 +37,7 @@ def test_soft_is_logsumexp(temperature):
 
 def test_small_temperature_and_no_bonus_is_q_learning():
     """Also where values are large against the temperature: nothing overflows."""
-    values = VALUES._replace(next_target=1e4 * VALUES.next_target)
+    values = VALUES._replace(target_t=1e4 * VALUES.target_t)
     hparams = HParams(temperature=1e-3, munchausen_alpha=0.0)
     assert value(backups.munchausen, hparams, values) == (pytest.approx(3e4), 0.0)
 
@@ -61,7 +61,7 @@ def test_munchausen_in_a_bandit_is_the_softmax_of_scaled_rewards():
     q_values = jnp.zeros(3)
     for _ in range(100):
         bonus = [
-            backups.munchausen(Values(q_values, q_values, q_values, jnp.int32(a)), hparams).bonus
+            backups.munchausen(Values(*[q_values] * 4), jnp.int32(a), hparams).bonus
             for a in range(3)
         ]
         q_values = reward + jnp.stack(bonus)

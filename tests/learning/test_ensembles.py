@@ -84,12 +84,12 @@ def test_one_member_acts_for_an_episode_and_their_mean_greedily():
     params = network.init(KEY, obs)
     carry = network.initial_carry(jax.random.key(1), 64)
     assert set(np.unique(carry.member)) == set(range(5))
-    output, after = network.apply(params, obs, jax.random.key(2), carry, None)
+    output, after = network.apply(params, obs, jax.random.key(2), carry)
     chosen = output.members[jnp.arange(64), carry.member]
     np.testing.assert_array_equal(output.q_values, chosen)
     np.testing.assert_array_equal(after.member, carry.member)  # until the episode ends
     assert 0.3 < np.mean(after.mask) < 0.7 and np.any(after.mask != carry.mask)
-    greedy, _ = network.apply(params, obs, None, carry, None)
+    greedy, _ = network.apply(params, obs, None, carry)
     np.testing.assert_allclose(greedy.q_values, output.members.mean(axis=1), rtol=1e-6)
 
 
@@ -99,7 +99,7 @@ def test_the_minimum_of_maxmin_acts():
     obs = jax.random.normal(KEY, (16, 4))
     params, carry = network.init(KEY, obs), network.initial_carry(KEY, 16)
     for key in (None, jax.random.key(1)):
-        output, _ = network.apply(params, obs, key, carry, None)
+        output, _ = network.apply(params, obs, key, carry)
         np.testing.assert_array_equal(output.q_values, output.members.min(axis=1))
 
 
@@ -117,7 +117,7 @@ def test_averaged_targets_average_values():
     )
     steps = random_steps(1)
     output = ensembles.averaged_loss(NETWORK, params, stack, KEY, steps, HPARAMS)
-    q_values = lambda p, obs: NETWORK.apply(p, obs, None, (), None)[0].q_values  # noqa: E731
+    q_values = lambda p, obs: NETWORK.apply(p, obs, None, ())[0].q_values  # noqa: E731
     mean = sum(q_values(old, steps.next_obs[:, 0]) for old in history) / 3
     taken = q_values(params, steps.obs[:, 0])[jnp.arange(32), steps.action[:, 0]]
     discount = HPARAMS.gamma * (1.0 - steps.terminated[:, 0])

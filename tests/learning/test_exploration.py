@@ -5,7 +5,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jaxq.learning.exploration import epsilon_greedy, exponential_schedule, linear_schedule
+from jaxq import schedules
+from jaxq.learning.exploration import epsilon_greedy
 
 KEYS = jax.random.split(jax.random.key(0), 4_000)
 
@@ -60,7 +61,7 @@ def test_negative_values_do_not_confuse_tie_breaking():
     ],
 )
 def test_linear_schedule(num_steps, step, expected):
-    value = linear_schedule(1.0, 0.2, jnp.float32(num_steps), jnp.int32(step))
+    value = schedules.linear(1.0, 0.2, jnp.float32(num_steps), jnp.int32(step))
     assert float(value) == pytest.approx(expected)
 
 
@@ -75,5 +76,5 @@ def test_linear_schedule(num_steps, step, expected):
     ],
 )
 def test_exponential_schedule(num_steps, step, expected):
-    value = exponential_schedule(1.0, 0.2, jnp.float32(num_steps), jnp.int32(step))
+    value = schedules.exponential(1.0, 0.2, jnp.float32(num_steps), jnp.int32(step))
     assert float(value) == pytest.approx(expected)

@@ -22,8 +22,9 @@ from jaxq.learning.targets import latest, polyak
 from jaxq.networks import ensembles as member_networks
 from jaxq.networks import heads, layers, modules
 from jaxq.networks import torsos as networks
-from jaxq.recipes.agents import LOSSES
+from jaxq.recipes.agents import AGENTS
 
+LOSSES = {name: row.make[0] for name, row in AGENTS.items()}
 MDPS = {"lake": exact.lake, "random": exact.sparse_mdp}
 GAMMA = 0.9
 HPARAMS = HParams(gamma=GAMMA, temperature=0.1)
@@ -65,7 +66,7 @@ def learn(loss, network, steps, weights, hparams, optimizer, updates, target=Non
 
 def learned(network, params, num_states):
     obs = jnp.eye(num_states)
-    return network.apply(params, obs, None, (), jnp.zeros(num_states, bool))[0]
+    return network.apply(params, obs, None, ())[0]
 
 
 def assert_close(q_values, expected, mdp, tolerance=0.02):
@@ -108,14 +109,14 @@ def test_lambda_returns_of_a_uniform_policy(name):
     def loss(network, params, target_params, key, steps, hparams):
         """PQN: the returns are computed by the parameters before the update."""
         rows = steps.next_obs.reshape(-1, steps.next_obs.shape[-1])
-        q_values = network.apply(target_params, rows, None, (), jnp.zeros(len(rows), bool))[0][0]
+        q_values = network.apply(target_params, rows, None, ())[0][0]
         values = q_values.max(axis=-1).reshape(steps.done.shape)
         discounts = GAMMA * (1.0 - steps.terminated)
         totals = jax.vmap(lambda_returns, (0, 0, 0, 0, None))(
             steps.reward, discounts, values, steps.done, 0.7
         )
         first = jax.tree.map(lambda x: x[:, :1], steps)
-        return LOSSES["pqn"](network, params, totals[:, :1], key, first, hparams)
+        return LOSSES["pqn"](network, params, key, first, totals[:, :1], hparams)
 
     params = learn(loss, network, steps, weights, HPARAMS, SGD, 200)
     expected = exact.lambda_values(mdp, GAMMA, 0.7, 3)

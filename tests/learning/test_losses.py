@@ -9,7 +9,7 @@ import pytest
 
 from jaxq.config import HParams
 from jaxq.learning import backups
-from jaxq.learning.losses import importance_weights, q_loss
+from jaxq.learning.losses import q_loss
 from jaxq.networks import heads, modules
 from jaxq.networks import torsos as networks
 from jaxq.types import Step
@@ -64,7 +64,7 @@ def test_no_gradient_with_respect_to_the_target(loss):
 def test_double_selects_online_and_evaluates_with_the_target():
     params, target = parameters()
     steps = random_steps(1)
-    apply = lambda p, obs: NETWORK.apply(p, obs, KEY, (), None)[0].q_values  # noqa: E731
+    apply = lambda p, obs: NETWORK.apply(p, obs, KEY, ())[0].q_values  # noqa: E731
     rows = jnp.arange(32)
     choice = apply(params, steps.next_obs[:, 0]).argmax(-1)
     future = apply(target, steps.next_obs[:, 0])[rows, choice]
@@ -74,14 +74,3 @@ def test_double_selects_online_and_evaluates_with_the_target():
     output = double_q_loss(NETWORK, params, target, KEY, steps, HPARAMS)
     np.testing.assert_allclose(output.loss, 0.5 * errors**2, rtol=1e-4, atol=1e-6)
     np.testing.assert_allclose(output.priority, np.abs(errors), rtol=1e-4, atol=1e-6)
-
-
-def test_importance_weights_by_hand():
-    """P = 1/10, 2/10, 4/10: (N P)**-1/2 over its maximum is 1, 0.7071, 0.5."""
-    weights = importance_weights(jnp.array([0.1, 0.2, 0.4]), 0.5)
-    np.testing.assert_allclose(weights, [1.0, 0.5**0.5, 0.5], rtol=1e-6)
-
-
-@pytest.mark.parametrize("exponent", [0.0, 0.4, 1.0])
-def test_equal_probabilities_weigh_one(exponent):
-    np.testing.assert_array_equal(importance_weights(jnp.full(5, 1e-5), exponent), np.ones(5))

@@ -5,8 +5,8 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-from jaxq.config import Config, HParams
-from jaxq.learning.optimizers import make_optimizer, scale_by_centered_rms
+from jaxq.config import HParams
+from jaxq.learning.optimizers import adam, make_optimizer, scale_by_centered_rms
 
 
 def run(transform, gradients):
@@ -40,7 +40,7 @@ def test_centered_rms_survives_a_steady_gradient():
 
 def test_every_number_of_an_optimizer_can_be_swept():
     """Built inside the traced function: a vmap over its numbers just works."""
-    optimizer = make_optimizer(Config(optimizer="adam", clip_gradients=True))
+    optimizer = make_optimizer(adam, clip_gradients=True)
     params = jnp.ones(3)
 
     def step(rate, norm):

@@ -10,28 +10,28 @@ from test_losses import HPARAMS, KEY, NETWORK, parameters, random_steps
 
 from jaxq.config import Config
 from jaxq.learning import recurrent
+from jaxq.learning.agents import make_agent
 from jaxq.learning.losses import q_loss
 from jaxq.learning.returns import rescale
 from jaxq.loops.rollout import Actor, make_act_and_step
 from jaxq.networks import heads, memory
 from jaxq.networks import torsos as networks
 from jaxq.recipes import agents
-from jaxq.types import no_carry
 
 LSTM = memory.recurrent(memory.RecurrentNetwork(networks.MLP((8,)), heads.LinearHead(4), width=6))
 
 
 def test_unrolling_from_the_stored_carry_reproduces_acting():
     """Episodes end after 10 steps; a sequence of 25 crosses two ends."""
-    env, agent = tabular_env(3), agents.make_agent(LSTM, recurrent.recurrent_q_loss)
+    env, agent = tabular_env(3), make_agent(LSTM, recurrent.recurrent_q_loss)
     env_params = env.params(tabular.truncation())
     obs, env_state = env.reset(KEY, env_params)
     carry = agent.initial_carry(KEY, 3)
-    params = agent.init(KEY, obs, carry)
+    params = agent.init(KEY, obs)
     step = make_act_and_step(env, agent)
     actor, seen, stored = Actor(obs, carry, env_state), [], []
     for key in jax.random.split(KEY, 30):
-        output, _ = LSTM.apply(params, actor.obs, None, actor.carry, jnp.zeros(3, bool))
+        output, _ = LSTM.apply(params, actor.obs, None, actor.carry)
         actor, (one, _) = jax.jit(step)(actor, key, params, 1.0, env_params)
         seen.append(output.q_values)
         stored.append(one)
@@ -88,7 +88,7 @@ def test_n_step_targets_inside_a_sequence_are_those_of_windows(n_step):
     if n_step == 1:
         expected = q_loss(NETWORK, params, target, KEY, window, HPARAMS).loss
         np.testing.assert_allclose(sequence.loss, expected, rtol=1e-4, atol=1e-6)
-    q_values = lambda p, obs: NETWORK.apply(p, obs, None, (), None)[0].q_values  # noqa: E731
+    q_values = lambda p, obs: NETWORK.apply(p, obs, None, ())[0].q_values  # noqa: E731
     rows = jnp.arange(32)
     total = jnp.zeros(32)
     for k in range(n_step):  # by hand: every position bootstraps where it must
@@ -109,7 +109,7 @@ def test_rescaled_targets_by_hand():
     loss = recurrent.recurrent_q_loss(
         NETWORK, params, target, KEY, steps, HPARAMS, rescaling=recurrent.SIGNED_HYPERBOLIC
     )
-    output, _ = NETWORK.apply(params, steps.obs[:, 0], None, (), None)
+    output, _ = NETWORK.apply(params, steps.obs[:, 0], None, ())
     taken = output.q_values[jnp.arange(32), steps.action[:, 0]]
     np.testing.assert_allclose(
         loss.loss, 0.5 * (rescale(steps.reward[:, 0]) - taken) ** 2, rtol=1e-4, atol=1e-6
@@ -148,15 +148,15 @@ def test_noise_is_per_environment():
     env = tabular_env(16)
     agent = agents.make_agent_from(config, env)
     obs = jnp.zeros((16, 16), bool)
-    params = agent.init(KEY, obs, no_carry(KEY, 16))
+    params = agent.init(KEY, obs)
     network = agents.make_network_from(config, env)
-    alone = lambda key: network.apply(params, obs[:1], key, (), jnp.zeros(1, bool))[0].q_values  # noqa: E731
+    alone = lambda key: network.apply(params, obs[:1], key, ())[0].q_values  # noqa: E731
     noisy = jax.vmap(alone)(jax.random.split(KEY, 100))
     assert np.std(noisy[:, 0, 0]) > 1e-3
-    picker = agents.make_agent(network, q_loss, lambda key, q_values, epsilon: q_values)
+    picker = make_agent(network, q_loss, lambda key, q_values, epsilon: q_values)
     q_values, _ = picker.act(params, (), KEY, obs, 0.0)
     assert len(np.unique(np.asarray(q_values)[:, 0])) == 16
-    first, second = (agent.act_greedy(params, (), jax.random.key(k), obs)[1] for k in (0, 1))
+    first, second = (agent.act_greedy(params, (), obs)[1] for _ in range(2))
     np.testing.assert_array_equal(first, second)
 
 

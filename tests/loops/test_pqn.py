@@ -8,9 +8,8 @@ import tabular
 from common import RECIPES, cast, programs, recipe, same_bits, tabular_env
 
 from jaxq.config import HParams
-from jaxq.learning.optimizers import make_optimizer
 from jaxq.loops import on_policy as pqn
-from jaxq.recipes.experiment import make_round_lengths, make_schedules
+from jaxq.recipes.experiment import make_optimizer_from, make_round_lengths, make_schedules
 from jaxq.types import Agent, LossOutput
 
 HPARAMS = cast(
@@ -39,7 +38,7 @@ def learn(agent, hparams, rounds: int):
     """The clock after some rounds of ``agent`` on the tabular environment."""
     config = RECIPES["pqn"]
     lengths = make_round_lengths(config)._replace(rounds_per_chunk=rounds)
-    trainer = pqn.make_pqn(ENV, agent, make_optimizer(config), make_schedules(config), lengths)
+    trainer = pqn.make_pqn(ENV, agent, make_optimizer_from(config), make_schedules(config), lengths)
     _, clock, _ = jax.jit(trainer.chunk)(*trainer.init(jax.random.key(0), hparams), hparams)
     jax.effects_barrier()
     return clock
@@ -53,17 +52,18 @@ def test_every_step_is_seen_once_an_epoch_with_its_return():
     """
     seen = []
 
-    def loss(params, targets, key, steps, hparams):
-        jax.debug.callback(lambda *x: seen.append(x), targets, steps.reward, steps.done)
-        zeros = 0.0 * params.sum() + jnp.zeros(len(targets))
+    def loss(params, key, steps, returns, hparams):
+        jax.debug.callback(lambda *x: seen.append(x), returns, steps.reward, steps.done)
+        zeros = 0.0 * params.sum() + jnp.zeros(len(returns))
         return LossOutput(zeros, zeros, {})
 
     agent = Agent(
-        init=lambda key, obs, carry: jnp.ones(3),
+        init=lambda key, obs: jnp.ones(3),
         initial_carry=lambda key, num_envs: (),
         act=lambda params, carry, key, obs, epsilon: (jnp.zeros(4, jnp.int32), ()),
-        act_greedy=lambda params, carry, key, obs: (None, jnp.full(4, 4.0), ()),
+        act_greedy=lambda params, carry, obs: (None, jnp.full(4, 4.0), ()),
         loss=loss,
+        loop="on-policy",
     )
     clock = learn(agent, HPARAMS, rounds=1)
     targets = np.concatenate([np.asarray(targets)[:, 0] for targets, _, _ in seen])
@@ -93,19 +93,20 @@ def test_the_value_after_a_step_is_that_of_its_own_next_observation(ends):
     def act(params, carry, key, obs, epsilon):
         return jnp.zeros(4, jnp.int32), evaluate(carry, obs)[1]
 
-    def loss(params, targets, key, steps, hparams):
+    def loss(params, key, steps, returns, hparams):
         value, _ = evaluate(evaluate(steps.carry, steps.obs)[1], steps.next_obs)
         expected = 0.1 * steps.reward + 0.5 * (1.0 - steps.terminated) * value
-        jax.debug.callback(lambda *x: seen.append(x), targets, expected, steps.done)
-        zeros = 0.0 * params.sum() + jnp.zeros(len(targets))
+        jax.debug.callback(lambda *x: seen.append(x), returns, expected, steps.done)
+        zeros = 0.0 * params.sum() + jnp.zeros(len(returns))
         return LossOutput(zeros, zeros, {})
 
     agent = Agent(
-        init=lambda key, obs, carry: jnp.ones(3),
+        init=lambda key, obs: jnp.ones(3),
         initial_carry=lambda key, num_envs: jnp.zeros(num_envs),
         act=act,
-        act_greedy=lambda params, carry, key, obs: (None, *evaluate(carry, obs)),
+        act_greedy=lambda params, carry, obs: (None, *evaluate(carry, obs)),
         loss=loss,
+        loop="on-policy",
     )
     learn(agent, hparams, rounds=2)
     targets, expected, done = (np.concatenate(arrays) for arrays in zip(*seen))

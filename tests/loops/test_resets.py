@@ -5,15 +5,15 @@ import jax.numpy as jnp
 import numpy as np
 from common import SMALL, SMALL_HPARAMS, cast, small
 
-from jaxq.learning import optimizers
 from jaxq.loops import resets
+from jaxq.recipes.experiment import make_optimizer_from
 
 HPARAMS = cast(SMALL_HPARAMS)
 
 
 def test_the_head_and_the_optimizer_start_anew_and_the_rest_stays():
     experiment = small()
-    optimizer = optimizers.make_optimizer(SMALL)
+    optimizer = make_optimizer_from(SMALL)
     only_time = lambda state, clock, _: (state, clock._replace(steps=clock.steps + 100), {})  # noqa: E731
     trainer = resets.with_resets(
         experiment.trainer._replace(chunk=only_time), experiment.agent, optimizer, 200, 100

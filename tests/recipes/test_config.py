@@ -13,16 +13,7 @@ from jaxq.recipes.validation import validate
 from jaxq.runs.runner import RunSpec
 
 LSTM = {"agent": "drqn", "memory": "lstm"}
-ON_POLICY = {
-    "agent": "pqn",
-    "replay": "none",
-    "prefill": 0,
-    "train_every": 40,
-    "target_period": 40,
-    "chunk_steps": 80,
-    "batch_size": 10,
-    "updates_per_round": 8,
-}
+ON_POLICY = {"agent": "pqn", "rollout_steps": 40, "minibatches": 4, "chunk_steps": 80}
 
 
 @pytest.mark.parametrize("name", PRESETS)
@@ -47,36 +38,40 @@ def test_documents_round_trip():
         ({"train_every": 3, "num_envs": 2}, "train_every=3 must be a multiple of num_envs=2"),
         ({"chunk_steps": 1_001}, "chunk_steps=1001 must be a multiple of target_period=500"),
         ({"capacity": 100}, "capacity=100 must be at least 128, to hold batch_size=128"),
-        ({"window": 20_000}, "capacity=10000 must be at least 20000, to hold window=20000"),
-        ({"replay": "latest", "window": 20_000}, "prefill=10000 must be at least 20009"),
+        ({"n_step": 20_000}, "capacity=10000 must be at least 20000, to hold n_step=20000"),
+        ({"replay": "latest", "n_step": 20_000}, "prefill=10000 must be at least 20009"),
         ({"agent": "sarsa"}, "agent=sarsa does not exist"),
-        ({"agent": "pqn"}, "replay=uniform and agent=pqn do not fit; pqn needs replay=none"),
-        ({"replay": "none"}, "replay=none and agent=dqn do not fit"),
+        ({"agent": "pqn", "replay": "latest"}, "replay has no effect without agent=dqn or c51"),
+        ({"replay": "none"}, "replay=none does not exist"),
         ({"agent": "r2d2"}, "memory=none must be lstm for agent=r2d2"),
-        ({"memory": "lstm"}, "memory=lstm needs agent=drqn, r2d2 or pqn, not dqn"),
-        ({"agent": "c51", "backup": "soft"}, "backup=soft must be greedy or double for agent=c51"),
-        ({"backup": "munchausen", "window": 3}, "window=3 must be 1 for backup=munchausen"),
+        ({"memory": "lstm"}, "memory has no effect without agent=drqn or r2d2 or pqn"),
+        ({"agent": "c51", "backup": "soft"}, "backup=soft sets entropy, which agent=c51 does not"),
+        ({"backup": "munchausen", "n_step": 3}, "n_step=3 must be 1 for backup=munchausen"),
         ({"agent": "qr-dqn"}, "huber_delta=inf must be positive and finite for agent=qr-dqn"),
         (
             {"replay": "prioritized", "sequence_period": 2},
-            "sequence_period=2 must be at most window=1",
+            "sequence_period=2 must be at most sequence_length=1",
         ),
         (
-            {"replay": "prioritized", "capacity": 20, "batch_size": 4, "window": 15},
-            "capacity=20 must be at least 25, to hold window=15 of num_envs=1 and a block",
+            {"replay": "prioritized", "capacity": 20, "batch_size": 4, "n_step": 15},
+            "capacity=20 must be at least 25, to hold n_step=15 of num_envs=1 and a block",
         ),
-        ({**LSTM, "burn_in": 4, "window": 4}, "window=4 must be at least burn_in + n_step = 5"),
-        ({**ON_POLICY, "prefill": 40}, "prefill=40 must be 0 for agent=pqn"),
-        ({**ON_POLICY, "target_period": 80}, "target_period=80 must be train_every=40"),
-        ({**ON_POLICY, "batch_size": 15}, "train_every=40 must be a multiple of window x num_envs"),
-        ({**ON_POLICY, "updates_per_round": 3}, "updates_per_round=3 must be a multiple of the 4"),
+        (
+            {**LSTM, "burn_in": 4, "sequence_length": 4},
+            "sequence_length=4 must be at least",
+        ),
+        ({**ON_POLICY, "prefill": 40}, "prefill has no effect without agent=dqn or c51"),
+        ({**ON_POLICY, "num_envs": 3}, "rollout_steps=40 must be a multiple of sequence_length x"),
+        ({**ON_POLICY, "minibatches": 3}, "minibatches=3 must divide the 40 segments of a rollout"),
+        ({**ON_POLICY, "chunk_steps": 100}, "chunk_steps=100 must be a multiple of rollout_steps"),
+        ({"extra": ("depth",)}, "extra=depth must be name=value, every name once"),
         ({"reset_period": 1_000}, "reset_period=1000 must be a multiple of chunk_steps=10000"),
         ({"num_atoms": 11}, "num_atoms has no effect without agent=c51 or qr-dqn or iqn"),
         ({"support": (1.0, 1.0)}, "support=[1.0, 1.0] must be increasing"),
         ({"mask_probability": 0.0}, "mask_probability=0.0 must be in (0, 1]"),
         (
             {"network": "linear", "dueling": True},
-            "dueling has no effect without a network other than linear",
+            "dueling has no effect without network=mlp or minatar or nature",
         ),
         ({"widths": (3, 0)}, "must all be at least 1"),
         ({"dueling": "false"}, "dueling='false' must be true or false"),
@@ -99,7 +94,7 @@ def test_bad_structure_is_refused(changes, message):
         ({"gamma": float("nan")}, "gamma=nan must be between 0 and 1"),
         ({"learning_rate": -1.0}, "learning_rate=-1.0 must be 0 or larger"),
         ({"epsilon_end": 2.0}, "epsilon_end=2.0 must be between 0 and 1"),
-        ({"max_gradient_norm": 1.0}, "max_gradient_norm has no effect without clip_gradients"),
+        ({"max_gradient_norm": 1.0}, "max_gradient_norm has no effect without clip_gradients=true"),
         ({"priority_exponent": 0.5}, "priority_exponent has no effect without replay=prioritized"),
     ],
 )

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from jaxq.learning.losses import importance_weights
+from jaxq.config import HParams
 from jaxq.replay import prioritized, sumtree
 from jaxq.replay import rings as replay
 from jaxq.types import Clock, Step
@@ -21,6 +21,10 @@ class Ring(NamedTuple):
     replay: object
     add: object
     sample: object
+
+
+# Priorities as they are given, weights of a power 1/2.
+HPARAMS = HParams(priority_exponent=1.0, importance_exponent=0.5)
 
 
 def spec(num_envs):
@@ -66,7 +70,7 @@ def test_uniform_samples_every_valid_window_and_no_other(
     for first in range(0, written, rows_per_block):
         block = block_at(first, rows_per_block, num_envs)
         state = ring.add(state, clock_at(first, num_envs), block)
-    sample = ring.sample(state, clock_at(written, num_envs), jax.random.key(written))
+    sample = ring.sample(state, clock_at(written, num_envs), jax.random.key(written), HPARAMS)
 
     # What a NumPy ring holds: the newest rows; windows start anywhere that leaves T of them.
     starts = np.arange(written - held, written - window + 1)
@@ -94,7 +98,7 @@ def test_uniform_is_uniform():
     state = ring.init()
     for row in range(27):
         state = ring.add(state, clock_at(row, 3), block_at(row, 1, 3))
-    sample = ring.sample(state, clock_at(27, 3), jax.random.key(0))
+    sample = ring.sample(state, clock_at(27, 3), jax.random.key(0), HPARAMS)
     _, counts = np.unique(np.asarray(sample.steps.reward[:, 0]), return_counts=True)
     assert len(counts) == 54
     expected = 20_000 / 54
@@ -110,7 +114,7 @@ def test_latest_returns_the_windows_that_end_in_the_newest_block(window, rows_pe
     for first in range(0, 8, rows_per_block):
         block = block_at(first, rows_per_block, num_envs)
         state = ring.add(state, clock_at(first, num_envs), block)
-    sample = ring.sample(state, clock_at(8, num_envs), jax.random.key(0))
+    sample = ring.sample(state, clock_at(8, num_envs), jax.random.key(0), HPARAMS)
     expected = [
         [last - window + 1 + back + env / 100.0 for back in range(window)]
         for last in range(8 - rows_per_block, 8)
@@ -123,7 +127,7 @@ def test_latest_returns_the_windows_that_end_in_the_newest_block(window, rows_pe
 def test_update_is_the_identity_without_priorities():
     ring = replay.uniform(spec(1), capacity=4, batch_size=2)
     state = ring.init()
-    assert ring.update(state, jnp.zeros(2), jnp.ones(2)) is state
+    assert ring.update(state, jnp.zeros(2), jnp.ones(2), HPARAMS) is state
 
 
 def spec_with_carry(num_envs):
@@ -171,7 +175,7 @@ def test_prioritized_samples_every_complete_window_and_no_other(
     assert float(sumtree.leaves(state.tree).sum()) == len(held)
     if not held:
         return
-    sample = ring.sample(state, clock_at(written, num_envs), jax.random.key(written))
+    sample = ring.sample(state, clock_at(written, num_envs), jax.random.key(written), HPARAMS)
     marks = np.asarray(sample.steps.reward)
     first_rows = np.floor(marks[:, 0] + 1e-3).astype(int)
     envs = np.round((marks[:, 0] - first_rows) * 100).astype(int)
@@ -202,41 +206,43 @@ def prioritized_ring(rows, batch_size, **options):
 def test_prioritized_probabilities_and_weights_by_hand():
     """Priorities 1, 2, 3, 4: P = p / 10; an exponent is applied before, and only once."""
     ring, state = prioritized_ring(4, 10_000)
-    state = ring.update(state, jnp.arange(4), jnp.array([1.0, 2.0, 3.0, 4.0]))
-    sample = ring.sample(state, clock_at(4, 1), jax.random.key(0))
+    state = ring.update(state, jnp.arange(4), jnp.array([1.0, 2.0, 3.0, 4.0]), HPARAMS)
+    sample = ring.sample(state, clock_at(4, 1), jax.random.key(0), HPARAMS)
     counts = np.bincount(np.asarray(sample.steps.reward[:, 0]).astype(int))
     np.testing.assert_allclose(counts, [1000, 2000, 3000, 4000], atol=1)  # stratified
     np.testing.assert_allclose(
         sample.probabilities, np.asarray(sample.steps.reward[:, 0] + 1) / 10, rtol=1e-6
     )
-    weights = importance_weights(sample.probabilities, 0.5)
     expected = (4 * np.asarray(sample.probabilities)) ** -0.5
-    np.testing.assert_allclose(weights, expected / expected.max(), rtol=1e-6)
+    np.testing.assert_allclose(sample.weights, expected / expected.max(), rtol=1e-6)
 
 
 def test_new_windows_take_the_largest_priority_so_far():
     ring, state = prioritized_ring(8, 4)
-    state = ring.update(state, jnp.array([2, 3]), jnp.array([7.0, 0.5]))
-    state = ring.update(state, jnp.array([2]), jnp.array([0.1]))  # the maximum is remembered
+    state = ring.update(state, jnp.array([2, 3]), jnp.array([7.0, 0.5]), HPARAMS)
+    state = ring.update(
+        state, jnp.array([2]), jnp.array([0.1]), HPARAMS
+    )  # the maximum is remembered
     state = ring.add(state, clock_at(8, 1), block_at(8, 1, 1))  # overwrites row 0
     np.testing.assert_allclose(sumtree.leaves(state.tree)[:8], [7.0, 1, 0.1, 0.5, 1, 1, 1, 1])
 
 
 def test_a_priority_of_zero_can_be_drawn_again():
     ring, state = prioritized_ring(4, 4)
-    state = ring.update(state, jnp.arange(4), jnp.zeros(4))
+    state = ring.update(state, jnp.arange(4), jnp.zeros(4), HPARAMS)
     assert np.all(np.asarray(sumtree.leaves(state.tree)[:4]) > 0)
-    sample = ring.sample(state, clock_at(4, 1), jax.random.key(0))
+    sample = ring.sample(state, clock_at(4, 1), jax.random.key(0), HPARAMS)
     np.testing.assert_allclose(sample.probabilities, 0.25)
 
 
 def test_exponent_zero_is_uniform_with_weights_of_one():
     ring, state = prioritized_ring(64, 32)
     errors = jax.random.uniform(jax.random.key(1), (64,)).at[3].set(0.0)
-    state = ring.update(state, jnp.arange(64), errors**0.0)
-    sample = ring.sample(state, clock_at(64, 1), jax.random.key(0))
+    uniform = HPARAMS._replace(priority_exponent=0.0, importance_exponent=1.0)
+    state = ring.update(state, jnp.arange(64), errors, uniform)
+    sample = ring.sample(state, clock_at(64, 1), jax.random.key(0), uniform)
     np.testing.assert_allclose(sample.probabilities, 1 / 64, rtol=1e-6)
-    np.testing.assert_allclose(importance_weights(sample.probabilities, 1.0), 1.0, rtol=1e-6)
+    np.testing.assert_allclose(sample.weights, 1.0, rtol=1e-6)
 
 
 def test_sampling_frequencies_equal_flashbax():
@@ -254,8 +260,10 @@ def test_sampling_frequencies_equal_flashbax():
     drawn = jax.jit(jax.vmap(lambda key: buffer.sample(theirs, key)))(keys)
     counts = np.bincount(np.asarray(drawn.experience.first["x"]).astype(int).ravel(), minlength=50)
     ring, state = prioritized_ring(50, 50_000)
-    state = ring.update(state, jnp.arange(50), jnp.array(priorities) ** 0.6)
-    sample = ring.sample(state, clock_at(50, 1), jax.random.key(1))
+    state = ring.update(
+        state, jnp.arange(50), jnp.array(priorities), HPARAMS._replace(priority_exponent=0.6)
+    )
+    sample = ring.sample(state, clock_at(50, 1), jax.random.key(1), HPARAMS)
     ours = np.bincount(np.asarray(sample.steps.reward[:, 0]).astype(int), minlength=50)
     np.testing.assert_allclose(ours / 50_000, priorities**0.6 / (priorities**0.6).sum(), atol=1e-4)
     np.testing.assert_allclose(ours / 50_000, counts[:50] / 20_000, atol=6e-3)
@@ -269,3 +277,16 @@ def test_integers_below_a_limit_are_the_exact_products():
         expected = words.astype(np.uint64) * np.uint64(limit) >> np.uint64(32)
         drawn = replay._below(jnp.int32(limit), jnp.asarray(words))
         np.testing.assert_array_equal(drawn, expected.astype(np.int32))
+
+
+def test_importance_weights_by_hand():
+    """P = 1/10, 2/10, 4/10: (N P)**-1/2 over its maximum is 1, 0.7071, 0.5."""
+    weights = prioritized.importance_weights(jnp.array([0.1, 0.2, 0.4]), 0.5)
+    np.testing.assert_allclose(weights, [1.0, 0.5**0.5, 0.5], rtol=1e-6)
+
+
+@pytest.mark.parametrize("exponent", [0.0, 0.4, 1.0])
+def test_equal_probabilities_weigh_one(exponent):
+    np.testing.assert_array_equal(
+        prioritized.importance_weights(jnp.full(5, 1e-5), exponent), np.ones(5)
+    )

@@ -1,0 +1,146 @@
+"""Functions of one's own by name: ``module:function``, and what they were made of.
+
+A name is a string, so it survives config.json, other processes and another day. The module is found
+from the current directory, as with ``python -m``. A file never decides what code runs: a name that
+was read from one is ``FromFile`` and refused here, until the caller gives the same name.
+"""
+
+import ast
+import hashlib
+import importlib
+import inspect
+import os
+import sys
+from collections.abc import Callable, Iterator
+from functools import partial
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+from jaxq.config import FromFile
+from jaxq.errors import ConfigError, unknown
+
+
+def is_own(name: Any) -> bool:
+    """Whether a name stands for a function of somebody's own."""
+    return isinstance(name, str) and ":" in name
+
+
+def resolve(field: str, name: str) -> Callable:
+    """The function that ``name`` stands for; its module is imported.
+
+    Raises:
+      ConfigError: a file has named it, there is no such module or function, or importing fails.
+    """
+    if isinstance(name, FromFile):
+        raise ConfigError(
+            f"{field}={name} is code that a file names, and a file never decides what code runs; "
+            f"to run it say so yourself: --trust {name} (in Python: trusted=['{name}'])."
+        )
+    module_name, _, path = name.partition(":")
+    here = os.getcwd()
+    if here not in sys.path:
+        sys.path.insert(0, here)
+    try:
+        module = importlib.import_module(module_name)
+    except ModuleNotFoundError as error:
+        if not error.name or not f"{module_name}.".startswith(f"{error.name}."):
+            raise _failed(field, name, error) from error
+        raise ConfigError(
+            f"{field}={name} is not found: there is no module {error.name} in {here} or among the "
+            f"installed packages."
+        ) from None
+    except Exception as error:
+        raise _failed(field, name, error) from error
+    thing: Any = module
+    for part in path.split("."):
+        if not hasattr(thing, part):
+            public = [known for known in vars(thing) if not known.startswith("_")]
+            raise unknown(f"{field}={module_name}:", path, public)
+        thing = getattr(thing, part)
+    if not callable(thing):
+        raise ConfigError(f"{field}={name} is {type(thing).__name__}, not a function or a class.")
+    return thing
+
+
+def declares(
+    *reads: str,
+    loop: str | None = None,
+    **numbers: tuple[float, float],
+) -> Callable[[Callable], Callable]:
+    """Marks a part of one's own with what it reads; a part need not say so.
+
+    Args:
+      reads: fields of ``Config`` and ``HParams``. What nothing else reads is then refused; without
+        any, the part may read everything.
+      loop: of an agent, the loop that trains it, ``off-policy`` by default.
+      numbers: names of ``HParams.extra`` with the lowest and the highest value accepted.
+    """
+
+    def mark(function: Callable) -> Callable:
+        if reads:
+            function.reads = reads
+        if loop:
+            function.loop = loop
+        function.numbers = numbers
+        return function
+
+    return mark
+
+
+def description(thing: Callable) -> dict[str, str]:
+    """Name and source of a function or class: what tells whether it is still the same.
+
+    ``source`` is a hash of the syntax of its module and of the modules beside it which that one
+    imports; comments and layout do not count.
+    """
+    while isinstance(thing, partial):
+        thing = thing.func
+    thing = inspect.unwrap(thing)
+    module = inspect.getmodule(thing)
+    name = f"{getattr(thing, '__module__', '?')}:{getattr(thing, '__qualname__', repr(thing))}"
+    if module is None or not getattr(module, "__file__", None):
+        return {"name": name, "source": "unknown"}
+    text = hashlib.sha256()
+    for path in sorted(_neighbours(module)):
+        text.update(ast.dump(ast.parse(path.read_text())).encode())
+    return {"name": name, "source": text.hexdigest()[:16]}
+
+
+def _neighbours(module: ModuleType) -> set[Path]:
+    """The file of a module, and of those that it imports from its own folder or below."""
+    folder, found, todo = Path(module.__file__).resolve().parent, set(), [module]
+    while todo:
+        path = Path(todo.pop().__file__).resolve()
+        if path in found:
+            continue
+        found.add(path)
+        for name in _imported(ast.parse(path.read_text())):
+            other = sys.modules.get(name)
+            file = getattr(other, "__file__", None)
+            if file and _is_beside(Path(file).resolve(), folder):
+                todo.append(other)
+    return found
+
+
+def _is_beside(path: Path, folder: Path) -> bool:
+    """Whether a file belongs to the same work: below ``folder``, and not an installed package."""
+    if path.suffix != ".py" or folder not in path.parents:
+        return False
+    return not {"site-packages", "jaxq"} & set(path.relative_to(folder).parts[:-1])
+
+
+def _imported(tree: ast.Module) -> Iterator[str]:
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            yield node.module
+            yield from (f"{node.module}.{alias.name}" for alias in node.names)
+
+
+def _failed(field: str, name: str, error: Exception) -> ConfigError:
+    words = (str(error).strip() or "no reason given").splitlines()[0]
+    return ConfigError(
+        f"{field}={name} cannot be imported: {type(error).__name__}, {words.rstrip('.')}."
+    )

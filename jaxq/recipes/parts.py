@@ -1,0 +1,209 @@
+"""The parts that names stand for: a table per kind, a row per name.
+
+A row is a function and the fields of ``Config`` and ``HParams`` that it reads. From these rows
+follow what is composed, which fields have an effect and which part ``--help`` shows them under.
+Wherever a table here says so, ``module:function`` stands for a function of one's own with the same
+contract:
+
+| field | function |
+|---|---|
+| `agent` | ``make_agent(config, env) -> Agent`` |
+| `backup` | ``backup(values, a_tm1, hparams) -> Lookahead`` |
+| `network` | ``make_torso(config, obs_spec) -> flax module``, [B, *obs] to features [B, F] |
+| `replay` | ``make_replay(config, step) -> Replay``, of the shapes of a step [E, ...] |
+| `target` | ``make_target(config) -> Target`` |
+| `optimizer` | ``scale(hparams) -> optax.GradientTransformation``, before minus the step size |
+| `action_selection` | ``select(key, q_values [E, A], amount) -> action [E]`` |
+| `exploration` | ``schedule(start, end, num_steps, step) -> amount`` |
+| `env` | see ``envs.gymnax.from_object`` |
+"""
+
+from collections.abc import Callable, Mapping
+from functools import partial
+from typing import Any, NamedTuple
+
+import flax.linen as nn
+import jax
+
+from jaxq import schedules
+from jaxq.config import Config, HParams
+from jaxq.errors import unknown
+from jaxq.learning import backups, exploration, optimizers, targets
+from jaxq.networks import layers, torsos
+from jaxq.recipes.own import is_own, resolve
+from jaxq.replay import prioritized, rings
+from jaxq.types import Replay, Step, Target
+
+
+class Part(NamedTuple):
+    """A row: a function, and what it reads."""
+
+    make: Callable | None  # None where a loop or a head looks at the name itself
+    reads: tuple[str, ...] | None = ()  # None is not known: it may read everything
+    check: Callable[[Config, HParams], str | None] = lambda config, hparams: None  # what is wrong
+    numbers: Mapping[str, tuple[float, float]] = {}  # of HParams.extra: lowest, highest
+    loop: str = "off-policy"  # of an agent
+
+
+def _positive_temperature(config: Config, hparams: HParams) -> str | None:
+    if hparams.temperature <= 0.0:
+        return f"temperature={hparams.temperature} must be positive"
+    return None
+
+
+BACKUPS = {
+    "greedy": Part(backups.greedy),
+    "double": Part(backups.double),
+    "soft": Part(backups.soft, ("temperature",), _positive_temperature),
+    "munchausen": Part(
+        backups.munchausen,
+        ("temperature", "munchausen_alpha", "munchausen_clip"),
+        _positive_temperature,
+    ),
+}
+
+
+def _dense(config: Config) -> tuple[Callable, Callable | None]:
+    """How a torso makes its dense layers, and the last of them if that is another."""
+    return DENSE[config.dense].make(config)
+
+
+DENSE = {
+    "plain": Part(lambda config: (layers.Dense, None)),
+    "noisy": Part(
+        lambda config: (partial(layers.NoisyDense, sigma=config.noise_sigma), None),
+        ("noise_sigma",),
+    ),
+    "spectral": Part(lambda config: (layers.Dense, layers.SpectralDense)),
+}
+
+
+def _torso(
+    module: type[nn.Module], smallest: int, config: Config, obs_spec: jax.ShapeDtypeStruct
+) -> nn.Module:
+    """A torso of convolutions, or none, and dense layers."""
+    if smallest:
+        torsos.check_image(config.network, obs_spec, smallest)
+    dense, last_dense = _dense(config)
+    return module(
+        widths=config.widths, layer_norm=config.layer_norm, dense=dense, last_dense=last_dense
+    )
+
+
+_LAYERS = ("widths", "layer_norm", "dense", "dueling")
+TORSOS = {
+    "linear": Part(lambda config, obs_spec: torsos.Flatten()),
+    "mlp": Part(partial(_torso, torsos.MLP, 0), _LAYERS),
+    "minatar": Part(partial(_torso, torsos.MinAtarTorso, 3), _LAYERS),
+    "nature": Part(partial(_torso, torsos.NatureTorso, 36), _LAYERS),
+}
+
+
+def window_of(config: Config) -> int:
+    """Steps of a window: a whole sequence, or the n of n-step targets."""
+    return max(config.sequence_length, config.n_step)
+
+
+def _latest(config: Config, step: Step) -> Replay:
+    rows = config.train_every // config.num_envs
+    return rings.latest(step, rows_per_block=rows, window=window_of(config))
+
+
+def _ring_sizes(config: Config) -> dict[str, int]:
+    return {
+        "capacity": config.capacity,
+        "batch_size": config.batch_size,
+        "window": window_of(config),
+    }
+
+
+def _uniform(config: Config, step: Step) -> Replay:
+    return rings.uniform(step, **_ring_sizes(config))
+
+
+def _prioritized(config: Config, step: Step) -> Replay:
+    return prioritized.prioritized(step, **_ring_sizes(config), period=config.sequence_period)
+
+
+_PRIORITIES = ("priority_exponent", "importance_exponent", "importance_exponent_end")
+REPLAYS = {
+    "uniform": Part(_uniform, ("capacity", "batch_size")),
+    "prioritized": Part(
+        _prioritized,
+        ("capacity", "batch_size", "sequence_period", *_PRIORITIES, "importance_exponent_steps"),
+    ),
+    "latest": Part(_latest),
+}
+
+
+def _polyak(config: Config) -> Target:
+    del config
+    return targets.polyak()
+
+
+TARGETS = {
+    "polyak": Part(_polyak, ("tau",)),
+    "latest": Part(lambda config: targets.latest(config.ensemble_size), ("ensemble_size",)),
+}
+
+_ADAM = ("adam_beta1", "adam_beta2", "optimizer_epsilon")
+OPTIMIZERS = {
+    "adam": Part(optimizers.adam, _ADAM),
+    "adamw": Part(optimizers.adamw, (*_ADAM, "weight_decay")),
+    "radam": Part(optimizers.radam, _ADAM),
+    "rmsprop": Part(optimizers.rmsprop, ("rmsprop_decay", "optimizer_epsilon")),
+    "sgd": Part(optimizers.sgd),
+}
+LEARNING_RATES = {
+    name: Part(schedule, ("learning_rate_end", "learning_rate_steps"))
+    for name, schedule in (("linear", schedules.linear), ("exponential", schedules.exponential))
+}
+
+_EPSILON = ("epsilon_start", "epsilon_end", "epsilon_delay", "epsilon_steps")
+SELECTIONS = {
+    "epsilon-greedy": Part(exploration.epsilon_greedy, ("break_ties", "exploration")),
+    "softmax": Part(exploration.softmax, ("temperature",), _positive_temperature),
+}
+EXPLORATIONS = {
+    "linear": Part(schedules.linear, _EPSILON),
+    "exponential": Part(schedules.exponential, _EPSILON),
+}
+MEMORIES = {"none": Part(None), "lstm": Part(None, ("memory_width",))}
+
+# Field of ``Config`` -> its rows. Of a switch a row says what is read where it is on.
+TABLES: dict[str, dict[Any, Part]] = {
+    "backup": BACKUPS,
+    "network": TORSOS,
+    "dense": DENSE,
+    "dueling": {False: Part(None), True: Part(None, ("stream_widths",))},
+    "memory": MEMORIES,
+    "replay": REPLAYS,
+    "target": TARGETS,
+    "optimizer": OPTIMIZERS,
+    "clip_gradients": {False: Part(None), True: Part(None, ("max_gradient_norm",))},
+    "learning_rate_schedule": LEARNING_RATES,
+    "action_selection": SELECTIONS,
+    "exploration": EXPLORATIONS,
+}
+OPEN = (
+    "env agent backup network replay target optimizer action_selection exploration"
+).split()  # fields that accept functions of one's own
+
+
+def find(field: str, name: Any) -> Part:
+    """The row called ``name``, or one made for a function of somebody's own.
+
+    Raises:
+      ConfigError: there is none, or the function cannot be found.
+    """
+    if field in OPEN and is_own(name):
+        function = resolve(field, name)
+        return Part(
+            function,
+            getattr(function, "reads", None),
+            numbers=getattr(function, "numbers", {}),
+            loop=getattr(function, "loop", "off-policy"),
+        )
+    if name not in TABLES[field]:
+        raise unknown(field, name, map(str, TABLES[field]))
+    return TABLES[field][name]

@@ -1,0 +1,98 @@
+"""What a configuration reads: which fields have an effect, and through which part."""
+
+from collections.abc import Iterable
+from dataclasses import replace
+from typing import Any
+
+from jaxq.config import Config, HParams, field_names
+from jaxq.errors import unknown
+from jaxq.recipes.parts import TABLES, Part, find
+
+# What is read whatever is chosen, and by each loop.
+ENVIRONMENT = ("env", "env_kwargs", "time_limit", "num_envs", "env_params")
+EVALUATION = ("chunk_steps", "eval_episodes", "eval_max_steps", "eval_epsilon")
+_LEARNING = "optimizer learning_rate learning_rate_schedule clip_gradients reset_period".split()
+_REPLAY = "replay prefill train_every updates_per_round target target_period".split()
+LOOPS = {
+    "off-policy": Part(None, (*_REPLAY, *_LEARNING)),
+    "on-policy": Part(None, ("rollout_steps", "minibatches", "epochs", *_LEARNING)),
+}
+_ROOTS = {"environment": ENVIRONMENT, "evaluation": EVALUATION}
+FIELDS = (*field_names(Config), *HParams._fields)
+
+
+def chosen(config: Config) -> dict[str, Part]:
+    """The parts that ``config`` makes use of, by a name such as ``replay prioritized``.
+
+    Raises:
+      ConfigError: a name stands for nothing.
+    """
+    agent = find("agent", config.agent)
+    if agent.loop not in LOOPS:
+        raise unknown(f"loop of agent={config.agent}", agent.loop, LOOPS)
+    parts = {f"agent {config.agent}": agent, f"{agent.loop} loop": LOOPS[agent.loop]}
+    todo = list(parts.values())
+    while todo:
+        fields = todo.pop(0).reads
+        for field in tuple(TABLES) if fields is None else fields:
+            if field in TABLES and field != "agent":
+                value = getattr(config, field)
+                label = f"{field} {value}" if isinstance(value, str) else field
+                if label not in parts:
+                    parts[label] = find(field, value)
+                    todo.append(parts[label])
+    return parts
+
+
+def reads(config: Config) -> dict[str, str] | None:
+    """Field -> the part that reads it; None if a part of one's own may read anything."""
+    parts = chosen(config)
+    if any(part.reads is None for part in parts.values()):
+        return None
+    found = {field: root for root, fields in _ROOTS.items() for field in fields}
+    found |= {"agent": f"agent {config.agent}"}
+    for label, part in parts.items():
+        for field in part.reads:
+            found.setdefault(field, label)
+    return found
+
+
+def without_effect(config: Config, hparams: HParams) -> list[str]:
+    """The fields that are not at their defaults and that nothing reads."""
+    found = reads(config)
+    if found is None:
+        return []
+    idle = [field for field in FIELDS if field not in (*found, "extra")]
+    return [field for field in idle if _value(config, hparams, field) != _default(field)]
+
+
+def readers(field: str) -> str:
+    """The choices that would read ``field``, in words."""
+    words = []
+    for kind, table in TABLES.items():
+        names = [str(name).lower() for name, part in table.items() if field in (part.reads or ())]
+        words += [f"{kind}={' or '.join(names)}"] * bool(names)
+    for loop, part in LOOPS.items():
+        names = [name for name, row in TABLES["agent"].items() if row.loop == loop]
+        words += [f"agent={' or '.join(names)}"] * (field in part.reads)
+    return ", or ".join(words)
+
+
+def settle(config: Config, hparams: HParams, asked: Iterable[str]) -> tuple[Config, HParams]:
+    """The same with what has no effect back at its default, except the fields that were asked for.
+
+    A preset's numbers for one part mean nothing to the part that takes its place, and would be
+    recorded as if they did.
+    """
+    idle = [field for field in without_effect(config, hparams) if field not in set(asked)]
+    structure = {field: _default(field) for field in idle if field in field_names(Config)}
+    numbers = {field: _default(field) for field in idle if field not in structure}
+    return replace(config, **structure), hparams._replace(**numbers)
+
+
+def _value(config: Config, hparams: HParams, field: str) -> Any:
+    return getattr(config if field in field_names(Config) else hparams, field)
+
+
+def _default(field: str) -> Any:
+    return _value(Config(), HParams(), field)

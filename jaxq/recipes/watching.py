@@ -1,0 +1,110 @@
+"""What parts of one's own read, found by watching them: a choice that they drop is refused.
+
+Parts of jaxq say what they read in their rows, and tests hold them to it with the same means.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from jaxq.config import Config, HParams, field_names
+from jaxq.errors import ConfigError
+from jaxq.types import Agent, Env, Trainer
+
+# What an agent of one's own must look at, or it would act or learn otherwise than recorded.
+_NEVER_DROPPED = ("backup", "action_selection", "break_ties")
+
+
+class WatchedConfig(Config):
+    """A ``Config`` that notes in ``seen`` which of its fields are read."""
+
+    @classmethod
+    def of(cls, config: Config) -> "WatchedConfig":
+        watched = cls(**vars(config))
+        object.__setattr__(watched, "seen", set())
+        return watched
+
+    def __getattribute__(self, name: str) -> Any:
+        if name in _FIELDS and "seen" in object.__getattribute__(self, "__dict__"):
+            object.__getattribute__(self, "seen").add(name)
+        return object.__getattribute__(self, name)
+
+
+_FIELDS = frozenset(field_names(Config))
+
+
+def check_reads(config: Config, make_agent: Callable, env: Env) -> Agent:
+    """The agent that ``make_agent`` makes, if it drops no choice of ``config``.
+
+    Raises:
+      ConfigError: names the choice.
+    """
+    watched = WatchedConfig.of(config)
+    agent = make_agent(watched, env)
+    for field in _NEVER_DROPPED:
+        value, default = getattr(config, field), getattr(Config, field)
+        if value != default and field not in watched.seen:
+            raise ConfigError(
+                f"{field}={value} has no effect on an agent whose function does not read it; "
+                f"{field}={default} is accepted, or jaxq.make_agent_from in that function."
+            )
+    return agent
+
+
+class _Notes(set):
+    """Names, as part of the structure of a tree: equal to nothing but itself."""
+
+    __hash__ = object.__hash__
+    __eq__ = object.__eq__
+
+
+class _Numbers(dict):
+    """Numbers of ``HParams.extra`` that note in ``seen`` which of them are read."""
+
+    def __init__(self, numbers: dict[str, Any], seen: _Notes):
+        super().__init__(numbers)
+        self.seen = seen
+
+    def __getitem__(self, name: str) -> Any:
+        self.seen.add(name)
+        if name not in self:
+            raise ConfigError(
+                f"extra.{name} is missing, which a part of your own reads; --extra {name} NUMBER "
+                f"gives it."
+            )
+        return super().__getitem__(name)
+
+    def get(self, name: str, default: Any = None) -> Any:
+        self.seen.add(name)
+        return super().get(name, default)
+
+
+jax.tree_util.register_pytree_node(
+    _Numbers,
+    lambda numbers: (tuple(dict.values(numbers)), (tuple(numbers), numbers.seen)),
+    lambda kept, values: _Numbers(dict(zip(kept[0], values)), kept[1]),
+)
+
+
+def check_numbers(trainer: Trainer, lane: HParams) -> None:
+    """Refuse numbers of one's own that are missing, or that nothing reads, by tracing a chunk.
+
+    Raises:
+      ConfigError: names the number.
+    """
+    numbers = _Numbers({k: np.float32(v) for k, v in lane.extra.items()}, _Notes())
+    hparams = jax.tree.map(_shape, lane._replace(extra=numbers))
+    state, clock = jax.eval_shape(trainer.init, jax.random.key(0), hparams)
+    jax.eval_shape(trainer.chunk, state, clock, hparams)
+    for name in lane.extra:
+        if name not in numbers.seen:
+            raise ConfigError(f"extra.{name} has no effect: no part of this run reads it.")
+
+
+def _shape(value: Any) -> jax.ShapeDtypeStruct:
+    array = np.asarray(value)
+    dtype = jnp.float32 if array.dtype.kind == "f" else jnp.int32
+    return jax.ShapeDtypeStruct(array.shape, dtype)

@@ -1,0 +1,116 @@
+"""What a run has measured so far, chunk by chunk."""
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from zipfile import BadZipFile
+
+import numpy as np
+
+from jaxq.config import HParams
+from jaxq.errors import ConfigError
+from jaxq.loops.evaluation import Evaluation
+from jaxq.runs.files import LINES, METRICS, jsonable, read_arrays, write_arrays, write_text
+from jaxq.scoring.scores import NUMBER, plain
+from jaxq.settings import flatten
+
+
+class History:
+    """What was measured after every chunk: name -> list over time of arrays [M, ...]."""
+
+    def __init__(self, num_lanes: int, num_seeds: int):
+        self.shape = (num_lanes, num_seeds)
+        self.steps: list[int] = []
+        self.values: dict[str, list[np.ndarray]] = {}
+        self.lines: list[str] = []  # of metrics.jsonl
+
+    def append(
+        self,
+        steps: int,
+        metrics: Mapping[str, np.ndarray],
+        result: Evaluation,
+        hparams: HParams | None = None,
+    ) -> None:
+        """Add the metrics [M] and the evaluation [M, K] at ``steps``, and the numbers [M] with
+        which members came there, if those change."""
+        measured = {
+            **metrics,
+            **{
+                NUMBER + name: value
+                for name, value in (flatten(hparams) if hparams else {}).items()
+            },
+            "eval_return": result.returns.mean(axis=1, dtype=np.float64),
+            "eval_length": result.lengths.mean(axis=1, dtype=np.float64),
+            "eval_value": result.values.mean(axis=1, dtype=np.float64),
+            "eval_cut": (~result.finished).sum(axis=1),
+            "eval_returns": result.returns,
+        }
+        self._add(steps, {name: np.asarray(value) for name, value in measured.items()})
+
+    def _add(self, steps: int, measured: Mapping[str, np.ndarray]) -> None:
+        self.steps.append(steps)
+        for name, value in measured.items():
+            self.values.setdefault(name, []).append(value)
+        by_lane = {
+            name: value.reshape(*self.shape)
+            for name, value in sorted(measured.items())
+            if name != "eval_returns"
+        }
+        for lane in range(self.shape[0]):
+            means = {
+                name: plain(np.nanmean(values[lane]))
+                for name, values in by_lane.items()
+                if not np.all(np.isnan(values[lane]))
+            }
+            self.lines.append(json.dumps(jsonable({"steps": steps, "lane": lane, **means})))
+
+    def last(self) -> dict[str, np.ndarray]:
+        """The newest value [H, S] of every metric but ``eval_returns``."""
+        names = (name for name in self.values if name != "eval_returns")
+        return {name: self.values[name][-1].reshape(self.shape) for name in names}
+
+    def of_members(self, members: np.ndarray, num_lanes: int) -> "History":
+        """The history of some members only, which form ``num_lanes`` whole lanes."""
+        history = History(num_lanes, len(members) // num_lanes)
+        for t, step in enumerate(self.steps):
+            history._add(step, {name: values[t][members] for name, values in self.values.items()})
+        return history
+
+    def arrays(self) -> dict[str, np.ndarray]:
+        """``steps`` [T] and every other metric [H, S, T, ...]."""
+        stacked = {
+            name: np.stack(values, axis=1).reshape(*self.shape, len(values), *values[0].shape[1:])
+            for name, values in self.values.items()
+        }
+        return {"steps": np.asarray(self.steps, np.int64), **stacked}
+
+    @classmethod
+    def load(cls, path: Path, num_lanes: int, num_seeds: int, until: int) -> "History":
+        """The history in ``metrics.npz`` up to and including step ``until``.
+
+        Raises:
+          ConfigError: it cannot be read, or does not reach that step.
+        """
+        history = cls(num_lanes, num_seeds)
+        try:
+            arrays = read_arrays(path)
+            steps = [int(step) for step in arrays.pop("steps") if step <= until]
+            members = {
+                name: values.reshape(num_lanes * num_seeds, *values.shape[2:])
+                for name, values in arrays.items()
+            }
+            for t, step in enumerate(steps):
+                history._add(step, {name: values[:, t] for name, values in members.items()})
+        except (OSError, EOFError, ValueError, KeyError, IndexError, BadZipFile) as error:
+            raise ConfigError(f"metrics={path} cannot be read: {error}.") from error
+        if history.steps[-1:] != [until]:
+            raise ConfigError(
+                f"metrics={path} does not reach step {until}, at which the run was saved; put the "
+                f"right file back, or start a new run in another --out directory."
+            )
+        return history
+
+
+def write_history(directory: Path, history: History, arrays: Mapping[str, np.ndarray]) -> None:
+    """Replace ``metrics.npz`` and ``metrics.jsonl``; ``arrays`` are the history's."""
+    write_arrays(directory / METRICS, arrays)
+    write_text(directory / LINES, "\n".join(history.lines) + "\n")
