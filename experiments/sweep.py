@@ -28,7 +28,7 @@ from jaxq.studies.asking import make_study
 from jaxq.studies.study import Study
 
 # What a resumed sweep may be told anew, and what make_study is told under the same name.
-_STAYS = "resume save_every devices ray ray_cpus ray_gpus distributed heartbeat track".split()
+_STAYS = "resume trust save_every devices ray ray_cpus ray_gpus distributed heartbeat track".split()
 _ASKED = "random sobol optuna at_once search_seed halving pbt pbt_replay fresh_seeds".split()
 
 
@@ -89,6 +89,7 @@ def sweep(arguments: list[str], console: Console) -> None:
         sweeping.carry_out(
             directory,
             study,
+            trusted=options.trust,
             spread=spread,
             executor=executor,
             num_parts=options.parts,

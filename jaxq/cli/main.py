@@ -44,6 +44,8 @@ class SharedOptions:
     """Devices to use; all by default."""
     track: tuple[Literal["wandb", "tensorboard"], ...] = ()
     """Also report every chunk there."""
+    trust: tuple[str, ...] = ()
+    """Functions of one's own, module:function, that a file may name."""
 
 
 @dataclasses.dataclass(frozen=True)

@@ -4,6 +4,7 @@ Read ``sweeping`` first, then ``study`` and ``searches``.
 
     spaces     what is swept: from text to settings
     study      settings, parts and what they have measured, in a directory of runs
+    cutting    which part trains which settings on which seeds
     evolution  successive halving and population-based training, as pure functions
     tuning     Optuna: ask, train, tell
     searches   how a study goes on

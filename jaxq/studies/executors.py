@@ -23,7 +23,7 @@ from jaxq.runs.files import STUDY
 from jaxq.runs.resuming import Point
 from jaxq.runs.runner import Evolve, RunSpec, Spread, run
 from jaxq.studies.searches import run_of
-from jaxq.studies.study import Study, part_directory, point_after, read_study
+from jaxq.studies.study import Study, part_directory, point_after
 
 _RETRIES = 10  # of a task whose worker dies
 _POLL = 0.5  # seconds between looks for what other processes have finished
@@ -32,15 +32,14 @@ _POLL = 0.5  # seconds between looks for what other processes have finished
 class Executor(NamedTuple):
     """Who trains parts, and how.
 
-    ``train(directory, indices, spread, console)`` ends when these parts of the study in
-    ``directory`` are complete; it tells ``console``, if there is one. In a process that another one
-    leads, ``follow(directory, is_mine, spread)`` trains its share until the study is complete, and
-    refuses a study that is not ``is_mine``.
+    ``train(directory, study, indices, spread, console)`` ends when these parts of the study in
+    ``directory`` are complete. In a process that another one leads, ``follow(directory, read,
+    spread)`` trains its share until the study is complete, which ``read()`` reads anew.
     """
 
-    train: Callable[[Path, Sequence[int], Spread, Console | None], None]
+    train: Callable[[Path, Study, Sequence[int], Spread, Console], None]
     num_parts: int | None = None  # into which every program is cut for it; None is as asked for
-    follow: Callable[[Path, Callable[[Study], bool], Spread], None] | None = None
+    follow: Callable[[Path, Callable[[], Study], Spread], None] | None = None
 
 
 def train_once(
@@ -83,9 +82,10 @@ def is_complete(directory: Path) -> bool:
     return (directory / results.COMPLETE).exists()
 
 
-def train_part(directory: Path, index: int, spread: Spread, console: Console | None = None) -> None:
+def train_part(
+    directory: Path, study: Study, index: int, spread: Spread, console: Console | None = None
+) -> None:
     """Train part ``index`` of the study in ``directory``, unless it is complete."""
-    study = read_study(directory)
     part = study.parts[index]
     place = part_directory(directory, index)
     if is_complete(place):
@@ -97,11 +97,11 @@ def train_part(directory: Path, index: int, spread: Spread, console: Console | N
 
 
 def _train_here(
-    directory: Path, indices: Sequence[int], spread: Spread, console: Console | None
+    directory: Path, study: Study, indices: Sequence[int], spread: Spread, console: Console
 ) -> None:
     """Train parts one after the other."""
     for index in indices:
-        train_part(directory, index, spread, console)
+        train_part(directory, study, index, spread, console)
 
 
 HERE = Executor(_train_here)
@@ -160,28 +160,29 @@ class Cluster:
         return self.index == 0
 
     def train(
-        self, directory: Path, indices: Sequence[int], spread: Spread, console: Console | None
+        self,
+        directory: Path,
+        study: Study,
+        indices: Sequence[int],
+        spread: Spread,
+        console: Console,
     ) -> None:
         """Train this process's share, then wait for the others'."""
         mine = [index for index in indices if index % self.count == self.index]
-        _train_here(directory, mine, spread, console)
+        _train_here(directory, study, mine, spread, console)
         self.wait(lambda: all(is_complete(part_directory(directory, i)) for i in indices))
 
-    def follow(self, directory: Path, is_mine: Callable[[Study], bool], spread: Spread) -> None:
+    def follow(self, directory: Path, read: Callable[[], Study], spread: Spread) -> None:
         """Train this process's share of a study that another leads, until it is complete.
 
         Args:
-          is_mine: whether a study is the one asked for.
-
-        Raises:
-          ConfigError: the directory holds another study.
+          read: the study as it is now.
         """
         self.wait((directory / STUDY).exists)
-        if not is_mine(read_study(directory)):
-            raise ConfigError(f"out={directory} holds another sweep than the one asked for.")
         while not is_complete(directory):
-            for index in range(self.index, len(read_study(directory).parts), self.count):
-                train_part(directory, index, spread)
+            study = read()
+            for index in range(self.index, len(study.parts), self.count):
+                train_part(directory, study, index, spread)
             time.sleep(_POLL)
 
     def wait(self, done: Callable[[], bool]) -> None:
@@ -194,9 +195,10 @@ def _train_with_ray(
     cpus: float,
     gpus: float,
     directory: Path,
+    study: Study,
     indices: Sequence[int],
     spread: Spread,
-    console: Console | None,
+    console: Console,
 ) -> None:
     """Train parts as tasks of Ray.
 
@@ -210,8 +212,8 @@ def _train_with_ray(
         ray.init(log_to_driver=False, include_dashboard=False, logging_level="ERROR")
     try:
         task = ray.remote(num_cpus=cpus, num_gpus=gpus, max_retries=_RETRIES)(_ray_task)
-        place = str(directory.resolve())
-        waiting = {task.remote(place, index, cpus, sys.path, spread): index for index in indices}
+        work = directory.resolve(), study
+        waiting = {task.remote(*work, i, spread, cpus, sys.path): i for i in indices}
         while waiting:
             (done,), _ = ray.wait(list(waiting), num_returns=1)
             index = waiting.pop(done)
@@ -220,19 +222,20 @@ def _train_with_ray(
             except ray.exceptions.RayError as error:
                 raise ConfigError(f"part={index} failed: {_cause(error)}.") from error
             finished = len(indices) - len(waiting)
-            if console:
-                console.print(f"part {index} is complete ({finished} of {len(indices)})")
+            console.print(f"part {index} is complete ({finished} of {len(indices)})")
     finally:
         ray.shutdown()
 
 
-def _ray_task(directory: str, index: int, cpus: float, path: list[str], spread: Spread) -> None:
+def _ray_task(
+    directory: Path, study: Study, index: int, spread: Spread, cpus: float, path: list[str]
+) -> None:
     """In a worker: one part, on the cores and GPUs that Ray has given it."""
     sys.path[:] = [*path, *(entry for entry in sys.path if entry not in path)]
     if not os.environ.get("CUDA_VISIBLE_DEVICES"):
         jax.config.update("jax_platforms", "cpu")
     placement.use_cores(max(1, int(cpus)))
-    train_part(Path(directory), index, spread)
+    train_part(directory, study, index, spread)
 
 
 def _cause(error: Exception) -> str:

@@ -1,8 +1,8 @@
 """How a study goes on: as it is, by halving, by Optuna, or by evolution.
 
 ``study.search`` names one of ``SEARCHES``, and nothing else asks for its name. One process drives a
-study and alone writes ``study.json``; ``train(directory, indices)`` trains parts that are not
-complete, whoever does it. A study that was stopped goes on from what its directory holds.
+study and alone writes ``study.json``; ``train(study, indices)`` trains parts that are not complete,
+whoever does it. A study that was stopped goes on from what its directory holds.
 """
 
 from collections.abc import Callable, Sequence
@@ -22,11 +22,12 @@ from jaxq.scoring.scores import NUMBER, divergence, rank
 from jaxq.settings import Setting, flatten, with_numbers
 from jaxq.studies import evolution
 from jaxq.studies import study as studies
+from jaxq.studies.cutting import go_on
 from jaxq.studies.spaces import Range, Space, space_from_document
 from jaxq.studies.study import Part, Study
 from jaxq.studies.tuning import tune
 
-Train = Callable[[Path, Sequence[int]], None]
+Train = Callable[[Study, Sequence[int]], None]
 Cut = Callable[[Study, Sequence[int], int], list[Part]]  # study, settings, steps -> parts
 
 
@@ -90,7 +91,7 @@ def _begin_fixed(study: Study, cut: Cut) -> list[Part]:
 
 
 def _train_all(directory: Path, study: Study, train: Train, cut: Cut) -> Study:
-    train(directory, range(len(study.parts)))
+    train(study, range(len(study.parts)))
     return study
 
 
@@ -111,14 +112,14 @@ def _halve(directory: Path, study: Study, train: Train, cut: Cut) -> Study:
     schedule = _rungs(study)
     for rung, end in zip(schedule, [*(later.steps for later in schedule[1:]), study.steps]):
         mine = [i for i, part in enumerate(study.parts) if part.steps == rung.steps]
-        train(directory, mine)
+        train(study, mine)
         if not any(part.steps == end for part in study.parts):
             lanes = studies.collect(directory, study)["lanes"]
             alive = sorted({setting for i in mine for setting in study.parts[i].settings})
             returns = np.array([[rank(lanes[lane])] for lane in alive])
             kept = [alive[i] for i in evolution.survivors(returns, rung.keep)]
-            study = studies.extend(directory, study, parts=studies.go_on(study, kept, end, mine))
-    train(directory, [i for i, part in enumerate(study.parts) if part.steps == study.steps])
+            study = studies.extend(directory, study, parts=go_on(study, kept, end, mine))
+    train(study, [i for i, part in enumerate(study.parts) if part.steps == study.steps])
     return study
 
 
@@ -142,14 +143,16 @@ def _begin_optuna(study: Study, cut: Cut) -> list[Part]:
 def _tune(directory: Path, study: Study, train: Train, cut: Cut) -> Study:
     """Batches of settings that Optuna chooses, each as the lanes of one program."""
 
+    trusted = study.functions()
+
     def evaluate(settings: list[Setting], numbers: list[int]) -> list[float]:
-        study = studies.read_study(directory)
+        study = studies.read_study(directory, trusted)
         if numbers[0] not in study.search["trials"]:
             lanes = range(len(study.settings), len(study.settings) + len(settings))
             parts = cut(study._replace(settings=[*study.settings, *settings]), lanes, study.steps)
             study = studies.extend(directory, study, settings, parts, trials=numbers)
         lanes = [study.search["trials"].index(number) for number in numbers]
-        train(directory, [i for i, p in enumerate(study.parts) if set(p.settings) & set(lanes)])
+        train(study, [i for i, part in enumerate(study.parts) if set(part.settings) & set(lanes)])
         table = studies.collect(directory, study)["lanes"]
         return [rank(table[lane]) for lane in lanes]
 
@@ -165,7 +168,7 @@ def _tune(directory: Path, study: Study, train: Train, cut: Cut) -> Study:
         seed=study.search["seed"],
         can_continue=can_continue,
     )
-    return studies.read_study(directory)
+    return studies.read_study(directory, trusted)
 
 
 def _tuned_steps(study: Study) -> int:

@@ -13,26 +13,32 @@ Parts are independent of each other and of who runs them; a part is finished onc
 ``COMPLETE``. So a study is continued by running what is not finished, here or anywhere else.
 """
 
-import math
+import itertools
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import jax
 import numpy as np
 
-from jaxq.config import Config, HParams, config_from_dict, hparams_from_dict, plain_numbers
+from jaxq.config import (
+    Config,
+    FromFile,
+    HParams,
+    config_from_dict,
+    from_file,
+    hparams_from_dict,
+    plain_numbers,
+)
 from jaxq.errors import ConfigError
 from jaxq.recipes.experiment import make_experiment
+from jaxq.recipes.own import is_own
 from jaxq.runs import files as results
 from jaxq.runs.files import PARTS, STUDY
-from jaxq.runs.placement import make_plan, most_members, tree_bytes
 from jaxq.runs.population import make_population
 from jaxq.runs.resuming import Point, read_point
 from jaxq.runs.runner import RunSpec
 from jaxq.scoring.scores import NUMBER, divergence, rank, score_seeds, table_rows
 from jaxq.settings import Setting, apply, as_tuple, format_value
-from jaxq.types import PyTree
 
 _JOINED = ("eval_return", "eval_value", "loss")  # measured by every method
 
@@ -76,6 +82,15 @@ class Study(NamedTuple):
         config, hparams = self.applied(lane)
         return RunSpec(self.name, config, [hparams], self.fresh_seeds, self.steps)
 
+    def functions(self) -> tuple[str, ...]:
+        """The functions of somebody's own that it names, but for those that only a file names."""
+        spaces = [values.get("values", ()) for values in self.search.get("space", {}).values()]
+        values = itertools.chain(
+            vars(self.config).values(), *(setting.values() for setting in self.settings), *spaces
+        )
+        own = [value for value in values if is_own(value) and not isinstance(value, FromFile)]
+        return tuple(dict.fromkeys(own))
+
     def document(self) -> dict[str, Any]:
         """What ``study.json`` holds."""
         document = self._asdict() | {
@@ -84,53 +99,6 @@ class Study(NamedTuple):
             "parts": [part._asdict() for part in self.parts],
         }
         return results.jsonable(document)
-
-
-def cut(
-    study: Study,
-    indices: Sequence[int],
-    steps: int,
-    num_parts: int = 1,
-    batch: int | None = None,
-    num_devices: int | None = None,
-    by_seeds: bool = False,
-) -> list[Part]:
-    """The parts that train the settings ``indices``: by program, and those in pieces.
-
-    Args:
-      steps: to which they are trained.
-      num_parts: of every program, as far as it has members; more if not all fit into memory.
-      batch: members vmapped together; chosen from their size by default.
-      num_devices: that train a part, if the batch is chosen; all by default.
-      by_seeds: keep all settings of a program together.
-
-    Raises:
-      ConfigError: a setting is refused, or its members do not fit in memory.
-    """
-    programs: dict[Config, list[int]] = {}
-    for index in indices:
-        programs.setdefault(study.applied(index)[0], []).append(index)
-    parts = []
-    for config, members in programs.items():
-        member = _member_shapes(config, [study.applied(index)[1] for index in members])
-        room = most_members(tree_bytes(member), num_devices)
-        needed = math.ceil(len(members) * len(study.seeds) / room)
-        pieces = list(_rectangles(members, study.seeds, max(num_parts, needed), by_seeds))
-        largest = max(len(rows) * len(columns) for rows, columns in pieces)
-        plan = make_plan(largest, member, batch, num_devices)
-        parts += [Part(rows, columns, plan.batch, steps) for rows, columns in pieces]
-    return parts
-
-
-def go_on(study: Study, survivors: Sequence[int], steps: int, before: Sequence[int]) -> list[Part]:
-    """The parts in which ``survivors`` of the parts ``before`` are trained on, up to ``steps``."""
-    parts = []
-    for index in before:
-        part = study.parts[index]
-        kept = tuple(setting for setting in part.settings if setting in set(survivors))
-        if kept:
-            parts.append(part._replace(settings=kept, steps=steps, after=index))
-    return parts
 
 
 def create(directory: Path, study: Study) -> None:
@@ -162,8 +130,11 @@ def extend(
     return study
 
 
-def read_study(directory: Path) -> Study:
+def read_study(directory: Path, trusted: Sequence[str] = ()) -> Study:
     """The study in ``directory``.
+
+    Args:
+      trusted: functions of somebody's own that it may name; it cannot be trained with others.
 
     Raises:
       ConfigError: there is none, or it cannot be read.
@@ -173,16 +144,20 @@ def read_study(directory: Path) -> Study:
         raise ConfigError(f"study={directory} holds no {STUDY}; a sweep's directory is accepted.")
     try:
         document = results.read_json(path)
+        search = document["search"]
+        for values in search.get("space", {}).values():
+            if "values" in values:
+                values["values"] = [from_file(value, trusted) for value in values["values"]]
         return Study(
             document["name"],
-            config_from_dict(document["config"]),
+            config_from_dict(document["config"], trusted),
             hparams_from_dict(document["hparams"]),
-            [{k: as_tuple(v) for k, v in setting.items()} for setting in document["settings"]],
+            [{k: from_file(v, trusted) for k, v in s.items()} for s in document["settings"]],
             tuple(document["seeds"]),
             document["steps"],
             tuple(document["fresh_seeds"]),
             [Part(*map(as_tuple, part.values())) for part in document["parts"]],
-            document["search"],
+            search,
         )
     except (ValueError, TypeError, KeyError, AttributeError) as error:
         raise ConfigError(f"study={path} cannot be read: {error}.") from error
@@ -263,23 +238,7 @@ def point_after(directory: Path, study: Study, part: Part) -> Point | None:
     return point.of_members(kept, len(part.settings))
 
 
-def _member_shapes(config: Config, lanes: Sequence[HParams]) -> PyTree:
-    """The state of one member, as shapes; every lane is checked."""
-    experiment = make_experiment(config, *lanes)
-    return jax.eval_shape(experiment.trainer.init, jax.random.key(0), lanes[0])[0]
-
-
 def _measured(directory: Path, index: int) -> dict[str, np.ndarray]:
     with np.load(part_directory(directory, index) / results.METRICS) as arrays:
         numbers = [name for name in arrays.files if name.startswith(NUMBER)]
         return {name: arrays[name] for name in ("steps", *_JOINED, *numbers)}
-
-
-def _rectangles(members: Sequence[int], seeds: Sequence[int], num_parts: int, by_seeds: bool):
-    """About ``num_parts`` rectangles of settings and seeds: by settings, or if there are too few of
-    those, by seeds as well."""
-    rows = 1 if by_seeds else min(num_parts, len(members))
-    columns = min(math.ceil(num_parts / rows), len(seeds))
-    for row in np.array_split(np.asarray(members), rows):
-        for column in np.array_split(np.asarray(seeds), columns):
-            yield tuple(row.tolist()), tuple(column.tolist())

@@ -25,6 +25,7 @@ from jaxq.settings import describe, describe_all
 from jaxq.studies import searches
 from jaxq.studies import study as studies
 from jaxq.studies.asking import make_study
+from jaxq.studies.cutting import cut as cut_parts
 from jaxq.studies.executors import HERE, Executor, is_complete, train_once
 from jaxq.studies.planning import print_plan
 from jaxq.studies.study import Part, Study
@@ -40,6 +41,7 @@ def sweep(
     *,
     directory: str | Path | None = None,
     resume: str | Path | None = None,
+    trusted: Sequence[str] = (),
     spread: Spread = _CHOSEN,
     executor: Executor = HERE,
     num_parts: int = 1,
@@ -53,6 +55,7 @@ def sweep(
       base: the name of a preset, or one of one's own.
       directory: the home of the sweep, new or empty.
       resume: go on with the sweep in this directory instead; it knows the base and what was asked.
+      trusted: functions of somebody's own that a resumed sweep may name; no others are run.
       spread, executor, num_parts, report, console: as for ``carry_out``.
       asked: as for ``make_study``: ``grid``, ``space`` and ``random``, ``seeds``, ``steps`` ...
 
@@ -72,13 +75,14 @@ def sweep(
     for name, value in {"base": base, "directory": directory, **asked}.items():
         if value is not None:
             raise ConfigError(f"{name}={value} cannot be changed by a resumed sweep.")
-    return carry_out(Path(resume), **how)
+    return carry_out(Path(resume), trusted=trusted, **how)
 
 
 def carry_out(
     directory: Path,
     study: Study | None = None,
     *,
+    trusted: Sequence[str] = (),
     spread: Spread = _CHOSEN,
     executor: Executor = HERE,
     num_parts: int = 1,
@@ -90,6 +94,7 @@ def carry_out(
     Args:
       directory: new or empty, or the one of the study.
       study: without parts; None goes on with the one in the directory.
+      trusted: functions of somebody's own that the one in the directory may name.
       spread: of every part; its batch is kept by a study that goes on.
       executor: who trains the parts.
       num_parts: runs into which every program is cut, unless the executor says.
@@ -105,21 +110,20 @@ def carry_out(
         check_kind(kind)
     if study is not None:
         study = _to_be_cut(study, spread, executor.num_parts or num_parts)
+        trusted = (*trusted, *study.functions())
     if executor.follow:
-        asked = study
-        is_mine = lambda found: asked is None or searches.is_same(found, asked)  # noqa: E731
-        executor.follow(directory, is_mine, spread)
+        executor.follow(directory, _reader(directory, study, trusted), spread)
         return results.read_json(directory / results.SCORES)
     if study is None:
-        study = studies.read_study(directory)
+        study = studies.read_study(directory, trusted)
     else:
         study = _begun(study, spread)
         studies.create(directory, study)
 
-    def train(directory: Path, indices: Sequence[int]) -> None:
+    def train(study: Study, indices: Sequence[int]) -> None:
         places = {index: studies.part_directory(directory, index) for index in indices}
         left = [index for index, place in places.items() if not is_complete(place)]
-        executor.train(directory, left, spread, console)
+        executor.train(directory, study, left, spread, console)
 
     search = searches.search_of(study)
     study = search.go_on(directory, study, train, _cutter(spread))
@@ -148,6 +152,18 @@ def plan(study: Study, console: Console, *, spread: Spread = _CHOSEN, num_parts:
     print_plan(_begun(_to_be_cut(study, spread, num_parts), spread), spread.num_devices, console)
 
 
+def _reader(directory: Path, asked: Study | None, trusted: Sequence[str]) -> Callable[[], Study]:
+    """What reads a study that another process leads, and refuses one that was not asked for."""
+
+    def read() -> Study:
+        found = studies.read_study(directory, trusted)
+        if asked is not None and not searches.is_same(found, asked):
+            raise ConfigError(f"out={directory} holds another sweep than the one asked for.")
+        return found
+
+    return read
+
+
 def _to_be_cut(study: Study, spread: Spread, num_parts: int) -> Study:
     """The study, which now knows how it is cut wherever it goes on."""
     search = {**study.search, "batch": spread.batch, "num_parts": num_parts}
@@ -168,7 +184,7 @@ def _cutter(spread: Spread) -> searches.Cut:
         if batch is None and study.parts:
             batch = study.parts[0].batch  # wherever a search goes on
         by_seeds = searches.search_of(study).moves
-        return studies.cut(study, indices, steps, num_parts, batch, spread.num_devices, by_seeds)
+        return cut_parts(study, indices, steps, num_parts, batch, spread.num_devices, by_seeds)
 
     return cut
 

@@ -79,15 +79,14 @@ def test_a_directory_is_not_swept_into_twice(swept):
 
 
 def test_whoever_follows_knows_the_study_it_was_asked_for(swept):
-    found, seen = studies.read_study(swept.directory), []
+    def follow(directory, read, spread):
+        assert read() == studies.read_study(directory)
 
-    def follow(directory, is_mine, spread):
-        seen.append((is_mine(found), is_mine(found._replace(steps=1))))
-
-    executor = executors.Executor(pytest.fail, 2, follow)
+    how = {"spread": SPREAD, "executor": executors.Executor(pytest.fail, 2, follow)}
     asked = make_study(BASE, grid=GRID)
-    scores = sweeping.carry_out(swept.directory, asked, spread=SPREAD, executor=executor)
-    assert seen == [(True, False)] and scores == swept.scores
+    assert sweeping.carry_out(swept.directory, asked, **how) == swept.scores
+    with pytest.raises(ConfigError, match="holds another sweep"):
+        sweeping.carry_out(swept.directory, asked._replace(steps=300), **how)
 
 
 def test_a_sweep_is_begun_or_resumed(tmp_path):

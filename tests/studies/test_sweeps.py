@@ -58,7 +58,7 @@ def test_ranges():
         ("env=CartPole-v1,Acrobot-v1", "different tasks"),
         ("gamma=1..0.5", "a range rises"),
         ("tau=log:0..1", "begins above 0"),
-        ("backup=greedy,doubl", "doubl is not one of greedy, double"),
+        ("dense=plain,nois", "nois is not one of plain, noisy"),
         ("layer_norm=1..2", "only numbers have ranges"),
         ("support=1,2", "cannot be swept"),
         ("env_params=1", "sweep=env_params does not exist"),
@@ -127,10 +127,10 @@ def test_samples_fill_their_space(sobol):
 @pytest.mark.parametrize("sobol", [False, True])
 def test_no_setting_comes_twice(sobol):
     """Its seeds would be counted again, though they say nothing new."""
-    few = parse_space(["batch_size=32,64", "window=1..2"])
+    few = parse_space(["batch_size=32,64", "n_step=1..2"])
     settings = sample(few, 32, sobol=sobol)
     assert len(settings) == 4 and all(settings.count(setting) == 1 for setting in settings)
-    assert len(grid(parse_space(["window=1..3/5"]))) == 3
+    assert len(grid(parse_space(["n_step=1..3/5"]))) == 3
 
 
 def test_a_setting_changes_structure_numbers_and_the_environment():
