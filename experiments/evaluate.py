@@ -12,6 +12,7 @@ import tyro
 from rich.console import Console
 
 from jaxq.cli import main as cli
+from jaxq.envs import gymnax as envs
 from jaxq.errors import ConfigError
 from jaxq.loops.evaluation import make_evaluator
 from jaxq.recipes.experiment import make_env_from, make_experiment
@@ -63,11 +64,9 @@ def evaluate(arguments: list[str], console: Console) -> None:
     )
     if args.gif:
         path = args.run / f"policy-lane{args.lane}-seed{policy.seeds[args.seed_index]}.gif"
-        env = make_env_from(policy.config, 1)
-        key = jax.random.key(args.key)
-        shown = save_gif(
-            path, policy.config, env, experiment.agent, params, hparams, key, args.max_frames
-        )
+        env, key = make_env_from(policy.config, 1), jax.random.key(args.key)
+        raw, _ = envs.make_gymnax(policy.config.env, policy.config.env_kwargs)
+        shown = save_gif(path, raw, env, experiment.agent, params, hparams, key, args.max_frames)
         console.print(f"GIF of an episode with return {shown:.4g}: {path}", soft_wrap=True)
 
 

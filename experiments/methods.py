@@ -23,6 +23,7 @@ from jaxq.recipes.methods import METHODS
 from jaxq.recipes.presets import PRESETS
 from jaxq.runs import files as results
 from jaxq.scoring import plots
+from jaxq.scoring.scores import interval_text, score_text
 
 # On-policy learning takes the 500,000 steps of its authors' settings; what a reset loses takes as
 # long to regain as it took to learn.
@@ -57,8 +58,8 @@ def methods(arguments: list[str], console: Console) -> None:
         table.add_column(column, justify="left" if column == "method" else "right")
     for name, run in runs.items():
         lane, seconds = run["scores"]["lanes"][0], f"{run['meta']['seconds']:.0f}"
-        low, high = lane["iqm_95"]
-        cells = (f"{lane['iqm']:.4g}", f"{low:.4g} to {high:.4g}", f"{lane['worst']:.4g}")
+        interval = interval_text(*lane["iqm_95"])
+        cells = score_text(lane["iqm"]), interval, score_text(lane["worst"])
         table.add_row(name, *cells, seconds)
         lines.append(f"| `{name}` | {cells[0]} ({cells[1]}) | {cells[2]} | {seconds} |")
     console.print(table)

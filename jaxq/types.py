@@ -26,6 +26,15 @@ class Step(NamedTuple):
     carry: PyTree = ()  # the agent's memory before it acted; () if it has none
 
 
+class Outcome(NamedTuple):
+    """What one step of every environment came to, before any automatic reset."""
+
+    reward: jax.Array  # [E] float32
+    terminated: jax.Array  # [E] bool: the task ended here, nothing follows
+    done: jax.Array  # [E] bool: the episode ended here, by termination or by a time limit
+    next_obs: jax.Array  # [E, *obs], what the episode showed last where it ended
+
+
 class Transition(NamedTuple):
     """A window folded into one step: act, collect ``reward``, bootstrap ``discount * value``."""
 
@@ -77,8 +86,9 @@ class Env(NamedTuple):
 
     ``params(overrides)`` returns the environment's parameters with the named ones replaced.
     ``reset(key, env_params) -> (obs [E, *obs], env_state)``
-    ``step(key, env_state, action [E], env_params)
-    -> (obs, env_state, (reward, terminated, done, next_obs), Episode)``
+    ``step(key, env_state, action [E], env_params) -> (obs, env_state, Outcome, Episode)``
+
+    The ``obs`` of a step is the one to act on next: after an episode's end the first of a new one.
     """
 
     name: str

@@ -129,8 +129,8 @@ def _environment(config: Config, experiment: Experiment) -> tuple[Callable, Call
     def body(state, key, action, clock, hparams):
         env_state, total = state.carried
         params = env.params(hparams.env_params)
-        obs, env_state, (reward, _, done, next_obs), _ = env.step(key, env_state, action, params)
-        for used in (obs, next_obs, reward, done):
+        obs, env_state, outcome, _ = env.step(key, env_state, action, params)
+        for used in (obs, outcome.next_obs, outcome.reward, outcome.done):
             total += used.sum(dtype=jnp.float32)
         return state._replace(carried=(env_state, total))
 

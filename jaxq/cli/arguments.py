@@ -4,37 +4,57 @@
 rest as well; all of them are understood.
 """
 
+import ast
 import dataclasses
-import sys
-from collections.abc import Iterable, Sequence
+import inspect
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Annotated, Any, NamedTuple, get_type_hints
 
 import tyro
 
-from jaxq.config import Config, FromFile, HParams, Preset, field_names
+from jaxq import config as config_module
+from jaxq.config import Config, FromFile, HParams, Preset
 from jaxq.errors import ConfigError
-from jaxq.recipes.parts import TABLES
+from jaxq.recipes.parts import OPEN, TABLES
 from jaxq.recipes.reading import ENVIRONMENT, EVALUATION, FIELDS, LOOPS, reads, settle
 from jaxq.settings import format_value
 
-# Group -> its kinds of part, and what else belongs to it.
+_OWN = ("extra",)
+
+
+class _Group(NamedTuple):
+    """Options that are shown together."""
+
+    title: str
+    kinds: Sequence[str]  # of parts, with all that their rows read
+    more: Sequence[str] = ()
+
+
 _GROUPS = {
-    "environment": ((), ENVIRONMENT),
-    "agent": (("agent", "backup"), ("gamma", "reward_scale")),
-    "network": (("network", "dense", "dueling", "memory"), ()),
-    "exploration": (("action_selection", "exploration"), ()),
-    "optimizer": (
+    "environment": _Group("What is played.", (), ENVIRONMENT),
+    "agent": _Group(
+        "What is learned, and how a state is valued.",
+        ("agent", "backup"),
+        ("gamma", "reward_scale"),
+    ),
+    "network": _Group("From observations to values.", ("network", "dense", "dueling", "memory")),
+    "exploration": _Group("How actions are chosen.", ("action_selection", "exploration")),
+    "optimizer": _Group(
+        "How parameters are changed.",
         ("optimizer", "clip_gradients", "learning_rate_schedule"),
         ("learning_rate", "reset_period"),
     ),
-    "replay": (("replay", "target"), LOOPS["off-policy"].reads),
-    "rollout": ((), LOOPS["on-policy"].reads),
-    "evaluation": ((), EVALUATION),
-    "own": ((), ("extra",)),
+    "replay": _Group(
+        "What is kept, and when is learned.", ("replay", "target"), LOOPS["off-policy"].reads
+    ),
+    "rollout": _Group("What an on-policy round is made of.", (), LOOPS["on-policy"].reads),
+    "evaluation": _Group("How often and how policies are evaluated.", (), EVALUATION),
+    "own": _Group("What parts of your own read.", (), _OWN),
 }
-_WORDS = ("env_params", "extra")  # given as words: NAME NUMBER, or NAME=VALUE for structure
+_WORDS = ("env_params", *_OWN)  # given as words: NAME NUMBER, or NAME=VALUE for structure
 _HELP = ("-h", "--help", "--help-all")
+_KINDS = [kind for group in _GROUPS.values() for kind in group.kinds]
 
 
 class Parsed(NamedTuple):
@@ -48,13 +68,12 @@ class Parsed(NamedTuple):
 
 def group_of() -> dict[str, str]:
     """Field -> its group, of all fields of ``Config`` and ``HParams``."""
-    found = {}
-    for group, (kinds, more) in _GROUPS.items():
-        fields = [*kinds, *more]
-        fields += [f for kind in kinds for part in TABLES[kind].values() for f in part.reads or ()]
-        for field in fields:
-            if field not in TABLES or field in kinds:
-                found.setdefault(field, group)
+    found: dict[str, str] = {}
+    for name, group in _GROUPS.items():
+        read = [f for kind in group.kinds for part in TABLES[kind].values() for f in part.reads]
+        for field in (*group.kinds, *group.more, *read):
+            if field in group.kinds or field not in _KINDS:
+                found.setdefault(field, name)
     return found
 
 
@@ -64,22 +83,25 @@ def parse(
     """Options and fields, beginning with ``options`` and the values of ``preset``.
 
     Args:
-      trusted: functions of somebody's own that a file may name; ``options.trust`` adds to them.
+      options: a dataclass with the options of the script; ``trust``, if it has that, names
+        functions of somebody's own that a file may name, as ``trusted`` does.
 
     Raises:
       ConfigError: words that are none of a field's values.
+      SystemExit: help was asked for, or a word is no option.
     """
-    config, hparams = preset.config, preset.hparams
-    plain = [argument for argument in arguments if argument not in _HELP]
-    if len(plain) == len(arguments):
-        return _parse(plain, prog, preset, options, FIELDS, trusted)
-    shown: Iterable[str] = FIELDS
-    if "--help-all" not in arguments:
-        parsed = _parse(plain, prog, preset, options, FIELDS, trusted)
-        config, hparams = settle(parsed.config, parsed.hparams, parsed.asked)
+    wants_help = [argument for argument in arguments if argument in _HELP]
+    words = [argument for argument in arguments if argument not in _HELP]
+    parsed = _parse(words, prog, preset, options, FIELDS, trusted)
+    if not wants_help:
+        return parsed
+    config, hparams, shown = parsed.config, parsed.hparams, FIELDS
+    if "--help-all" not in wants_help:
+        config, hparams = settle(config, hparams, parsed.asked)
         shown = reads(config) or FIELDS
-    _parse(["--help"], prog, preset._replace(config=config, hparams=hparams), options, shown, ())
-    sys.exit(0)  # not reached: showing help ends
+    preset = preset._replace(config=config, hparams=hparams)
+    _parse(["--help"], prog, preset, options, shown, ())
+    raise SystemExit  # showing help has ended the program
 
 
 def _parse(
@@ -91,29 +113,100 @@ def _parse(
     trusted: Sequence[str],
 ) -> Parsed:
     start = {**vars(preset.config), **preset.hparams._asdict()}
-    for field in _WORDS:
-        start[field] = tuple(w for pair in getattr(preset.hparams, field).items() for w in pair)
-        start[field] = tuple(map(format_value, start[field]))
+    start |= {name: _as_words(getattr(preset.hparams, name)) for name in _WORDS}
     start["extra"] += preset.config.extra
     values = tyro.cli(
         _bundle(start, options, set(shown)),
         prog=prog,
-        description=f"{preset.summary} Fields that have an effect; --help-all shows all.",
+        description=f"{preset.summary}\n\nFields that have an effect; --help-all shows all.",
         args=list(arguments),
     )
-    found = {k: v for group in _GROUPS for k, v in vars(getattr(values, group, None) or _NONE).items()}
+    found = dict(start)
+    for group in _GROUPS:
+        found |= vars(getattr(values, group)) if hasattr(values, group) else {}
     asked = frozenset(name for name, value in found.items() if value != start[name])
     trusted = (*trusted, *getattr(values.run, "trust", ()))
-    found = {name: _trust(value, trusted) for name, value in found.items()}
-    env_params, none = _numbers(found.pop("env_params"), "env_params")
+    found = {name: _trusted(value, trusted) for name, value in found.items()}
+    env_params, others = _numbers(found.pop("env_params"), "env_params")
+    if others:
+        raise ConfigError(f"env_params={' '.join(others)} must be names and numbers in turn.")
     extra, structure = _numbers(found.pop("extra"), "extra")
-    if none:
-        raise ConfigError(f"env_params={' '.join(none)} must be names and numbers in turn.")
-    config = replace(
-        preset.config,
-        **{name: value for name, value in found.items() if name in field_names(Config)},
-        extra=structure,
+    fields = {name: found.pop(name) for name in vars(preset.config) if name != "extra"}
+    config = replace(preset.config, **fields, extra=structure)
+    hparams = preset.hparams._replace(
+        **found,
+        env_params={**preset.hparams.env_params, **env_params},
+        extra={**preset.hparams.extra, **extra},
     )
-    numbers = {name: value for name, value in found.items() if name in HParams._fields}
-    hparams = preset.hparams._replace(**numbers, env_params=env_params, extra=extra)
     return Parsed(values.run, config, hparams, asked)
+
+
+def _bundle(start: Mapping[str, Any], options: Any, shown: set[str]) -> type:
+    """A dataclass with a group for the script's options and one for every group of fields."""
+    home, hints = group_of(), get_type_hints(Config) | get_type_hints(HParams)
+    hints |= {name: tuple[str, ...] for name in _WORDS}
+    sentences = field_sentences()
+    groups = [("run", tyro.conf.OmitArgPrefixes[type(options)], _default(options))]
+    for name, group in _GROUPS.items():
+        fields = [
+            (field, Annotated[hints[field], tyro.conf.arg(help=sentences[field])], _default(value))
+            for field, value in start.items()
+            if home[field] == name and field in shown
+        ]
+        if fields:
+            made = dataclasses.make_dataclass(name.capitalize(), fields, frozen=True)
+            made.__doc__ = group.title
+            groups.append((name, tyro.conf.OmitArgPrefixes[made], _default(made())))
+    return dataclasses.make_dataclass("Arguments", groups, frozen=True)
+
+
+def field_sentences() -> dict[str, str]:
+    """Field -> the sentence that stands below it in ``jaxq.config``."""
+    sentences = {}
+    for node in ast.parse(inspect.getsource(config_module)).body:
+        if isinstance(node, ast.ClassDef) and node.name in ("Config", "HParams"):
+            for field, text in zip(node.body, node.body[1:]):
+                if isinstance(field, ast.AnnAssign) and isinstance(text, ast.Expr):
+                    words = " ".join(text.value.value.split())
+                    name = field.target.id
+                    sentences[name] = f"{sentences[name]} {words}" if name in sentences else words
+    names = {field: ", ".join(map(str, table)) for field, table in TABLES.items()}
+    for field in OPEN:
+        accepted = f"{names[field]}, or module:function" if field in names else "module:function"
+        sentences[field] += f" ({accepted})"
+    return sentences
+
+
+def _default(value: Any) -> Any:
+    """A default that a dataclass accepts, whatever it is."""
+    return dataclasses.field(default_factory=lambda: value)
+
+
+def _as_words(numbers: Mapping[str, float]) -> tuple[str, ...]:
+    return tuple(word for pair in numbers.items() for word in map(format_value, pair))
+
+
+def _numbers(words: Sequence[str], field: str) -> tuple[dict[str, float], tuple[str, ...]]:
+    """``NAME NUMBER`` pairs among words as numbers by name, and the words of the form NAME=VALUE.
+
+    Raises:
+      ConfigError: a name without a number.
+    """
+    structure = tuple(word for word in words if "=" in word)
+    rest = [word for word in words if "=" not in word]
+    try:
+        return dict(zip(rest[::2], map(_number, rest[1::2]), strict=True)), structure
+    except ValueError:
+        raise ConfigError(
+            f"{field}={' '.join(rest)} must be names and numbers in turn, such as: "
+            f"--{field.replace('_', '-')} alpha 0.1."
+        ) from None
+
+
+def _number(word: str) -> float | int:
+    return int(word) if word.lstrip("-").isdigit() else float(word)
+
+
+def _trusted(value: Any, trusted: Sequence[str]) -> Any:
+    """A name from a file as a name that the caller gave, if the caller did."""
+    return str(value) if isinstance(value, FromFile) and value in trusted else value

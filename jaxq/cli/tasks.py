@@ -9,7 +9,6 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from rich.console import Console
 
 from jaxq.cli.main import Request, RunOptions, SharedOptions, cache_directory
@@ -20,6 +19,7 @@ from jaxq.runs import files as results
 from jaxq.runs.measurement import fastest_batch
 from jaxq.runs.runner import Interrupted, RunSpec, Spread, lane_labels, run
 from jaxq.runs.stopping import Stop
+from jaxq.scoring.scores import without_diverged
 from jaxq.studies.executors import train_once
 
 
@@ -88,7 +88,8 @@ def train_each(
       jobs: label -> name, preset and number of seeds; steps are the preset's.
 
     Returns:
-      label -> ``steps`` and ``eval_return``, and the run's ``scores`` and ``meta``.
+      label -> ``steps`` and ``eval_return`` (of diverged members NaN), and the run's ``scores`` and
+      ``meta``.
 
     Raises:
       ConfigError: ``out`` holds a run of another configuration, or of other seeds or steps.
@@ -105,11 +106,12 @@ def train_each(
         if scores:
             print_scores(console, scores, [""])
             console.print(f"Results: {directory}", soft_wrap=True, highlight=False)
-        with np.load(directory / results.METRICS) as arrays:
-            curves = {key: arrays[key] for key in ("steps", "eval_return")}
-        files = {"scores": results.SCORES, "meta": results.META}
-        documents = {key: results.read_json(directory / file) for key, file in files.items()}
-        runs[label] = {**curves, **documents}
+        curves = without_diverged(results.read_arrays(directory / results.METRICS))
+        runs[label] = {
+            **{key: curves[key] for key in ("steps", "eval_return")},
+            "scores": results.read_scores(directory),
+            "meta": results.read_json(directory / results.META),
+        }
     return runs
 
 

@@ -4,5 +4,6 @@ May be imported by every floor above. Read ``episodes`` first: it says what a ti
 
     encoding   how observations are shown to networks and stored
     episodes   any environment as an ``Env``: automatic resets, time limits, statistics
+    own        what a name of somebody's own environment may stand for
     gymnax     what gymnax calls things, and the protocols of its environments
 """

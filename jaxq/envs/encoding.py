@@ -1,28 +1,113 @@
 """How observations are shown to networks and stored: booleans, one-hot integers, bytes, floats."""
 
+import math
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Literal, get_args
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxq.errors import ConfigError
+from jaxq.errors import ConfigError, unknown
+
+Observations = Literal["auto", "binary", "image", "one-hot", "numbers"]
+OBSERVATIONS = get_args(Observations)
+
+MAX_ONE_HOT = 65_536  # inputs; beyond, the first layer alone would be most of any network
+MAX_CATEGORIES = 32  # values of one byte that ``auto`` takes for categories, not for brightness
+
+_WHAT_ELSE = (
+    "accepted in its place: observations='numbers', or 'image' for bytes, given to from_gymnax or "
+    "as an attribute of the environment's class."
+)
 
 
-def make_encoder(name: str, space: Any, obs: Any, binary: bool) -> Callable:
-    """How one observation of ``space`` is shown to networks and stored."""
+def make_encoder(name: str, space: Any, obs: Any, observations: Observations) -> Callable:
+    """How one observation of ``space`` is shown to networks and stored.
+
+    Args:
+      name: of the environment, for messages.
+      space: gymnax's; its bounds are read for integers only.
+      obs: shape and dtype of one observation, as the environment returns it.
+      observations: one of
+
+        * ``"binary"``: only zero and not zero count; carried as ``bool``, stored as one bit each;
+        * ``"image"``: integers from 0 to 255, carried and stored as ``uint8``, which networks
+          divide by 255;
+        * ``"one-hot"``: each integer as one ``bool`` for every value from the space's lowest to
+          its highest, in one row of at most ``MAX_ONE_HOT``;
+        * ``"numbers"``: ``float32``, as they are;
+        * ``"auto"``: booleans are ``"binary"`` and floats ``"numbers"``. Integers are an
+          ``"image"`` if their dtype is ``uint8``, they have two or more dimensions and the space
+          is a box of more than ``MAX_CATEGORIES`` values; else ``"one-hot"``.
+
+    Raises:
+      ConfigError: a nested observation, or integers that do not fit what ``observations`` says.
+    """
+    if observations not in OBSERVATIONS:
+        raise unknown(f"observations of {name}", observations, OBSERVATIONS)
     if not isinstance(obs, jax.ShapeDtypeStruct):
         raise ConfigError(f"env={name} has a nested observation; a single array is accepted.")
-    if jnp.issubdtype(obs.dtype, jnp.integer):
-        is_discrete = hasattr(space, "n")
-        low = 0 if is_discrete else int(np.min(space.low))
-        high = int(space.n) - 1 if is_discrete else int(np.max(space.high))
-        classes = jnp.arange(low, high + 1)
-        return lambda obs: (obs[..., None] == classes).reshape(-1)  # one-hot per element
-    if binary or obs.dtype == bool:
+    if observations == "auto":
+        observations = _kind(space, obs)
+    if observations in ("image", "one-hot") and not jnp.issubdtype(obs.dtype, jnp.integer):
+        raise ConfigError(
+            f"observations={observations} of env={name} takes integers, not {obs.dtype}; "
+            f"accepted: auto, binary, numbers."
+        )
+    if observations == "image":
+        return _as_image(name, space, obs)
+    if observations == "one-hot":
+        return _as_one_hot(name, space, obs)
+    if observations == "binary":
         return lambda obs: obs.astype(bool)
     return lambda obs: strong(obs, jnp.float32)
+
+
+def _kind(space: Any, obs: jax.ShapeDtypeStruct) -> Observations:
+    """What ``auto`` means for observations like ``obs``."""
+    if obs.dtype == bool:
+        return "binary"
+    if not jnp.issubdtype(obs.dtype, jnp.integer):
+        return "numbers"
+    low, high = _bounds(space)
+    is_image = obs.dtype == jnp.uint8 and len(obs.shape) >= 2 and high - low >= MAX_CATEGORIES
+    return "image" if is_image else "one-hot"
+
+
+def _as_image(name: str, space: Any, obs: jax.ShapeDtypeStruct) -> Callable:
+    low, high = _bounds(space)
+    if obs.dtype != jnp.uint8 and not 0 <= low <= high <= 255:
+        raise ConfigError(
+            f"observations=image of env={name} takes integers from 0 to 255, not from {low:.10g} "
+            f"to {high:.10g}; accepted: numbers, or one-hot for few values."
+        )
+    return lambda obs: strong(obs, jnp.uint8)
+
+
+def _as_one_hot(name: str, space: Any, obs: jax.ShapeDtypeStruct) -> Callable:
+    low, high = _bounds(space)
+    if not (math.isfinite(low) and math.isfinite(high)):
+        raise ConfigError(
+            f"env={name} has integer observations without finite bounds, which cannot be one-hot; "
+            f"{_WHAT_ELSE}"
+        )
+    low, high = int(low), int(high)
+    num_inputs = math.prod(obs.shape) * (high - low + 1)
+    if num_inputs > MAX_ONE_HOT:
+        raise ConfigError(
+            f"env={name} has integer observations of shape {list(obs.shape)} from {low} to {high}, "
+            f"which one-hot are {num_inputs:,} inputs, more than {MAX_ONE_HOT:,}; {_WHAT_ELSE}"
+        )
+    classes = jnp.arange(low, high + 1)
+    return lambda obs: (obs[..., None] == classes).reshape(-1)
+
+
+def _bounds(space: Any) -> tuple[float, float]:
+    """The lowest and the highest value of any element, inclusive; exact below 2^53."""
+    if hasattr(space, "n"):
+        return 0.0, float(space.n) - 1.0
+    return float(np.min(space.low)), float(np.max(space.high))
 
 
 def strong(value: Any, dtype: Any) -> jax.Array:

@@ -10,9 +10,9 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from jaxq.envs.encoding import make_encoder, strong
+from jaxq.envs.encoding import Observations, make_encoder, strong
 from jaxq.errors import ConfigError, unknown
-from jaxq.types import Env, Episode, PyTree
+from jaxq.types import Env, Episode, Outcome, PyTree
 
 TIME_LIMITS = ("bootstrap", "terminal")
 
@@ -23,7 +23,7 @@ def from_gymnax(
     num_envs: int,
     *,
     time_limit: str = "bootstrap",
-    binary_observations: bool = False,
+    observations: Observations = "auto",
     name: str | None = None,
 ) -> Env:
     """Anyone's gymnax-1.0 environment as an ``Env``.
@@ -33,12 +33,13 @@ def from_gymnax(
       params: its default parameters.
       num_envs: E.
       time_limit: what reaching gymnax's ``truncated`` means: ``"bootstrap"`` or ``"terminal"``.
-      binary_observations: True where every observation holds only 0 and 1; they are then carried
-        as ``bool`` and stored as one bit each.
+      observations: how they are shown to networks and stored, as ``encoding.make_encoder`` says:
+        ``"auto"`` follows from dtype and space, ``"binary"`` is for floats that are all 0 or 1.
       name: for messages and results; the environment's own by default.
 
     Raises:
-      ConfigError: continuous actions, a nested observation, an unknown time-limit policy.
+      ConfigError: continuous actions, observations that are nested or do not fit what is said of
+        them, an unknown time-limit policy.
     """
     name = name or env.name
     if time_limit not in TIME_LIMITS:
@@ -49,7 +50,7 @@ def from_gymnax(
 
     overrides_of = _make_params(name, params)
     raw_obs, raw_state = jax.eval_shape(env.reset, jax.random.key(0), overrides_of({}))
-    encode = make_encoder(name, env.observation_space(params), raw_obs, binary_observations)
+    encode = make_encoder(name, env.observation_space(params), raw_obs, observations)
     obs_spec = jax.eval_shape(encode, raw_obs)
     state_dtypes = _stable_dtypes(env, raw_state, overrides_of({}))
 
@@ -85,7 +86,7 @@ def from_gymnax(
             total_reward=jnp.where(running, totals.total_reward, 0.0) + reward,
             length=jnp.where(running, totals.length, 0) + 1,
         )
-        outcome = (reward, terminated, done, next_obs)
+        outcome = Outcome(reward, terminated, done, next_obs)
         return jax.vmap(encode)(obs), (settle(raw_state), totals), outcome, totals
 
     protocol = {

@@ -5,12 +5,12 @@ once, so that nothing downstream has to ask:
 
 * what a time limit means (``bootstrap``: the episode would have gone on, so values do;
   ``terminal``: the limit belongs to the task), explicitly for every environment;
-* how observations are encoded: yes/no images as ``bool``, integers one-hot, the rest ``float32``;
+* how observations are encoded: yes/no images as ``bool``, images of bytes as they are, other
+  integers one-hot, the rest ``float32``;
 * the protocol of the MinAtar games: gymnax's, or with the suffix ``-original`` the one of
   Young & Tian (2019), which published scores use.
 """
 
-import ast
 import importlib
 import sys
 from functools import partial
@@ -19,14 +19,17 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from jaxq.config import words_as_values
+from jaxq.envs.encoding import Observations
 from jaxq.envs.episodes import from_gymnax
+from jaxq.envs.own import adapt
 from jaxq.errors import ConfigError, unknown
 from jaxq.types import Env, PyTree
 
 
 class _Traits(NamedTuple):
     time_limit: str
-    binary: bool = False  # the float observation holds only 0 and 1
+    observations: Observations = "auto"  # "binary": floats that are only 0 and 1
 
 
 # Why "terminal": MinAtar's Freeway and bsuite's DiscountingChain end by the clock as part of the
@@ -35,13 +38,13 @@ _TRAITS = {
     "CartPole-v1": _Traits("bootstrap"),
     "Acrobot-v1": _Traits("bootstrap"),
     "MountainCar-v0": _Traits("bootstrap"),
-    "Asterix-MinAtar": _Traits("bootstrap", binary=True),
-    "Breakout-MinAtar": _Traits("bootstrap", binary=True),
-    "Freeway-MinAtar": _Traits("terminal", binary=True),
-    "Seaquest-MinAtar": _Traits("bootstrap", binary=True),
-    "SpaceInvaders-MinAtar": _Traits("bootstrap", binary=True),
-    "Catch-bsuite": _Traits("terminal", binary=True),
-    "DeepSea-bsuite": _Traits("terminal", binary=True),
+    "Asterix-MinAtar": _Traits("bootstrap", "binary"),
+    "Breakout-MinAtar": _Traits("bootstrap", "binary"),
+    "Freeway-MinAtar": _Traits("terminal", "binary"),
+    "Seaquest-MinAtar": _Traits("bootstrap", "binary"),
+    "SpaceInvaders-MinAtar": _Traits("bootstrap", "binary"),
+    "Catch-bsuite": _Traits("terminal", "binary"),
+    "DeepSea-bsuite": _Traits("terminal", "binary"),
     "DiscountingChain-bsuite": _Traits("terminal"),
     "MemoryChain-bsuite": _Traits("terminal"),
     "UmbrellaChain-bsuite": _Traits("terminal"),
@@ -50,7 +53,7 @@ _TRAITS = {
     "MetaMaze-misc": _Traits("terminal"),
     "BernoulliBandit-misc": _Traits("terminal"),
     "GaussianBandit-misc": _Traits("terminal"),
-    "Pong-misc": _Traits("bootstrap", binary=True),
+    "Pong-misc": _Traits("bootstrap", "binary"),
     "FrozenLake-misc": _Traits("bootstrap"),
 }
 _CONTINUOUS = (
@@ -60,15 +63,16 @@ _CONTINUOUS = (
     "Reacher-misc",
     "Swimmer-misc",
 )
+_DOWNLOADS = "MNISTBandit-bsuite"
 _ORIGINAL = "-original"
+_ORIGINALS = tuple(name + _ORIGINAL for name in _TRAITS if name.endswith("MinAtar"))
 _STICKY_PROBABILITY = 0.1
 _NO_LIMIT = np.iinfo(np.int32).max
 
 
 def env_names() -> tuple[str, ...]:
-    """Every name ``make_env`` accepts."""
-    originals = tuple(name + _ORIGINAL for name in _TRAITS if name.endswith("MinAtar"))
-    return tuple(_TRAITS) + originals
+    """Every name ``make_env`` accepts; last those that this process gave to ``gymnax.register``."""
+    return (*_TRAITS, *_ORIGINALS, *_registered())
 
 
 def make_env(
@@ -80,7 +84,8 @@ def make_env(
     """The environment called ``name``, ``num_envs`` times.
 
     Args:
-      name: an id of ``env_names()``.
+      name: an id of ``env_names()``. A registered environment says itself what its time limit
+        means and how it is shown, as ``own`` describes.
       num_envs: E.
       kwargs: arguments of the gymnax class, each ``"name=value"``, such as ``("size=10",)``.
       time_limit: ``"bootstrap"`` or ``"terminal"``; None takes the environment's own policy.
@@ -89,16 +94,18 @@ def make_env(
       ConfigError: unknown name, continuous actions, or arguments the class does not take.
     """
     raw, params = make_gymnax(name, kwargs)
-    base, original = name.removesuffix(_ORIGINAL), name.endswith(_ORIGINAL)
+    if name in _registered():
+        return adapt(raw, params, name, num_envs, time_limit)
+    traits = _TRAITS[name.removesuffix(_ORIGINAL)]
     env = from_gymnax(
         raw,
         params,
         num_envs,
-        time_limit=time_limit or _TRAITS[base].time_limit,
-        binary_observations=_TRAITS[base].binary,
+        time_limit=time_limit or traits.time_limit,
+        observations=traits.observations,
         name=name,
     )
-    sticky = _STICKY_PROBABILITY if original else 0.0
+    sticky = _STICKY_PROBABILITY if name in _ORIGINALS else 0.0
     return env._replace(protocol={**env.protocol, "sticky_actions": sticky})
 
 
@@ -113,7 +120,7 @@ def make_gymnax(name: str, kwargs: tuple[str, ...] = ()) -> tuple[Any, PyTree]:
             f"env={name} has continuous actions; Q-learning needs a discrete-action environment, "
             f"such as CartPole-v1."
         )
-    if name == "MNISTBandit-bsuite":
+    if name == _DOWNLOADS:
         raise ConfigError(
             f"env={name} downloads data at run time and is not supported; "
             f"SimpleBandit-bsuite is the nearest bandit."
@@ -124,9 +131,9 @@ def make_gymnax(name: str, kwargs: tuple[str, ...] = ()) -> tuple[Any, PyTree]:
     gymnax = _import_gymnax()  # here: takes half a second
     from gymnax.wrappers import StickyActionWrapper
 
-    base = name.removesuffix(_ORIGINAL)
-    arguments = _parse_kwargs(kwargs)
-    original = name.endswith(_ORIGINAL)
+    original = name in _ORIGINALS
+    base = name.removesuffix(_ORIGINAL) if original else name
+    arguments = words_as_values(kwargs, "env_kwargs")
     if original:
         arguments["use_minimal_action_set"] = False
     try:
@@ -142,17 +149,11 @@ def make_gymnax(name: str, kwargs: tuple[str, ...] = ()) -> tuple[Any, PyTree]:
     return raw, params
 
 
-def _parse_kwargs(kwargs: tuple[str, ...]) -> dict[str, Any]:
-    arguments = {}
-    for argument in kwargs:
-        name, separator, value = argument.partition("=")
-        if not separator:
-            raise ConfigError(f"env_kwargs={argument} is not of the form name=value.")
-        try:
-            arguments[name] = ast.literal_eval(value)
-        except (ValueError, SyntaxError):
-            arguments[name] = value
-    return arguments
+def _registered() -> tuple[str, ...]:
+    """The names registered in this process; without gymnax imported, there can be none."""
+    names = getattr(sys.modules.get("gymnax"), "registered_envs", ())
+    known = (*_TRAITS, *_ORIGINALS, *_CONTINUOUS, _DOWNLOADS)
+    return tuple(name for name in names if name not in known)
 
 
 def _import_gymnax() -> ModuleType:

@@ -51,12 +51,11 @@ def make_evaluator(
             action, value, carry = agent.act_greedy(params, carry, obs)
             action = mix_uniform(key_mix, action, hparams.eval_epsilon, env.num_actions)
             obs, env_state, outcome, _ = env.step(key_env, env_state, action, env_params)
-            reward, _, done, _ = outcome
             counts = ~result.finished  # [K] still in its first episode
             result = Evaluation(
-                returns=result.returns + jnp.where(counts, reward, 0.0),
+                returns=result.returns + jnp.where(counts, outcome.reward, 0.0),
                 lengths=result.lengths + counts,
-                finished=result.finished | done,
+                finished=result.finished | outcome.done,
                 values=result.values + jnp.where(counts, value, 0.0),
             )
             return step + 1, key, obs, env_state, carry, result

@@ -39,7 +39,9 @@ def make_act_and_step(env: Env, agent: Agent) -> Callable:
         key_act, key_env, key_carry = jax.random.split(key, 3)
         action, carry = agent.act(params, actor.carry, key_act, actor.obs, amount)
         obs, env_state, outcome, episode = env.step(key_env, actor.env_state, action, env_params)
-        step = Step(actor.obs, action.astype(dtype), *outcome, actor.carry)
+        step = Step(
+            obs=actor.obs, action=action.astype(dtype), carry=actor.carry, **outcome._asdict()
+        )
         fresh = agent.initial_carry(key_carry, env.num_envs)
         carry = jax.tree.map(lambda new, old: where(step.done, new, old), fresh, carry)
         return Actor(obs, carry, env_state), (step, episode)

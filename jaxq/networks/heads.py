@@ -57,16 +57,26 @@ class LinearHead(nn.Module):
 
 
 class DuelingHead(nn.Module):
-    """State value plus advantages of zero mean (Wang et al. 2016, equation 9), for each of K."""
+    """State value plus advantages of zero mean (Wang et al. 2016, equation 9), for each of K.
+
+    Each of the two streams has hidden layers of its own, ``stream_widths`` wide, with ReLU: one of
+    512 in the paper's Atari network (figure 1), none in Revisiting Rainbow (Obando-Ceron & Castro
+    2021). Without any, the values are linear in the features, as those of ``LinearHead`` are.
+    ``layer_norm`` normalises each of them before its ReLU, as it does in the torsos.
+    """
 
     num_actions: int
     num_outputs: int = 1
     dense: Callable[[int], Callable] = Dense
+    stream_widths: tuple[int, ...] = ()
+    layer_norm: bool = False
 
     @nn.compact
     def __call__(self, features: jax.Array) -> jax.Array:
-        value = self.dense(self.num_outputs)(features)[..., None, :]  # [..., 1, K]
-        advantage = self.dense(self.num_actions * self.num_outputs)(features)
+        for_value = _stream(features, self)
+        value = self.dense(self.num_outputs)(for_value)[..., None, :]  # [..., 1, K]
+        for_advantage = _stream(features, self)
+        advantage = self.dense(self.num_actions * self.num_outputs)(for_advantage)
         return dueling(value, _per_action(advantage, self), axis=-2)
 
 
@@ -140,6 +150,15 @@ class ImplicitQuantileNetwork(nn.Module):
             fractions, selection = draws
         q_values = quantiles(selection).mean(axis=-1)
         return QuantileOutput(q_values, quantiles(fractions), fractions)
+
+
+def _stream(features: jax.Array, head: DuelingHead) -> jax.Array:
+    """What the hidden layers of one stream make of the features: [..., F] -> [..., width]."""
+    for width in head.stream_widths:
+        features = head.dense(width)(features)
+        features = nn.LayerNorm()(features) if head.layer_norm else features
+        features = nn.relu(features)
+    return features
 
 
 def _per_action(outputs: jax.Array, head: Any) -> jax.Array:

@@ -1,7 +1,8 @@
 """Networks: torsos, and how a flax module becomes a ``Network``.
 
-A torso turns observations, ``bool``, ``uint8`` or ``float32``, into features. A ``Network`` called
-with a key may draw noise, heads or fractions; called with ``None`` it is deterministic.
+A torso turns observations into features: ``bool``, ``float32``, or ``uint8``, which are the pixels
+of an image and divided by 255. A ``Network`` called with a key may draw noise, heads or fractions;
+called with ``None`` it is deterministic.
 """
 
 from collections.abc import Callable
@@ -21,7 +22,7 @@ class Flatten(nn.Module):
 
     @nn.compact
     def __call__(self, obs: jax.Array) -> jax.Array:
-        return _flatten(obs.astype(jnp.float32))
+        return _flatten(_numbers(obs))
 
 
 class MLP(nn.Module):
@@ -34,7 +35,7 @@ class MLP(nn.Module):
 
     @nn.compact
     def __call__(self, obs: jax.Array) -> jax.Array:
-        x = _flatten(obs.astype(jnp.float32))  # [B, features]
+        x = _flatten(_numbers(obs))  # [B, features]
         for layer, width in enumerate(self.widths, start=1):
             make = self.last_dense if layer == len(self.widths) else None
             x = (make or self.dense)(width)(x)
@@ -57,7 +58,8 @@ class MinAtarTorso(nn.Module):
 
     @nn.compact
     def __call__(self, obs: jax.Array) -> jax.Array:
-        x = PatchConv(self.channels, (3, 3))(_batch_last(obs))
+        images = obs if obs.dtype == jnp.bool_ else _numbers(obs)  # booleans are gathered as bits
+        x = PatchConv(self.channels, (3, 3))(_batch_last(images))
         x = _normalise_channels()(x) if self.layer_norm else x
         x = _batch_first(nn.relu(x))
         return MLP(self.widths, self.layer_norm, self.dense, self.last_dense)(x)
@@ -73,7 +75,7 @@ class NatureTorso(nn.Module):
 
     @nn.compact
     def __call__(self, obs: jax.Array) -> jax.Array:
-        x = _batch_last(obs.astype(jnp.float32) / (255.0 if obs.dtype == jnp.uint8 else 1.0))
+        x = _batch_last(_numbers(obs))
         layers = ((32, (8, 8), (4, 4)), (64, (4, 4), (2, 2)), (64, (3, 3), (1, 1)))
         for channels, kernel_size, strides in layers:
             x = PatchConv(channels, kernel_size, strides)(x)
@@ -98,6 +100,12 @@ def check_image(name: str, obs_spec: jax.ShapeDtypeStruct, smallest: int) -> Non
 
 
 _normalise_channels = partial(nn.LayerNorm, reduction_axes=0, feature_axes=0)
+
+
+def _numbers(obs: jax.Array) -> jax.Array:
+    """Observations as ``float32``; bytes are brightness, from 0 to 1."""
+    numbers = obs.astype(jnp.float32)
+    return numbers / 255.0 if obs.dtype == jnp.uint8 else numbers
 
 
 def _batch_last(images: jax.Array) -> jax.Array:

@@ -14,7 +14,7 @@ from jaxq.learning.agents import make_agent
 from jaxq.networks import ensembles as ensemble_networks
 from jaxq.networks import heads, memory, modules
 from jaxq.recipes.own import is_own
-from jaxq.recipes.parts import BACKUPS, DENSE, TABLES, Part, find
+from jaxq.recipes.parts import AGENTS, BACKUPS, DENSE, Part, find
 from jaxq.types import Agent, Env, Network
 
 
@@ -118,7 +118,8 @@ def _head(config: Config, num_actions: int, num_outputs: int = 1) -> nn.Module:
         dense = partial(nn.Dense, use_bias=False, kernel_init=nn.initializers.zeros)
     if not config.dueling:
         return heads.LinearHead(num_actions, num_outputs, dense)
-    return heads.DuelingHead(num_actions, num_outputs, dense, config.stream_widths)
+    streams = config.stream_widths, config.layer_norm
+    return heads.DuelingHead(num_actions, num_outputs, dense, *streams)
 
 
 # Outputs: from a torso and ``make_head(num_outputs=1)`` to a network.
@@ -192,7 +193,7 @@ _ENSEMBLE = (*_Q, "ensemble_size", "prior_scale")
 _SEQUENCES = (*_Q, "memory", "sequence_length", "burn_in")
 
 # Name -> ((loss, output), what they read).
-AGENTS = {
+AGENTS |= {
     "dqn": Part((losses.q_loss, _values), _Q),
     "c51": Part((losses.categorical_loss, _categorical), (*_ALWAYS, "num_atoms", "support")),
     "qr-dqn": Part((losses.quantile_loss, _quantiles), (*_Q, "num_atoms"), _finite_kappa),
@@ -211,7 +212,6 @@ AGENTS = {
         loop="on-policy",
     ),
 }
-TABLES["agent"] = AGENTS
 
 
 def _fits(part: Part, honours: frozenset[str]) -> bool:

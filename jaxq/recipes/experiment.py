@@ -2,12 +2,13 @@
 
 from collections.abc import Callable, Mapping
 from functools import partial
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 
 from jaxq.config import Config, HParams
 from jaxq.envs import gymnax as envs
+from jaxq.envs import own as own_envs
 from jaxq.learning import optimizers
 from jaxq.loops import resets
 from jaxq.loops.evaluation import make_evaluator
@@ -19,7 +20,7 @@ from jaxq.recipes.own import description, is_own, resolve
 from jaxq.recipes.parts import OPEN, find
 from jaxq.recipes.validation import validate, validate_structure
 from jaxq.recipes.watching import check_numbers, check_reads
-from jaxq.types import Agent, Env, Target, Trainer
+from jaxq.types import Agent, Env, PyTree, Target, Trainer
 
 
 class Experiment(NamedTuple):
@@ -38,8 +39,15 @@ def make_env_from(config: Config, num_envs: int) -> Env:
     time_limit = None if config.time_limit == "default" else config.time_limit
     if is_own(config.env):
         thing = resolve("env", config.env)
-        return envs.from_object(thing, config.env, num_envs, config.env_kwargs, time_limit)
+        return own_envs.from_object(thing, config.env, num_envs, config.env_kwargs, time_limit)
     return envs.make_env(config.env, num_envs, config.env_kwargs, time_limit)
+
+
+def make_raw_env_from(config: Config) -> tuple[Any, PyTree]:
+    """The gymnax environment behind that of ``config`` and its parameters, as for drawing it."""
+    if is_own(config.env):
+        return own_envs.raw_of(resolve("env", config.env), config.env, config.env_kwargs)
+    return envs.make_gymnax(config.env, config.env_kwargs)
 
 
 def make_experiment(

@@ -170,8 +170,11 @@ EXPLORATIONS = {
 }
 MEMORIES = {"none": Part(None), "lstm": Part(None, ("memory_width",))}
 
+AGENTS: dict[str, Part] = {}  # ``agents`` fills it: its rows are composed of all others
+
 # Field of ``Config`` -> its rows. Of a switch a row says what is read where it is on.
 TABLES: dict[str, dict[Any, Part]] = {
+    "agent": AGENTS,
     "backup": BACKUPS,
     "network": TORSOS,
     "dense": DENSE,

@@ -6,6 +6,7 @@ from typing import Any
 
 from jaxq.config import Config, HParams, field_names
 from jaxq.errors import unknown
+from jaxq.recipes.agents import AGENTS
 from jaxq.recipes.parts import TABLES, Part, find
 
 # What is read whatever is chosen, and by each loop.
@@ -73,7 +74,7 @@ def readers(field: str) -> str:
         names = [str(name).lower() for name, part in table.items() if field in (part.reads or ())]
         words += [f"{kind}={' or '.join(names)}"] * bool(names)
     for loop, part in LOOPS.items():
-        names = [name for name, row in TABLES["agent"].items() if row.loop == loop]
+        names = [name for name, row in AGENTS.items() if row.loop == loop]
         words += [f"agent={' or '.join(names)}"] * (field in part.reads)
     return ", or ".join(words)
 

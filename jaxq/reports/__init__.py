@@ -3,6 +3,7 @@
 Imports no code that a run names. Read ``sources`` first, then ``report``.
 
     sources   finished runs as lanes with a label, a protocol and scores
+    pooling   which lanes are one method on several environments
     pages     blocks as HTML and Markdown
     tables    lanes as tables
     report    any runs as one page

@@ -10,12 +10,14 @@ from pathlib import Path
 from jaxq.errors import ConfigError
 from jaxq.reports import pages, tables
 from jaxq.reports.pages import Details, Gallery, Notes, Picture, Section, Table
+from jaxq.reports.pooling import pool
 from jaxq.reports.sources import Lane, Run, Source, read_all
 from jaxq.runs import files as results
 from jaxq.scoring import plots
-from jaxq.scoring.scores import protocol_words
+from jaxq.scoring.protocol import protocol_words
+from jaxq.scoring.scores import seed_words
 from jaxq.scoring.stats import iqm, normalise
-from jaxq.settings import describe, differing, format_value
+from jaxq.settings import ENV_PARAM, differing, format_value
 
 _SHOWN = 30  # lanes in a figure or a matrix
 
@@ -122,29 +124,28 @@ def _group(lanes: Sequence[Lane]) -> list:
 
 def _across(lanes: Sequence[Lane]) -> list[Section]:
     """Methods that were trained on several environments of a protocol with anchors."""
-    found: dict[tuple, dict[str, dict[tuple, list[Lane]]]] = {}
+    found: dict[tuple[str, str], list[Lane]] = {}
     for lane in lanes:
-        pair = tables.anchor_of(lane)
-        if pair is None:
-            continue
-        rest = {k: v for k, v in lane.protocol.items() if k not in ("environment", "num_actions")}
-        protocol = pair[1], protocol_words(rest)
-        methods = found.setdefault(protocol, {})
-        methods.setdefault(_method(lane), {}).setdefault(pair, []).append(lane)
+        if pair := tables.anchor_of(lane):
+            found.setdefault((pair[1], _words_across(lane)), []).append(lane)
     sections = []
-    for (protocol, words), methods in found.items():
-        once, blocks = {}, []
-        for method, by_pair in methods.items():
-            if max(len(several) for several in by_pair.values()) > 1:
-                blocks.append(Notes([f"{method}: several lanes on one environment, not pooled."]))
-            elif len(by_pair) > 1:
-                once[method] = normalise({pair: run[0].scores for pair, run in by_pair.items()})
+    pairs = {tables.anchor_of(lane) for group in found.values() for lane in group}
+    for (protocol, words), group in found.items():
+        if sum(pair[1] == protocol for pair in pairs) == 1:
+            continue  # nothing to pool with
+        methods, left_out = pool(group, tables.anchor_of)
+        blocks = [Notes(left_out)] if left_out else []
+        title = f"Across environments, {protocol} protocol"
+        once = {
+            label: normalise({pair: lane.scores for pair, lane in by_pair.items()})
+            for label, by_pair in methods.items()
+        }
         if not once:
+            blocks.append(Notes([f"Protocol: {words}."]))
+            sections.append(Section(title, blocks))
             continue
         counts = [len(values) for scores in once.values() for values in scores.values()]
-        ending = (
-            f"{tables.seed_words(counts)} an environment. {tables.INTERVAL}. Protocol: {words}."
-        )
+        ending = f"{seed_words(counts)} an environment. {tables.INTERVAL}. Protocol: {words}."
         blocks.append(tables.across(once, protocol, ending))
         blocks.append(
             _picture(
@@ -158,17 +159,27 @@ def _across(lanes: Sequence[Lane]) -> list[Section]:
         )
         if len(once) > 1 and len({frozenset(scores) for scores in once.values()}) == 1:
             blocks.append(tables.improvement(once, ending))
-        sections.append(Section(f"Across environments, {protocol} protocol", blocks))
+        sections.append(Section(title, blocks))
+    unknown = [lane.label for lane in lanes if not tables.anchor_of(lane)]
+    if sections and unknown:
+        words = "not pooled, because no anchors of the environment as it was are known"
+        sections[-1].blocks.append(Notes([f"{', '.join(unknown[:_SHOWN])}: {words}."]))
     return sections
+
+
+def _words_across(lane: Lane) -> str:
+    """The part of a lane's protocol that other environments can have, too."""
+    rest = {k: v for k, v in lane.protocol.items() if k not in ("environment", "num_actions")}
+    if lane.fields["time_limit"] == "default":  # which is terminal in Freeway alone
+        rest["time_limit"] = "every environment has its own policy for"
+    return protocol_words(rest)
 
 
 def _sensitivity(study: Source) -> Section:
     """How the final score depends on what was swept."""
     name, swept, rows = study.sweep
     counts = [row["num_seeds"] for row in rows]
-    ending = (
-        f"{tables.seed_words(counts)} a setting. 95% percentile bootstrap intervals over seeds."
-    )
+    ending = f"{seed_words(counts)} a setting. 95% percentile bootstrap intervals over seeds."
     protocols = [lane.protocol for lane in study.lanes]
     if protocols:
         varied = differing(protocols)
@@ -245,7 +256,9 @@ def _titles(lanes: Sequence[Lane]) -> list[str]:
         environment = lane.protocol["environment"]
         same = [x.protocol for x in lanes if x.protocol["environment"] == environment]
         words = [
-            f"{name} {format_value(lane.protocol.get(name, 'default'))}" for name in differing(same)
+            f"{name.removeprefix(ENV_PARAM)} "
+            f"{format_value(lane.protocol.get(name, '')) or 'default'}"
+            for name in differing(same)
         ]
         titles.append(", ".join([environment, *words]))
     return titles
@@ -254,12 +267,6 @@ def _titles(lanes: Sequence[Lane]) -> list[str]:
 def _diverged(lane: Lane) -> str:
     seeds = f"seed{'s' if len(lane.diverged) > 1 else ''} {', '.join(map(str, lane.diverged))}"
     return f"{lane.label}: {seeds} diverged (a loss, value or score is not finite)."
-
-
-def _method(lane: Lane) -> str:
-    """The name of the preset without its environment, and the lane's setting."""
-    name = lane.run.document["preset"].rpartition("-")[0] or lane.run.document["preset"]
-    return f"{name} {describe(lane.setting)}".strip()
 
 
 def _drawn(label: str) -> str:

@@ -11,9 +11,10 @@ import numpy as np
 from jaxq.config import Config, HParams
 from jaxq.errors import ConfigError
 from jaxq.runs import files as results
+from jaxq.scoring.protocol import Protocol, lane_protocols, make_protocol
 from jaxq.scoring.scores import NUMBER, divergence
 from jaxq.scoring.stats import bootstrap_iqm
-from jaxq.settings import ENV_PARAM, describe, differing, format_value
+from jaxq.settings import describe, differing, format_value
 
 _CURVES = ("steps", "loss", "eval_return", "eval_value")
 
@@ -120,7 +121,7 @@ def read_run(path: Path) -> Run:
             f"run={path} has no finished evaluation; a run that has reached one is accepted."
         )
     try:
-        meta, scores = (results.read_json(path / name) for name in (results.META, results.SCORES))
+        meta, scores = results.read_json(path / results.META), results.read_scores(path)
         with np.load(path / results.METRICS) as file:
             numbers = [name for name in file.files if name.startswith(NUMBER)]
             arrays = {name: file[name] for name in (*_CURVES, *numbers)}
@@ -207,14 +208,14 @@ def _joined(lane: Lane, more: Lane) -> Lane:
 
 def _lane(label: str, run: Run, lane: int, setting: dict, fields: dict) -> Lane:
     score, arrays = run.scores["lanes"][lane], run.arrays
-    scores = np.array([float(value) for value in score["per_seed"]])
+    scores = np.array(score["per_seed"], float)
     kept = (divergence(arrays)[lane] < 0) & np.isfinite(scores)
     return Lane(
         label=label,
         run=run,
         setting=setting,
         fields=fields,
-        protocol=_protocol(run, fields),
+        protocol=_protocol(run, lane),
         seeds=run.document["seeds"],
         scores=scores[kept],
         curves={"steps": arrays["steps"], "eval_return": arrays["eval_return"][[lane]][:, kept]},
@@ -225,29 +226,23 @@ def _lane(label: str, run: Run, lane: int, setting: dict, fields: dict) -> Lane:
 
 
 def _fields(document: Mapping[str, Any], numbers: Mapping[str, Any]) -> dict[str, Any]:
-    """All fields of one lane; those that its config.json lacks take their defaults."""
-    numbers = {**HParams()._asdict(), **numbers}
-    env_params = numbers.pop("env_params")
-    return {
-        **vars(Config()),
-        **document["config"],
-        **numbers,
-        **{ENV_PARAM + name: value for name, value in env_params.items()},
-    }
+    """All fields of one lane; those that its config.json lacks take their defaults. Numbers that
+    are kept in a dictionary are called as in settings, ``env_params.NAME``."""
+    flat: dict[str, Any] = {}
+    for name, value in {**HParams()._asdict(), **numbers}.items():
+        named = isinstance(value, dict)
+        flat |= {f"{name}.{key}": item for key, item in value.items()} if named else {name: value}
+    return {**vars(Config()), **document["config"], **flat}
 
 
-def _protocol(run: Run, fields: Mapping[str, Any]) -> dict[str, Any]:
-    """The environment's protocol, with what else a score depends on beside the policy."""
-    sessions = run.meta.get("sessions") or [{}]
-    env_params = {k: v for k, v in sorted(fields.items()) if k.startswith(ENV_PARAM)}
-    epsilon = float(fields["eval_epsilon"])
-    changes = {"env_kwargs": list(fields["env_kwargs"]), **env_params}
-    return {
-        **run.scores["protocol"],
-        "gymnax": sessions[-1].get("versions", {}).get("gymnax", "unknown"),
-        "evaluation": "greedy" if epsilon == 0.0 else f"epsilon {epsilon:g}",
-        **{name: value for name, value in changes.items() if value != []},
-    }
+def _protocol(run: Run, lane: int) -> Protocol:
+    """That of a lane, whose number it is; one that was written before protocols named everything is
+    completed by what the run was asked for."""
+    protocol = lane_protocols(run.scores)[lane]
+    if "env_kwargs" in protocol:
+        return protocol
+    document, gymnax = run.document, protocol.get("gymnax", "unknown")
+    return make_protocol(protocol, gymnax, document["config"], [document["lanes"][lane]])
 
 
 def _names(paths: Sequence[Path]) -> list[str]:

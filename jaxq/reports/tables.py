@@ -13,8 +13,9 @@ import numpy as np
 from jaxq.reports.pages import Cell, Table
 from jaxq.reports.sources import Lane
 from jaxq.scoring import stats
-from jaxq.scoring.scores import protocol_words
-from jaxq.settings import differing, format_value
+from jaxq.scoring.protocol import protocol_words
+from jaxq.scoring.scores import seed_words
+from jaxq.settings import ENV_PARAM, differing, format_value
 
 _SPARSE = 4  # with more lanes, a table of differences shows only what most lanes do not have
 INTERVAL = "Intervals are 95% percentile bootstrap intervals over seeds (2,000 resamples)"
@@ -35,13 +36,6 @@ def context(lanes: Sequence[Lane]) -> str:
     counts = [len(lane.scores) for lane in lanes]
     words = protocol_words(lanes[0].protocol)
     return f"{seed_words(counts)} a lane. {INTERVAL}. Protocol: {words}."
-
-
-def seed_words(counts: Sequence[int]) -> str:
-    """Such as ``8 to 16 seeds``."""
-    low, high = min(counts), max(counts)
-    words = str(low) if low == high else f"{low} to {high}"
-    return f"{words} seed{'' if high == 1 else 's'}"
 
 
 def headline(lanes: Sequence[Lane]) -> Table:
@@ -113,7 +107,7 @@ def anchor_of(lane: Lane) -> tuple[str, str] | None:
     environment = lane.protocol["environment"]
     original = environment.endswith("-original")
     pair = environment, "original" if original else "gymnax"
-    changed = any(name.startswith("env_") for name in lane.protocol)
+    changed = lane.protocol["env_kwargs"] or any(k.startswith(ENV_PARAM) for k in lane.protocol)
     sticky = lane.protocol.get("sticky_actions", 0.0) == (0.1 if original else 0.0)
     return pair if pair in stats.ANCHORS and sticky and not changed else None
 

@@ -6,7 +6,8 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from jaxq.scoring.scores import protocol_words
+from jaxq.scoring.protocol import protocol_words
+from jaxq.scoring.scores import interval_text, score_text
 from jaxq.studies.study import best_first
 
 _COLUMNS = ("IQM", "95% interval", "worst seed")
@@ -17,12 +18,12 @@ def print_scores(console: Console, scores: Mapping[str, Any], labels: Sequence[s
     """The final evaluation of a run, one row per lane."""
     first = scores["lanes"][0]
     title = (
-        f"{scores['protocol']['environment']}, {first['num_seeds']} seeds x "
+        f"{_environment(scores)}, {first['num_seeds']} seeds x "
         f"{first['episodes_per_seed']} episodes at step {scores['steps']:,}"
     )
     table = _table(title, ("", *_COLUMNS, "mean", "median", "cut"), scores["protocol"])
     for label, lane in zip(labels, scores["lanes"], strict=True):
-        more = f"{lane['mean']:.4g}", f"{lane['median']:.4g}", str(lane["episodes_cut"])
+        more = score_text(lane["mean"]), score_text(lane["median"]), str(lane["episodes_cut"])
         table.add_row(label.replace(" ", "\n"), *_cells(lane), *more)
     console.print(table)
     _print_diverged(console, scores["lanes"])
@@ -33,7 +34,7 @@ def print_study(console: Console, scores: Mapping[str, Any], names: Sequence[str
     lanes = best_first(scores["lanes"])
     shown = scores["lanes"] if len(lanes) <= _MOST_ROWS else lanes[:_MOST_ROWS]
     num_seeds = lanes[0]["num_seeds"]
-    title = f"{scores['protocol']['environment']}, {num_seeds} seeds at step {scores['steps']:,}"
+    title = f"{_environment(scores)}, {num_seeds} seeds at step {scores['steps']:,}"
     if len(shown) < len(lanes):
         title += f", the best {len(shown)} of {len(lanes)} settings"
     table = _table(title, ("", *names, *_COLUMNS), scores["protocol"])
@@ -55,6 +56,10 @@ def format_cell(value: Any) -> str:
     return f"{value:.4g}" if isinstance(value, float) else str(value)
 
 
+def _environment(scores: Mapping[str, Any]) -> str:
+    return scores["protocol"].get("environment", "several environments")
+
+
 def _table(title: str, columns: Sequence[str], protocol: Mapping[str, Any]) -> Table:
     caption = f"Bootstrap intervals over seeds; {protocol_words(protocol)}."
     table = Table(title=title, title_justify="left", caption=caption, caption_justify="left")
@@ -64,8 +69,8 @@ def _table(title: str, columns: Sequence[str], protocol: Mapping[str, Any]) -> T
 
 
 def _cells(lane: Mapping[str, Any]) -> list[str]:
-    low, high = lane["iqm_95"]
-    return [f"[bold]{lane['iqm']:.4g}[/]", f"{low:.4g} to {high:.4g}", f"{lane['worst']:.4g}"]
+    iqm, worst = score_text(lane["iqm"]), score_text(lane["worst"])
+    return [f"[bold]{iqm}[/]", interval_text(*lane["iqm_95"]), worst]
 
 
 def _print_diverged(console: Console, lanes: Sequence[Mapping[str, Any]]) -> None:

@@ -21,8 +21,8 @@ import jax
 import numpy as np
 
 from jaxq.errors import ConfigError
-from jaxq.runs.placement import tree_bytes
 from jaxq.runs.files import write_text
+from jaxq.runs.placement import tree_bytes
 from jaxq.types import Clock, PyTree
 
 _MARGIN = 1.2, 2_000_000  # times the size of the arrays, and bytes: what is written beside them

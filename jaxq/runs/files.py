@@ -25,7 +25,6 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
-from zipfile import BadZipFile
 
 import numpy as np
 
@@ -34,18 +33,12 @@ try:
 except ImportError:  # Windows, where two runs are not kept apart
     fcntl = None
 
-from jaxq.config import HParams
 from jaxq.errors import ConfigError
-from jaxq.loops.evaluation import Evaluation
-from jaxq.scoring.scores import NUMBER, plain
-from jaxq.settings import flatten
 
 CONFIG, META, METRICS, LINES = "config.json", "meta.json", "metrics.npz", "metrics.jsonl"
 SCORES, CURVES, CHECKPOINTS, COMPLETE = "scores.json", "curves.png", "checkpoints", "COMPLETE"
 TABLE = "lanes.csv"
 STUDY, PARTS, WINNER = "study.json", "parts", "winner"  # of a sweep
-
-
 
 
 def create(directory: Path, document: Mapping[str, Any], name: str = CONFIG) -> None:
@@ -98,8 +91,6 @@ def read_document(directory: Path) -> dict[str, Any]:
     return document
 
 
-
-
 def read_arrays(path: Path) -> dict[str, np.ndarray]:
     """What ``write_arrays`` wrote."""
     with np.load(path) as arrays:
@@ -120,6 +111,11 @@ def write_scores(directory: Path, scores: Mapping[str, Any], rows: Sequence[Mapp
     """Replace ``scores.json`` and ``lanes.csv``."""
     write_json(directory / SCORES, scores)
     write_table(directory / TABLE, rows)
+
+
+def read_scores(directory: Path) -> dict[str, Any]:
+    """The ``scores.json`` of a run or a study; what is not finite is a number again."""
+    return _with_numbers(read_json(directory / SCORES))
 
 
 def write_table(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
@@ -177,6 +173,15 @@ def write_text(path: Path, text: str) -> None:
         file.flush()
         os.fsync(file.fileno())
     partial.replace(path)
+
+
+def _with_numbers(value: Any) -> Any:
+    """What ``jsonable`` made strings, as numbers again."""
+    if isinstance(value, dict):
+        return {name: _with_numbers(item) for name, item in value.items()}
+    if isinstance(value, list):
+        return [_with_numbers(item) for item in value]
+    return float(value) if value in ("nan", "inf", "-inf") else value
 
 
 def jsonable(value: Any) -> Any:

@@ -1,4 +1,5 @@
 """What a run has measured so far, chunk by chunk."""
+
 import json
 from collections.abc import Mapping
 from pathlib import Path

@@ -11,15 +11,15 @@ from pathlib import Path
 
 import jax
 
-from jaxq.runs import provenance
-from jaxq.runs import files as results
-from jaxq.runs.checkpoint import fingerprint
 from jaxq.config import Config, HParams
 from jaxq.recipes.experiment import Experiment, make_experiment
+from jaxq.recipes.validation import validate
+from jaxq.runs import files as results
+from jaxq.runs import provenance
+from jaxq.runs.checkpoint import fingerprint
 from jaxq.runs.placement import make_plan
 from jaxq.runs.population import Population, make_population
 from jaxq.types import Clock, PyTree
-from jaxq.recipes.validation import validate
 
 _TURNS = 5
 _STEPS = 1_000  # per turn and member, at least: shorter turns would measure how they are started

@@ -236,7 +236,7 @@ def stack_members(lanes: Sequence[HParams], seeds: Sequence[int]) -> tuple[HPara
         HParams(
             **_floats(lane),
             env_params=jax.tree.map(_number, lane.env_params),
-            extra=jax.tree.map(_number, lane.extra),
+            extra={name: np.float32(value) for name, value in lane.extra.items()},
         )
         for lane in lanes
     ]
@@ -311,8 +311,7 @@ def _stack_one(tree: PyTree) -> PyTree:
 
 
 def _floats(lane: HParams) -> dict[str, Any]:
-    numbers = lane._asdict().items()
-    return {name: np.float32(v) for name, v in numbers if not isinstance(v, dict)}
+    return {k: np.float32(v) for k, v in lane._asdict().items() if not isinstance(v, dict)}
 
 
 def _number(value: Any) -> np.ndarray:

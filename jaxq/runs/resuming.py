@@ -6,10 +6,10 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 
-from jaxq.runs.history import History, write_history
+from jaxq.errors import ConfigError
 from jaxq.runs import checkpoint
 from jaxq.runs import files as results
-from jaxq.errors import ConfigError
+from jaxq.runs.history import History
 from jaxq.types import Clock, PyTree
 
 

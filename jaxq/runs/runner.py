@@ -15,22 +15,22 @@ import jax
 import numpy as np
 from rich.console import Console
 
-from jaxq.runs.history import History, write_history
-from jaxq.runs import checkpoint
-from jaxq.scoring import plots
-from jaxq.runs import provenance
-from jaxq.runs import files as results
 from jaxq.config import Config, HParams, plain_numbers
 from jaxq.errors import ConfigError
 from jaxq.recipes.experiment import Experiment, make_experiment
+from jaxq.runs import checkpoint, provenance
+from jaxq.runs import files as results
+from jaxq.runs.history import History, write_history
 from jaxq.runs.placement import Plan
 from jaxq.runs.policy import save_policy
 from jaxq.runs.population import Population, make_population
 from jaxq.runs.progress import Progress
 from jaxq.runs.resuming import Point, check_same, load, owner_of, short
-from jaxq.scoring.scores import protocol_words, score, table_rows, without_diverged
 from jaxq.runs.sinks import check_kind, make_sink
 from jaxq.runs.stopping import Stop, reason
+from jaxq.scoring import plots
+from jaxq.scoring.protocol import make_protocol, protocol_words
+from jaxq.scoring.scores import score, table_rows, without_diverged
 from jaxq.settings import describe_all, differing, flatten
 from jaxq.types import Clock, PyTree
 
@@ -124,7 +124,9 @@ def run(
     """
     experiment = compose(spec, experiment)
     document = spec.document()
-    protocol = _protocol(spec, experiment)
+    protocol = make_protocol(
+        experiment.env.protocol, version("gymnax"), document["config"], document["lanes"]
+    )
     if resume:
         spread = spread._replace(batch=check_same(document, directory, spread.batch))
     population = make_population(
@@ -225,13 +227,6 @@ def compose(spec: RunSpec, experiment: Experiment | None = None) -> Experiment:
     if len({frozenset(lane.env_params) for lane in spec.lanes}) != 1:
         raise ConfigError("env_params must name the same parameters in every lane.")
     return experiment or make_experiment(spec.config, *spec.lanes)
-
-
-def _protocol(spec: RunSpec, experiment: Experiment) -> dict[str, Any]:
-    """What a reader must know to compare the scores of a run with others."""
-    is_greedy = all(lane.eval_epsilon == 0.0 for lane in spec.lanes)
-    evaluation = "greedy" if is_greedy else "epsilon-greedy"
-    return {**experiment.env.protocol, "gymnax": version("gymnax"), "evaluation": evaluation}
 
 
 def _start_meta(directory: Path, protocol: dict, plan: Plan) -> dict[str, Any]:

@@ -2,7 +2,9 @@
 
 May be imported by runs, studies and reports. Read ``scores`` first.
 
-    stats   IQM, bootstrap, profiles, tolerance intervals, normalised scores
-    scores  final scores, and who diverged
-    plots   figures, each of which says what its band is
+    stats     IQM, bootstrap, profiles, tolerance intervals, normalised scores
+    protocol  under what a score was measured, and in words
+    scores    final scores, and who diverged
+    canvas    what figures are made of
+    plots     figures, each of which says what its band is
 """

@@ -3,18 +3,26 @@
 import math
 import textwrap
 from collections.abc import Mapping, Sequence
-from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 import numpy as np
 
-from jaxq.scoring.stats import Scores, bootstrap_iqm, iqm, performance_profile, strata
+from jaxq.scoring.canvas import (
+    COLORS,
+    Target,
+    add_caption,
+    add_legend,
+    draw_band,
+    make_figure,
+    make_panels,
+    save,
+    seeds_left,
+)
+from jaxq.scoring.scores import seed_words
+from jaxq.scoring.stats import Scores, iqm, performance_profile, strata
 from jaxq.settings import format_value
 
-Target = Path | BinaryIO  # where a figure goes, as PNG
 _MOST_CELLS = 24  # of a heat map, on each side
-_LEGEND_INSIDE = 4  # curves; more would be covered by their names
-COLORS = ("#2a6fbb", "#d1495b", "#2e8b57", "#e08e0b", "#7b4fa3", "#5b5b5b", "#17a2a2", "#b3568f")
 
 
 def draw_curves(
@@ -32,16 +40,18 @@ def draw_curves(
       labels: one per lane.
       note: what else a reader must know to compare, such as the protocol.
     """
-    figure = _figure(10.0, 4.4)
+    figure = make_figure(10.0, 4.4)
     grid = figure.add_gridspec(2, 2, width_ratios=(1.7, 1.0))
     main = figure.add_subplot(grid[:, 0])
     for lane, label in enumerate(labels):
         draw_band(main, arrays["steps"], arrays["eval_return"][lane], label, lane, len(labels) == 1)
-    num_seeds, episodes = arrays["eval_returns"].shape[1], arrays["eval_returns"].shape[-1]
     main.set(title=title, xlabel="environment steps per seed", ylabel="evaluation return")
     main.margins(x=0.01)
-    shown = f"IQM and 95% bootstrap interval over {num_seeds} seeds, {episodes} episodes each"
-    _caption(figure, shown, note)
+    seeds = seed_words([len(seeds_left(values)) for values in arrays["eval_return"]])
+    episodes = arrays["eval_returns"].shape[-1]
+    add_caption(
+        figure, f"IQM and 95% bootstrap interval over {seeds}, {episodes} episodes each", note
+    )
     if len(labels) > 1:
         main.legend(frameon=False, fontsize=8)
     details = (("eval_value", "greedy value along episodes", "linear"), ("loss", "loss", "log"))
@@ -53,40 +63,46 @@ def draw_curves(
         positive = np.any(np.isfinite(arrays[name]) & (arrays[name] > 0))
         axes.set_yscale(scale if positive else "linear")
         axes.margins(x=0.01)
-    _save(figure, path)
+    save(figure, path)
 
 
 def draw_comparison(
     path: Target, runs: Mapping[str, Mapping[str, np.ndarray]], title: str, note: str = ""
 ) -> None:
     """The evaluation curves of several runs (label -> arrays of one lane) in one figure."""
-    figure = _figure(8.0, 4.6)
+    figure = make_figure(8.0, 4.6)
     axes = figure.add_subplot()
     for index, (label, arrays) in enumerate(runs.items()):
         draw_band(axes, arrays["steps"], arrays["eval_return"][0], label, index, False)
-    counts = sorted({arrays["eval_return"].shape[1] for arrays in runs.values()})
     axes.set(title=title, xlabel="environment steps per seed", ylabel="evaluation return")
-    _legend(figure, axes, len(runs))
+    add_legend(figure, axes, len(runs))
     axes.margins(x=0.01)
-    num_seeds = " to ".join(str(count) for count in dict.fromkeys((counts[0], counts[-1])))
-    _caption(figure, f"IQM and 95% bootstrap interval over {num_seeds} seeds", note)
-    _save(figure, path)
+    seeds = seed_words([len(seeds_left(arrays["eval_return"][0])) for arrays in runs.values()])
+    add_caption(figure, f"IQM and 95% bootstrap interval over {seeds}", note)
+    save(figure, path)
 
 
 def draw_grid(path: Target, runs: Mapping[str, Mapping[str, Any]], title: str) -> None:
-    """The evaluation curves of many runs (label -> arrays of one lane), one small panel each."""
+    """The evaluation curves of many runs (label -> arrays of one lane), one small panel each.
+
+    In this and the other figures of curves, seeds of NaN alone are those that have diverged: they
+    are not drawn, and not counted among the seeds.
+    """
     columns = 5
-    figure = _figure(2.5 * columns, 1.9 * math.ceil(len(runs) / columns) + 0.5)
-    panels = _panels(figure, len(runs), columns)
+    figure = make_figure(2.5 * columns, 1.9 * math.ceil(len(runs) / columns) + 0.5)
+    panels = make_panels(figure, len(runs), columns)
     for axes, (label, arrays) in zip(panels, runs.items()):
         values = arrays["eval_return"][0]
         draw_band(axes, arrays["steps"], values, None, 0, True)
-        axes.set_title(f"{label}, {iqm(values[:, -1]):.4g}", fontsize=9)
+        last = seeds_left(values)[:, -1]
+        words = f"{iqm(last):.4g}" if len(last) else "all diverged"
+        few = f" ({len(last)} of {len(values)} seeds)" if 0 < len(last) < len(values) else ""
+        axes.set_title(f"{label}, {words}{few}", fontsize=9)
         axes.margins(x=0.01)
     note = "IQM and 95% bootstrap interval, each seed thinly; the number is the last IQM"
     figure.suptitle(f"{title}\n", fontsize=12)
     figure.supxlabel(f"environment steps per seed; {note}", fontsize=8, color="#666666")
-    _save(figure, path)
+    save(figure, path)
 
 
 def draw_sensitivity(
@@ -105,8 +121,8 @@ def draw_sensitivity(
       names: the swept fields.
     """
     columns = min(3, len(names))
-    figure = _figure(4.6 * columns, 3.5 * math.ceil(len(names) / columns) + 0.4)
-    for axes, name in zip(_panels(figure, len(names), columns), names):
+    figure = make_figure(4.6 * columns, 3.5 * math.ceil(len(names) / columns) + 0.4)
+    for axes, name in zip(make_panels(figure, len(names), columns), names):
         groups: dict[str, list] = {}
         for row in table:
             others = ", ".join(
@@ -135,9 +151,9 @@ def draw_sensitivity(
         axes.set(xlabel=name, ylabel="final evaluation IQM" if name == names[0] else "")
         if 1 < len(groups) <= len(COLORS):
             axes.legend(frameon=False, fontsize=8)
-    _caption(figure, note)
+    add_caption(figure, note)
     figure.suptitle(title, fontsize=11)
-    _save(figure, path)
+    save(figure, path)
 
 
 def draw_heatmap(
@@ -159,7 +175,7 @@ def draw_heatmap(
     rows, columns = (sorted({row[name] for row in table}) for name in names)
     grid = np.full((len(rows), len(columns)), np.nan)
     width = max(4.8, 1.6 + 1.1 * len(columns))
-    figure = _figure(width, 1.7 + 0.6 * len(rows))
+    figure = make_figure(width, 1.7 + 0.6 * len(rows))
     axes = figure.add_subplot()
     cells = {}
     for lane in sorted(table, key=lambda lane: lane["iqm"]):
@@ -173,9 +189,9 @@ def draw_heatmap(
     axes.set_yticks(range(len(rows)), [format_value(value) for value in rows])
     axes.set_xticks(range(len(columns)), [format_value(value) for value in columns])
     axes.set(ylabel=names[0], xlabel=names[1])
-    _caption(figure, note)
+    add_caption(figure, note)
     figure.suptitle(textwrap.fill(title, int(11 * width)), fontsize=11)
-    _save(figure, path)
+    save(figure, path)
 
 
 def is_grid(table: Sequence[Mapping[str, Any]], names: Sequence[str]) -> bool:
@@ -196,11 +212,11 @@ def draw_profiles(path: Target, runs: Mapping[str, Scores], title: str, xlabel: 
     thresholds = np.linspace(pooled.min() - margin, pooled.max() + margin, 101)
     together = len(runs) <= len(COLORS)
     if together:
-        figure = _figure(8.0, 4.2)
+        figure = make_figure(8.0, 4.2)
         panels = [figure.add_subplot()] * len(runs)
     else:
-        figure = _figure(12.5, 1.9 * math.ceil(len(runs) / 5) + 0.5)
-        panels = _panels(figure, len(runs), 5)
+        figure = make_figure(12.5, 1.9 * math.ceil(len(runs) / 5) + 0.5)
+        panels = make_panels(figure, len(runs), 5)
     for index, (axes, (label, scores)) in enumerate(zip(panels, runs.items())):
         color = COLORS[index if together else 0]
         profile = performance_profile(scores, thresholds)
@@ -211,11 +227,11 @@ def draw_profiles(path: Target, runs: Mapping[str, Scores], title: str, xlabel: 
         axes.margins(x=0.01)
         axes.set_title("" if together else label, fontsize=9)
     if together:
-        _legend(figure, panels[0], len(runs))
+        add_legend(figure, panels[0], len(runs))
     figure.suptitle(title, fontsize=12)
     figure.supylabel("share of seeds above", fontsize=9)
     figure.supxlabel(f"{xlabel}; band: 95% bootstrap interval", fontsize=9)
-    _save(figure, path)
+    save(figure, path)
 
 
 def draw_throughput(path: Target, records: Sequence[Mapping[str, Any]]) -> None:
@@ -229,8 +245,8 @@ def draw_throughput(path: Target, records: Sequence[Mapping[str, Any]]) -> None:
     titles = list(dict.fromkeys(record["title"] for record in records))
     programs = list(dict.fromkeys(record["program"] for record in records))
     columns = min(3, len(titles))
-    figure = _figure(4.2 * columns, 3.2 * math.ceil(len(titles) / columns) + 0.5)
-    for axes, title in zip(_panels(figure, len(titles), columns, sharey=False), titles):
+    figure = make_figure(4.2 * columns, 3.2 * math.ceil(len(titles) / columns) + 0.5)
+    for axes, title in zip(make_panels(figure, len(titles), columns, sharey=False), titles):
         for index, program in enumerate(programs):
             mine = [r for r in records if (r["title"], r["program"]) == (title, program)]
             members, rates = [r["members"] for r in mine], [r["steps_per_second"] for r in mine]
@@ -252,69 +268,4 @@ def draw_throughput(path: Target, records: Sequence[Mapping[str, Any]]) -> None:
     handles = {h.get_label(): h for a in figure.axes for h in a.get_lines()}
     place = {"loc": "outside lower center", "ncols": 3 * columns, "fontsize": 8}
     figure.legend(handles.values(), handles.keys(), frameon=False, **place)
-    _save(figure, path)
-
-
-def draw_band(axes, steps, values, label, index: int, show_seeds: bool) -> None:
-    """IQM over seeds of ``values`` [S, T] with its interval, and each seed thinly if asked; seeds
-    of NaN alone, the diverged ones, are left out."""
-    color = COLORS[index % len(COLORS)]
-    values = np.asarray(values)[~np.isnan(values).all(axis=-1)]
-    if not len(values):
-        return
-    interval = bootstrap_iqm(np.asarray(values, float).T)
-    axes.fill_between(steps, interval.low, interval.high, color=color, alpha=0.18, linewidth=0)
-    if show_seeds:
-        axes.plot(steps, np.asarray(values).T, color=color, alpha=0.25, linewidth=0.7)
-    axes.plot(steps, interval.point, color=color, linewidth=2.0, label=label)
-
-
-def _figure(width: float, height: float):
-    from matplotlib.figure import Figure  # imported here: takes a second
-
-    return Figure(figsize=(width, height), layout="constrained")
-
-
-def _legend(figure, axes, count: int) -> None:
-    """The names of ``count`` curves, among them or, if they are many, beside them."""
-    if count <= _LEGEND_INSIDE:
-        axes.legend(frameon=False, fontsize=9, loc="best")
-    else:
-        figure.set_figwidth(10.5)
-        figure.legend(frameon=False, fontsize=8, loc="outside right upper")
-
-
-def _caption(figure, *notes: str) -> None:
-    """Small words below a figure."""
-    text = "; ".join(filter(None, notes))
-    if text:
-        width = int(16 * figure.get_figwidth())
-        figure.supxlabel(textwrap.fill(text, width), fontsize=8, color="#666666")
-
-
-def _panels(figure, count: int, columns: int, sharey: bool = True) -> list:
-    """``count`` axes in rows of ``columns``."""
-    grid = figure.subplots(math.ceil(count / columns), columns, sharey=sharey, squeeze=False)
-    panels = list(grid.flat)
-    for axes in panels[count:]:
-        axes.set_visible(False)
-    return panels[:count]
-
-
-def _save(figure, path: Target) -> None:
-    """Save as PNG; a file is replaced in one move."""
-    from matplotlib.ticker import EngFormatter
-
-    for axes in figure.axes:
-        axes.spines[["top", "right"]].set_visible(False)
-        if not axes.images:
-            axes.grid(alpha=0.25)
-        axes.tick_params(which="both", labelsize=8)
-        if axes.get_xscale() == "linear" and axes.get_xlim()[1] > 5_000:
-            axes.xaxis.set_major_formatter(EngFormatter(sep=""))
-    if not isinstance(path, Path):
-        figure.savefig(path, dpi=160, format="png")
-        return
-    partial = path.with_name("." + path.name)
-    figure.savefig(partial, dpi=160, format="png")
-    partial.replace(path)
+    save(figure, path)

@@ -10,8 +10,8 @@ from typing import Any
 
 import numpy as np
 
+from jaxq.scoring.protocol import Protocol, own_part
 from jaxq.scoring.stats import bootstrap_iqm, iqm
-from jaxq.settings import format_value
 
 NUMBER = "hparams/"  # before the names of numbers that change, in the metrics
 
@@ -48,19 +48,22 @@ def without_diverged(arrays: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
     return {**arrays, **{k: np.where(gone[..., None], np.nan, v) for k, v in curves.items()}}
 
 
-def score(arrays: Mapping[str, np.ndarray], document: Mapping[str, Any], protocol) -> dict:
+def score(
+    arrays: Mapping[str, np.ndarray], document: Mapping[str, Any], protocol: Protocol
+) -> dict[str, Any]:
     """The last evaluation of every lane, as ``scores.json`` holds it.
 
     Args:
       arrays: as in ``metrics.npz``.
       document: as in ``config.json``.
-      protocol: the environment's.
+      protocol: what all lanes share, by ``make_protocol``; a lane says what it adds.
     """
     gone = divergence(arrays)
     lanes = [
         {
             "lane": lane,
             "hparams": hparams,
+            **({"protocol": own} if (own := own_part(protocol, hparams)) else {}),
             **score_seeds(arrays["eval_return"][lane, :, -1], document["seeds"], gone[lane]),
             "episodes_per_seed": arrays["eval_returns"].shape[-1],
             "episodes_cut": int(arrays["eval_cut"][lane, :, -1].sum()),
@@ -107,26 +110,21 @@ def table_rows(lanes: Sequence[Mapping], settings: Sequence[Mapping]) -> list[di
     return rows
 
 
-def protocol_words(protocol: Mapping[str, Any]) -> str:
-    """What the scores under a protocol depend on, in a line."""
-    rest = dict(protocol)
-    words = [str(rest.pop("environment", "several environments"))]
-    if "gymnax" in rest:
-        words[0] += f" (gymnax {rest.pop('gymnax')})"
-    if "num_actions" in rest:
-        words.append(f"{rest.pop('num_actions')} actions")
-    if "sticky_actions" in rest:
-        sticky = rest.pop("sticky_actions")
-        words.append(f"sticky actions ({sticky:g})" if sticky else "no sticky actions")
-    if "time_limit" in rest:
-        limit = rest.pop("time_limit")
-        meanings = {"bootstrap": "values bootstrap through", "terminal": "episodes terminate at"}
-        words.append(f"{meanings.get(limit, limit)} the time limit")
-    if "evaluation" in rest:
-        words.append(f"{rest.pop('evaluation')} evaluation")
-    words += rest.pop("env_kwargs", [])
-    words += [f"{name.replace('_', ' ')} {format_value(value)}" for name, value in rest.items()]
-    return ", ".join(words)
+def seed_words(counts: Sequence[int]) -> str:
+    """Such as ``8 to 16 seeds``."""
+    low, high = min(counts), max(counts)
+    words = str(low) if low == high else f"{low} to {high}"
+    return f"{words} seed{'' if high == 1 else 's'}"
+
+
+def score_text(value: float) -> str:
+    """A score in four digits; a dash where all seeds have diverged."""
+    return "-" if np.isnan(value) else f"{value:.4g}"
+
+
+def interval_text(low: float, high: float) -> str:
+    """The ends of an interval; a dash where there are none."""
+    return "-" if np.isnan(low) else f"{low:.4g} to {high:.4g}"
 
 
 def plain(value: Any) -> float | int:

@@ -6,8 +6,7 @@ task (Agarwal et al. 2021, arXiv 2108.13264). They say how well a statistic is k
 differ from each other is what a tolerance interval says (Patterson et al. 2024, JMLR 25).
 """
 
-from collections.abc import Callable, Mapping
-from functools import partial
+from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -144,47 +143,38 @@ def bootstrap(
     Args:
       statistic: from task -> [..., S] to [...], as those above.
     """
-    tasks, generator = strata(scores), np.random.default_rng(seed)
-    resampled = {}
-    for task, values in tasks.items():
-        picks = generator.integers(0, len(values), (resamples, len(values)))
-        resampled[task] = values[picks]  # [R, S]
-    return _interval(statistic(tasks), statistic(resampled), confidence)
+    (interval,) = _bootstrap([strata(scores)], statistic, confidence, resamples, seed)
+    return interval
 
 
 def bootstrap_iqm(
     scores: np.ndarray, confidence: float = 0.95, resamples: int = 2_000, seed: int = 0
 ) -> Interval:
-    """IQM over the last axis (seeds) with a percentile bootstrap interval.
+    """IQM over the last axis (seeds) with a percentile bootstrap interval; NaN where a score is.
 
     Every leading entry uses the same resampled seeds, so that a curve is resampled whole.
     """
     scores = np.asarray(scores, dtype=np.float64)  # [..., S]
-    count = scores.shape[-1]
-    picks = np.random.default_rng(seed).integers(0, count, (resamples, count))
-    tail = 100.0 * (1.0 - confidence) / 2.0
-    ends = [  # row by row, all resamples at once: an array of all would not fit in memory
-        np.percentile(iqm(row[picks]), [tail, 100.0 - tail]) for row in scores.reshape(-1, count)
-    ]
-    low, high = np.reshape(np.transpose(ends), (2, *scores.shape[:-1]))
-    return Interval(iqm(scores), low, high)
+    rows = [{"0": row} for row in scores.reshape(-1, scores.shape[-1])]
+    intervals = _bootstrap(rows, lambda tasks: iqm(tasks["0"]), confidence, resamples, seed)
+    return Interval(*(np.reshape(ends, scores.shape[:-1])[()] for ends in zip(*intervals)))
 
 
-def performance_profile(scores: Scores, thresholds: np.ndarray, **options) -> Interval:
+def performance_profile(
+    scores: Scores,
+    thresholds: np.ndarray,
+    confidence: float = 0.95,
+    resamples: int = 2_000,
+    seed: int = 0,
+) -> Interval:
     """The share of seeds that score above each threshold [N], averaged over tasks, with its band.
 
-    Agarwal et al. 2021, section 4.2 (run-score distributions).
-
-    Args:
-      options: of ``bootstrap``.
+    Agarwal et al. 2021, section 4.2 (run-score distributions). Every threshold uses the same
+    resampled seeds.
     """
-
-    def above(tasks, tau):
-        return np.mean([(values > tau).mean(axis=-1) for values in tasks.values()], axis=0)
-
-    thresholds = np.asarray(thresholds, np.float64)  # each with the same resampled seeds
-    rows = [bootstrap(scores, partial(above, tau=tau), **options) for tau in thresholds]
-    return Interval(*np.transpose(rows))
+    tasks, thresholds = strata(scores), np.asarray(thresholds, np.float64)
+    rows = [{task: values > tau for task, values in tasks.items()} for tau in thresholds]
+    return Interval(*np.transpose(_bootstrap(rows, mean, confidence, resamples, seed)))
 
 
 def probability_of_improvement(
@@ -257,6 +247,32 @@ def full_range(scores: np.ndarray, confidence: float = 0.95) -> Tolerance:
 def _pool(scores: Scores) -> np.ndarray:
     """The seeds of all tasks in one axis; a task with more seeds weighs more."""
     return np.concatenate(list(strata(scores).values()), axis=-1)
+
+
+def _bootstrap(
+    rows: Sequence[Mapping[str, np.ndarray]],
+    statistic: Callable[[Mapping[str, np.ndarray]], np.ndarray],
+    confidence: float,
+    resamples: int,
+    seed: int,
+) -> list[Interval]:
+    """``statistic`` of every row (task -> [S]) with its interval, all with the same resamples.
+
+    Row by row: the resamples of a whole curve at once would not fit in memory.
+    """
+    generator = np.random.default_rng(seed)
+    picks = {  # [R, S]
+        task: generator.integers(0, len(values), (resamples, len(values)))
+        for task, values in rows[0].items()
+    }
+    return [
+        _interval(
+            statistic(row),
+            statistic({task: values[picks[task]] for task, values in row.items()}),
+            confidence,
+        )
+        for row in rows
+    ]
 
 
 def _interval(point: np.ndarray, resampled: np.ndarray, confidence: float) -> Interval:

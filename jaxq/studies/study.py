@@ -37,6 +37,7 @@ from jaxq.runs.files import PARTS, STUDY
 from jaxq.runs.population import make_population
 from jaxq.runs.resuming import Point, read_point
 from jaxq.runs.runner import RunSpec
+from jaxq.scoring.protocol import Protocol, lane_protocols, split
 from jaxq.scoring.scores import NUMBER, divergence, rank, score_seeds, table_rows
 from jaxq.settings import Setting, apply, as_tuple, format_value
 
@@ -196,8 +197,9 @@ def collect(directory: Path, study: Study) -> dict[str, Any]:
         scores = score_seeds(returns, study.seeds, gone[lane])
         done = {"steps": int(last[lane]), "cut": bool(asked[lane] < asked.max())}
         lanes.append({"lane": lane, "setting": setting, **done, **scores})
-    first = results.read_json(part_directory(directory, 0) / results.SCORES)
-    scores = {"steps": int(steps[-1]), "protocol": first["protocol"], "lanes": lanes}
+    protocol, own = split(_protocols(directory, study))
+    lanes = [{**lane, "protocol": rest} if rest else lane for lane, rest in zip(lanes, own)]
+    scores = {"steps": int(steps[-1]), "protocol": protocol, "lanes": lanes}
     scores["best"] = best_first(lanes)[0]["lane"]
     results.write_arrays(directory / results.METRICS, {"steps": steps, **joined})
     results.write_scores(directory, scores, study_rows(scores))
@@ -242,3 +244,12 @@ def _measured(directory: Path, index: int) -> dict[str, np.ndarray]:
     with np.load(part_directory(directory, index) / results.METRICS) as arrays:
         numbers = [name for name in arrays.files if name.startswith(NUMBER)]
         return {name: arrays[name] for name in ("steps", *_JOINED, *numbers)}
+
+
+def _protocols(directory: Path, study: Study) -> list[Protocol]:
+    """The protocol under which each setting was measured."""
+    found = {}
+    for index, part in enumerate(study.parts):
+        scores = results.read_scores(part_directory(directory, index))
+        found |= zip(part.settings, lane_protocols(scores), strict=True)
+    return [found[lane] for lane in range(len(study.settings))]

@@ -20,7 +20,8 @@ from jaxq.runs import files as results
 from jaxq.runs.runner import Spread
 from jaxq.runs.sinks import check_kind
 from jaxq.scoring import plots
-from jaxq.scoring.scores import protocol_words, rank, without_diverged
+from jaxq.scoring.protocol import protocol_words
+from jaxq.scoring.scores import rank, without_diverged
 from jaxq.settings import describe, describe_all
 from jaxq.studies import searches
 from jaxq.studies import study as studies
@@ -113,7 +114,7 @@ def carry_out(
         trusted = (*trusted, *study.functions())
     if executor.follow:
         executor.follow(directory, _reader(directory, study, trusted), spread)
-        return results.read_json(directory / results.SCORES)
+        return results.read_scores(directory)
     if study is None:
         study = studies.read_study(directory, trusted)
     else:
@@ -199,8 +200,7 @@ def _confirm(
     best, place = scores["best"], directory / results.WINNER
     spread = spread._replace(batch=None)  # it was chosen for other members
     train_once(study.winner_spec(best), place, spread, console=console)
-    second = results.read_json(place / results.SCORES)["lanes"][0]
-    second |= {"iqm": float(second["iqm"]), "iqm_95": [float(end) for end in second["iqm_95"]]}
+    second = results.read_scores(place)["lanes"][0]
     first, scores = scores["lanes"][best], {**scores, "winner": second}
     results.write_scores(directory, scores, studies.study_rows(scores))
     console.print(f"Best: [bold]{describe(study.settings[best]) or 'the only setting'}[/]")

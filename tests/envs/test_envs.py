@@ -10,6 +10,7 @@ import tabular
 
 from jaxq.envs import gymnax as envs
 from jaxq.errors import ConfigError
+from jaxq.types import Outcome
 
 
 @partial(jax.jit, static_argnames=("env", "num_steps"))
@@ -47,6 +48,7 @@ def test_every_environment_steps_in_a_vmapped_scan(name):
     params = env.params({})
     run = jax.vmap(lambda key: _rollout(_Hashable(env), key, params, 5))
     (obs, state), (_, _, outcome, episode) = jax.jit(run)(jax.random.split(jax.random.key(0), 3))
+    assert isinstance(outcome, Outcome)
     reward, terminated, done, next_obs = outcome
     assert obs.shape == (3, 2, *env.obs_spec.shape) and obs.dtype == env.obs_spec.dtype
     assert obs.dtype in (jnp.bool_, jnp.float32)
@@ -59,7 +61,7 @@ def test_every_environment_steps_in_a_vmapped_scan(name):
     assert np.all(np.asarray(done) >= np.asarray(terminated))
 
 
-@pytest.mark.parametrize("name", [n for n, t in envs._TRAITS.items() if t.binary])
+@pytest.mark.parametrize("name", [n for n, t in envs._TRAITS.items() if t.observations == "binary"])
 def test_binary_observations_lose_nothing(name):
     """Where an observation is carried as bool, gymnax's own holds only 0 and 1."""
     raw, params = envs.make_gymnax(name)

@@ -163,6 +163,18 @@ def test_torsos_take_the_observations_they_are_for(name, shape, layer_norm):
     assert ("LayerNorm" in str(jax.tree.structure(params))) == layer_norm
 
 
+@pytest.mark.parametrize(
+    "name, shape",
+    [("linear", (4,)), ("mlp", (6, 5)), ("minatar", (5, 5, 2)), ("nature", (36, 36, 1))],
+)
+def test_every_torso_reads_bytes_as_brightness(name, shape):
+    torso = networks.make_torso(name, jax.ShapeDtypeStruct(shape, jnp.uint8), (4,), False)
+    pixels = jax.random.randint(jax.random.key(0), (2, *shape), 0, 256).astype(jnp.uint8)
+    params = torso.init(jax.random.key(1), pixels)
+    scaled = torso.apply(params, pixels.astype(jnp.float32) / 255.0)
+    np.testing.assert_array_equal(torso.apply(params, pixels), scaled)
+
+
 @pytest.mark.parametrize("name, shape", [("minatar", (4,)), ("nature", (30, 40, 3))])
 def test_torsos_refuse_other_observations(name, shape):
     with pytest.raises(ConfigError, match=f"network={name} needs image"):
@@ -240,3 +252,54 @@ def test_dueling_means_are_over_actions_for_each_atom():
     outputs = head.apply(params, jnp.ones((2, 3)))
     value = jnp.ones((2, 3)) @ params["params"]["Dense_0"]["kernel"]
     np.testing.assert_allclose(outputs.mean(axis=1), value, atol=1e-5)
+
+
+DENSE = {"plain": layers.Dense, "noisy": lambda width: layers.NoisyDense(width)}
+
+
+@pytest.mark.parametrize("dense", DENSE)
+@pytest.mark.parametrize("layer_norm", [False, True])
+def test_each_stream_has_hidden_layers_of_its_own(dense, layer_norm):
+    """Widths 7 and 5 over 3 features, for 4 actions and 2 atoms; all layers learn."""
+    head = heads.DuelingHead(4, 2, DENSE[dense], (7, 5), layer_norm)
+    features = jax.random.normal(jax.random.key(0), (6, 3))
+    params = head.init(jax.random.key(1), features)["params"]
+    kernels_of = [v["kernel"].shape for k, v in sorted(params.items()) if "Dense" in k]
+    assert kernels_of == [(3, 7), (7, 5), (5, 2), (3, 7), (7, 5), (5, 8)]
+    assert sum("LayerNorm" in name for name in params) == (4 if layer_norm else 0)
+
+    def loss(params):
+        outputs = head.apply({"params": params}, features, rngs={"noise": jax.random.key(2)})
+        return jnp.sum(jnp.sin(outputs)), outputs
+
+    grads, outputs = jax.grad(loss, has_aux=True)(params)
+    assert outputs.shape == (6, 4, 2)
+    assert all(np.any(layer["kernel"]) for name, layer in grads.items() if "Dense" in name)
+
+
+def test_the_mean_over_actions_is_the_value_stream():
+    head = heads.DuelingHead(4, stream_widths=(5,))
+    features = jax.random.normal(jax.random.key(0), (6, 3))
+    params = head.init(jax.random.key(1), features)
+    hidden, output = (params["params"][f"Dense_{layer}"] for layer in (0, 1))
+    hidden = nn.relu(features @ hidden["kernel"] + hidden["bias"])
+    value = hidden @ output["kernel"] + output["bias"]
+    means = head.apply(params, features).mean(axis=1)
+    np.testing.assert_allclose(means, value, atol=1e-5)
+
+
+def test_streams_without_hidden_layers_are_linear_in_the_features():
+    """The parameters are those of two dense layers, and so is what they compute."""
+    head = heads.DuelingHead(4, stream_widths=())
+    features = jax.random.normal(jax.random.key(0), (6, 3))
+    params = head.init(jax.random.key(1), features)
+    assert jax.tree.map(jnp.shape, params["params"]) == {
+        "Dense_0": {"bias": (1,), "kernel": (3, 1)},
+        "Dense_1": {"bias": (4,), "kernel": (3, 4)},
+    }
+    value, advantage = (
+        nn.Dense(width).apply({"params": params["params"][name]}, features)
+        for name, width in (("Dense_0", 1), ("Dense_1", 4))
+    )
+    expected = heads.dueling(value, advantage)
+    np.testing.assert_allclose(head.apply(params, features)[..., 0], expected, atol=1e-6)

@@ -12,12 +12,13 @@ import pytest
 from jaxq.config import Config, HParams, plain_numbers
 from jaxq.errors import ConfigError
 from jaxq.loops.evaluation import Evaluation
+from jaxq.recipes.presets import PRESETS
 from jaxq.reports import pages
 from jaxq.reports import sources as lanes
 from jaxq.reports.report import write_report
-from jaxq.reports.tables import protocol_words
 from jaxq.runs import files as results
 from jaxq.runs.history import History, write_history
+from jaxq.scoring.protocol import make_protocol, own_part
 
 SEEDS, TIMES, EPISODES = 6, 4, 2
 PROTOCOL = {
@@ -63,8 +64,10 @@ def make_run(path, level=1.0, *, settings=({},), diverged=(), complete=True, **c
         history.append(1_000 * time, {"loss": loss.ravel()}, evaluation)
     write_history(path, history, history.arrays())
     last = history.arrays()["eval_return"][..., -1]
+    protocol = make_protocol(protocol, "1.0.1", document["config"], numbers)
     scores = [
         {"per_seed": last[lane], "episodes_per_seed": EPISODES, "episodes_cut": 0}
+        | {"protocol": own_part(protocol, numbers[lane])}
         for lane in range(len(settings))
     ]
     document = {"steps": 1_000 * TIMES, "protocol": protocol, "lanes": scores}
@@ -119,6 +122,24 @@ def test_protocols_stay_apart(tmp_path):
     ]
     page, _ = report(tmp_path, *runs)
     assert page.count("<h2>CartPole-v1, ") == 4 and "Probability of improvement" not in page
+    assert "evaluation epsilon 0.1" in page and "env_kwargs size=10" in page
+
+
+def test_lanes_of_one_run_may_be_under_several_protocols(tmp_path):
+    settings = [{"env_params": {"length": length}} for length in (0.5, 1.0)]
+    page, _ = report(tmp_path, make_run(tmp_path / "a", settings=settings))
+    assert "length 0.5" in page and "length 1" in page
+    assert page.count("<h2>CartPole-v1, ") == 2 and "Probability of improvement" not in page
+
+
+def test_a_protocol_of_an_earlier_version_is_completed(tmp_path):
+    run = make_run(tmp_path / "a", env_kwargs=("size=10",), settings=[{"eval_epsilon": 0.1}])
+    scores = results.read_scores(run)
+    (wanted,) = (lane.protocol for lane in lanes.read(run, "a").lanes)
+    old = {**PROTOCOL, "gymnax": "1.0.1", "evaluation": "epsilon-greedy"}
+    results.write_json(run / results.SCORES, {**scores, "protocol": old})
+    (lane,) = lanes.read(run, "a").lanes
+    assert lane.protocol == wanted and wanted["env_kwargs"] == ["size=10"]
 
 
 def test_the_page_is_alone_and_takes_everything_for_text(tmp_path):
@@ -183,27 +204,57 @@ def test_a_setting_that_was_tried_twice_counts_once(tmp_path):
     assert [len(lane.scores) for lane in found] == [SEEDS, SEEDS]
 
 
+def make_preset_run(path, name, level=1.0, environment="", **changes):
+    """A run of a preset on MinAtar, or of a changed one."""
+    preset = PRESETS[name.partition(" ")[0]]
+    settings = changes.pop("settings", ({},))
+    environment = environment or preset.config.env
+    config = {**vars(preset.config), "env": environment, **changes}
+    lanes = [preset.hparams._replace(**setting)._asdict() for setting in settings]
+    freeway = {"time_limit": "terminal"} if environment.startswith("Freeway") else {}
+    protocol = {**MINATAR, "environment": environment, **freeway}
+    return make_run(path, level, settings=lanes, preset=name, protocol=protocol, **config)
+
+
 def test_normalised_scores_within_and_across_environments(tmp_path):
     runs = [
-        make_run(
-            tmp_path / f"{method}-{game}".lower(),
-            level,
-            preset=f"{method}-{game}".lower(),
-            protocol={**MINATAR, "environment": f"{game}-MinAtar-original"},
-        )
-        for method, level in (("dqn", 2.0), ("pqn", 8.0))
-        for game in ("Asterix", "Breakout")
+        make_preset_run(tmp_path / name, name, level)
+        for method, level in (("dqn", 2.0), ("rainbow", 8.0))
+        for name in (f"{method}-asterix", f"{method}-breakout", f"{method}-freeway")
     ]
     page, text = report(tmp_path, *runs)
     assert "<h2>Across environments, original protocol</h2>" in page
-    assert row(text, "pqn")[:2] == ["Asterix, Breakout", "6 seeds"]
-    assert "10.1 is 1, which is the DQN of Young" in text
+    assert row(text, "rainbow")[:2] == ["Asterix, Breakout, Freeway", "6 seeds"]
+    assert "10.1 is 1, which is the DQN of Young" in text and "not pooled" not in text
+    assert "every environment has its own policy for the time limit" in text
+    anchors = ((0.44, 16.8), (0.56, 10.1), (0.2, 50.2))
     wanted = [
         (np.mean(results.read_json(run / results.SCORES)["lanes"][0]["per_seed"]) - zero)
         / (one - zero)
-        for run, (zero, one) in zip(runs[2:], ((0.44, 16.8), (0.56, 10.1)))
+        for run, (zero, one) in zip(runs[3:], anchors)
     ]
-    assert row(text, "pqn")[3].startswith(f"{np.mean(wanted):.2f} (")
+    assert row(text, "rainbow")[3].startswith(f"{np.mean(wanted):.2f} (")
+
+
+def test_what_is_not_pooled_is_said_with_the_reason(tmp_path):
+    runs = [
+        make_preset_run(tmp_path / "a", "dqn-asterix"),
+        make_preset_run(tmp_path / "b", "dqn-breakout", backup="double"),
+        make_preset_run(tmp_path / "c", "c51-asterix"),
+        make_preset_run(tmp_path / "d", "c51-asterix", 2.0),
+        make_preset_run(tmp_path / "e", "c51-breakout"),
+        make_preset_run(tmp_path / "f", "dqn-breakout", env_kwargs=("size=10",)),
+    ]
+    page, text = report(tmp_path, *runs)
+    assert "<h2>Across environments, original protocol</h2>" in page
+    assert (
+        "dqn: not pooled, because no lane on another environment than Asterix-MinAtar-original is "
+        "the same method; the nearest, dqn-breakout backup=double, differs in backup (greedy "
+        "here, double there)"
+    ) in text
+    assert "c51: not pooled, because several lanes on one environment" in text and "(c, d)" in text
+    assert "f: not pooled, because no anchors of the environment as it was are known" in text
+    assert "Final scores pooled over environments" not in text
 
 
 def test_what_is_refused(tmp_path):
@@ -237,15 +288,6 @@ def test_names_of_runs_tell_them_apart(tmp_path):
     runs = [make_run(tmp_path / parent / "x") for parent in ("a", "b")]
     studies = lanes.read_all([*runs, runs[0]])
     assert [study.name for study in studies] == ["a/x", "b/x"]
-
-
-def test_words_of_a_protocol():
-    protocol = {**PROTOCOL, "time_limit": "terminal", "sticky_actions": 0.25, "ramping": True}
-    protocol |= {"evaluation": "greedy", "env_kwargs": ["size=10"]}
-    assert protocol_words(protocol) == (
-        "CartPole-v1, 2 actions, sticky actions (0.25), episodes terminate at the time limit, "
-        "greedy evaluation, size=10, ramping true"
-    )
 
 
 def test_markdown_is_escaped():

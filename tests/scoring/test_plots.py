@@ -33,9 +33,9 @@ PROFILES = {"one task": SCORES, "two tasks": {"a": SCORES, "b": SCORES}}
 @pytest.fixture
 def figures(monkeypatch):
     """The figures that were saved."""
-    saved, save = [], plots._save
+    saved, save = [], plots.save
     monkeypatch.setattr(
-        plots, "_save", lambda figure, path: saved.append(figure) or save(figure, path)
+        plots, "save", lambda figure, path: saved.append(figure) or save(figure, path)
     )
     return saved
 
@@ -97,3 +97,20 @@ def test_a_profile_is_seen_from_all_seeds_to_none(scores, figures, tmp_path):
     (line,) = axes.get_lines()
     assert line.get_ydata()[0] == 1.0 and line.get_ydata()[-1] == 0.0
     assert np.ptp(line.get_xdata()) > 0
+
+
+def test_diverged_seeds_are_neither_drawn_nor_counted(figures, tmp_path):
+    some = {**RUN, "eval_return": RUN["eval_return"].copy()}
+    some["eval_return"][0, 1] = np.nan
+    none = {**RUN, "eval_return": np.full_like(RUN["eval_return"], np.nan)}
+    runs = {"all": RUN, "some": some, "none": none}
+    plots.draw_grid(tmp_path / "grid.png", runs, "title")
+    titles = [axes.get_title() for axes in figures[0].axes if axes.get_visible()]
+    assert titles[0].startswith("all, ") and "of" not in titles[0]
+    assert titles[1].endswith(" (3 of 4 seeds)") and titles[2] == "none, all diverged"
+    plots.draw_comparison(tmp_path / "comparison.png", runs, "title")
+    names = [text.get_text() for text in figures[1].axes[0].get_legend().get_texts()]
+    assert names == ["all", "some", "none (all diverged)"]
+    assert "over 0 to 4 seeds" in figures[1].get_supxlabel()
+    plots.draw_curves(tmp_path / "curves.png", some, "title", ["some"])
+    assert "over 3 seeds" in figures[2].get_supxlabel()

@@ -4,8 +4,17 @@ import numpy as np
 import pytest
 from common import SMALL_HPARAMS, member, same_bits, train_small
 
+from jaxq.runs import files
 from jaxq.runs.history import History
-from jaxq.scoring.scores import divergence, rank, score_seeds, table_rows, without_diverged
+from jaxq.scoring.scores import (
+    divergence,
+    interval_text,
+    rank,
+    score_seeds,
+    score_text,
+    table_rows,
+    without_diverged,
+)
 
 
 def arrays():
@@ -55,6 +64,19 @@ def test_a_member_that_took_over_from_another_has_not_diverged():
 def test_a_lane_without_a_survivor_has_no_score():
     lane = score_seeds(np.array([1.0, 2.0]), (0, 1), np.array([10, 10]))
     assert np.isnan(lane["iqm"]) and np.isnan(lane["iqm_95"]).all() and lane["num_diverged"] == 2
+
+
+def test_scores_without_a_survivor_are_numbers_when_read_back(tmp_path):
+    """JSON has neither NaN nor infinity; tables show a dash."""
+    lane = score_seeds(np.array([np.inf, 2.0]), (0, 1), np.array([10, 10]))
+    lane |= {"hparams": {"huber_delta": np.inf}, "name": "nano"}
+    files.write_json(tmp_path / files.SCORES, {"lanes": [lane]})
+    (back,) = files.read_scores(tmp_path)["lanes"]
+    assert np.isnan([back["iqm"], back["worst"], *back["iqm_95"]]).all()
+    assert back["per_seed"] == [np.inf, 2.0] and back["hparams"]["huber_delta"] == np.inf
+    assert back["diverged"] == {"0": 10, "1": 10} and back["name"] == "nano"
+    assert score_text(back["iqm"]) == interval_text(*back["iqm_95"]) == "-"
+    assert score_text(12.0) == "12" and interval_text(1.0, 2.5) == "1 to 2.5"
 
 
 def test_a_diverged_lane_leaves_its_neighbours_bits_alone():

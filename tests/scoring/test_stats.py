@@ -31,6 +31,14 @@ def test_the_interval_is_seeded_and_holds_the_point():
     assert np.all(first.low <= first.point) and np.all(first.point <= first.high)
 
 
+def test_the_interval_of_given_scores_stays_what_it_is():
+    """Curves and scores of finished runs hold these bits."""
+    interval = bootstrap_iqm(np.array([[1.0, 2.0, 4.0, 8.0, 16.0], [5.0, 3.0, 0.1, 7.0, 11.0]]))
+    assert interval.point.tolist() == [4.666666666666667, 5.0]
+    assert interval.low.tolist() == [1.6666666666666667, 1.0666666666666667]
+    assert interval.high.tolist() == [13.333333333333334, 9.666666666666666]
+
+
 def test_the_interval_covers_the_truth_about_as_often_as_it_says():
     samples = np.random.default_rng(1).normal(size=(300, 20))
     interval = bootstrap_iqm(samples, resamples=500)

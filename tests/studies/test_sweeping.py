@@ -48,7 +48,7 @@ def swept(tmp_path_factory):
 
 
 def test_a_sweep_ends_with_scores_a_winner_and_figures(swept):
-    assert swept.scores == results.read_json(swept.directory / results.SCORES)
+    assert swept.scores == results.read_scores(swept.directory)
     assert [lane["setting"] for lane in swept.scores["lanes"]] == spaces.grid(spaces.as_space(GRID))
     assert swept.scores["lanes"][0]["seeds"] == [0, 1]
     assert swept.scores["winner"]["seeds"] == [2, 3]

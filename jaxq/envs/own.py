@@ -1,0 +1,146 @@
+"""An environment of one's own: what a name like ``module:function`` may stand for.
+
+Accepted is whatever, called with the arguments of ``env_kwargs``, gives one of
+
+* a gymnax-1.0 environment, as its class does, which is then used with its ``default_params``;
+* a pair (gymnax environment, parameters);
+* an ``Env`` ready-made, from a function that has a parameter ``num_envs``.
+
+A gymnax environment says itself, with attributes that are strings, what its time limit means
+(``time_limit``, by default "bootstrap") and how its observations are shown to networks
+(``observations``, by default "auto"; see ``encoding``). Attributes of other types are its own.
+"""
+
+import inspect
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from jaxq.config import words_as_values
+from jaxq.envs.episodes import from_gymnax
+from jaxq.errors import ConfigError
+from jaxq.types import Env, PyTree
+
+_ACCEPTED = (
+    "accepted: a gymnax-1.0 class, a function that returns its environment or a pair of "
+    "environment and parameters, or one with a parameter num_envs that returns a jaxq Env."
+)
+
+
+def from_object(
+    thing: Any,
+    name: str,
+    num_envs: int,
+    kwargs: tuple[str, ...] = (),
+    time_limit: str | None = None,
+) -> Env:
+    """What ``thing`` makes, as an ``Env`` of ``num_envs`` copies.
+
+    Args:
+      thing: the object behind the name; what is accepted is said above.
+      name: for messages and results, such as ``"package.module:function"``.
+      num_envs: E.
+      kwargs: arguments of ``thing``, each ``"name=value"``.
+      time_limit: ``"bootstrap"`` or ``"terminal"``; None takes what the environment says. Of what
+        makes an ``Env`` ready-made it is an argument, if given.
+
+    Raises:
+      ConfigError: anything else than is accepted, or arguments that ``thing`` does not take.
+    """
+    if "num_envs" not in _parameters_of(thing):
+        raw, params = raw_of(thing, name, kwargs)
+        return adapt(raw, params, name, num_envs, time_limit)
+    policy = {} if time_limit is None else {"time_limit": time_limit}
+    env = _call(thing, name, kwargs, num_envs=num_envs, **policy)
+    if not isinstance(env, Env):
+        raise ConfigError(
+            f"env={name} has a parameter num_envs and gave {_described(env)}; {_ACCEPTED}"
+        )
+    if env.num_envs != num_envs:
+        raise ConfigError(
+            f"env={name} made {env.num_envs} environments where num_envs={num_envs} was asked for."
+        )
+    return env
+
+
+def raw_of(thing: Any, name: str, kwargs: tuple[str, ...] = ()) -> tuple[Any, PyTree]:
+    """The gymnax environment that ``thing`` makes and its parameters, as for drawing it.
+
+    Raises:
+      ConfigError: as ``from_object``, and where an ``Env`` is ready-made: it hides its own.
+    """
+    if "num_envs" in _parameters_of(thing):
+        raise ConfigError(
+            f"env={name} makes an Env ready-made, whose gymnax environment, if any, is not known."
+        )
+    made = _call(thing, name, kwargs)
+    if _is_gymnax(made) and hasattr(made, "default_params"):
+        return made, made.default_params
+    if type(made) is tuple and len(made) == 2 and _is_gymnax(made[0]):
+        return made
+    raise ConfigError(f"env={name} gave {_described(made)}; {_ACCEPTED}")
+
+
+def adapt(raw: Any, params: PyTree, name: str, num_envs: int, time_limit: str | None) -> Env:
+    """A gymnax environment as an ``Env``, by what it says of itself."""
+
+    def said(attribute: str, default: str) -> str:
+        value = getattr(raw, attribute, default)
+        return value if isinstance(value, str) else default
+
+    return from_gymnax(
+        raw,
+        params,
+        num_envs,
+        time_limit=time_limit or said("time_limit", "bootstrap"),
+        observations=said("observations", "auto"),
+        name=name,
+    )
+
+
+def _call(thing: Callable, name: str, kwargs: tuple[str, ...], **ours: Any) -> Any:
+    """``thing`` called with its arguments and ours; errors from inside it are its own."""
+    if not callable(thing):
+        raise ConfigError(f"env={name} is {_described(thing)}; {_ACCEPTED}")
+    arguments = words_as_values(kwargs, "env_kwargs")
+    for argument in ours:
+        if argument in arguments:
+            raise ConfigError(
+                f"env_kwargs={argument}=... is not accepted; the run gives it itself."
+            )
+    arguments |= ours
+    if signature := _signature(thing):
+        try:
+            signature.bind(**arguments)
+        except TypeError as error:
+            given = ", ".join(arguments) or "no arguments"
+            raise ConfigError(f"env={name} cannot be called with {given}: {error}.") from error
+    return thing(**arguments)
+
+
+def _is_gymnax(made: Any) -> bool:
+    """Whether it has a gymnax environment's methods; gymnasium's spaces are no methods."""
+    methods = ("reset", "step", "action_space", "observation_space")
+    if isinstance(made, type):
+        return False
+    return all(callable(getattr(made, method, None)) for method in methods)
+
+
+def _described(found: Any) -> str:
+    if type(found) is tuple:
+        return f"a tuple of {', '.join(type(part).__name__ for part in found) or 'nothing'}"
+    if isinstance(found, type):
+        return f"the class {found.__name__}"
+    return "None" if found is None else f"an object of type {type(found).__qualname__}"
+
+
+def _parameters_of(thing: Any) -> Mapping[str, inspect.Parameter]:
+    signature = _signature(thing)
+    return signature.parameters if signature else {}
+
+
+def _signature(thing: Any) -> inspect.Signature | None:
+    """None where Python does not know it, as of some built-in functions, or where none can be."""
+    try:
+        return inspect.signature(thing)
+    except (TypeError, ValueError):
+        return None

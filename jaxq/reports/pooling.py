@@ -1,0 +1,164 @@
+"""Which lanes are one method on several environments: by their configuration, not by a name.
+
+Two lanes are one method if they agree in every field of ``Config`` and of ``HParams`` except
+
+* those of the environment and of its protocol, and how policies are evaluated;
+* sizes, which suit an environment, unless a sweep varied them;
+* the step size where both have that of a known preset of the same name: authors choose it for each
+  environment (Young & Tian 2019).
+
+Whatever else a run records about what it was made of counts. When in doubt lanes are two methods;
+``pool`` says which were not pooled, and why.
+"""
+
+from collections import Counter
+from collections.abc import Callable, Hashable, Sequence
+from typing import Any, NamedTuple
+
+from jaxq.config import Preset
+from jaxq.recipes.presets import PRESETS
+from jaxq.reports.sources import Lane
+from jaxq.settings import ENV_PARAM, describe, flatten, format_value
+
+_PROTOCOL = ("env", "env_kwargs", "time_limit", "eval_epsilon", "eval_episodes", "eval_max_steps")
+_SIZES = ("num_envs", "widths", "memory_width", "capacity", "batch_size", "chunk_steps")
+_COMPARED = ("config", "lanes")  # of a document, field by field
+_NOT_COMPARED = ("preset", "steps", "seeds", "sweep")
+_MOST_NAMED = 4  # differences that are told one by one
+
+
+class Method(NamedTuple):
+    """Lanes that agree in what makes a method."""
+
+    label: str
+    fields: dict[str, Hashable]  # in which they agree
+    lanes: list[Lane]
+
+
+class Pooled(NamedTuple):
+    """Methods on several environments, and a sentence about each of the others."""
+
+    methods: dict[str, dict[Hashable, Lane]]  # label -> environment -> its one lane
+    left_out: list[str]
+
+
+def pool(lanes: Sequence[Lane], environment_of: Callable[[Lane], Hashable]) -> Pooled:
+    """The methods in ``lanes``, which share a protocol, that were trained on several environments.
+
+    Args:
+      environment_of: what the pooled lanes of a method are told apart by.
+    """
+    methods, pooled, left_out = methods_of(lanes), {}, []
+    for method in methods:
+        places: dict[Hashable, list[Lane]] = {}
+        for lane in method.lanes:
+            places.setdefault(environment_of(lane), []).append(lane)
+        several = [lane.label for found in places.values() if len(found) > 1 for lane in found]
+        if several:
+            left_out.append(
+                f"{method.label}: not pooled, because several lanes on one environment are this "
+                f"method ({', '.join(several)})."
+            )
+        elif len(places) > 1:
+            pooled[method.label] = {place: found[0] for place, found in places.items()}
+        else:
+            left_out.append(_alone(method, methods))
+    return Pooled(pooled, left_out)
+
+
+def methods_of(lanes: Sequence[Lane]) -> list[Method]:
+    """The methods in ``lanes``, each with a label of its own."""
+    groups: dict[tuple, list[Lane]] = {}
+    for lane in lanes:
+        groups.setdefault(tuple(sorted(fields_of(lane).items())), []).append(lane)
+    labels = [_label(group) for group in groups.values()]
+    counts = Counter(labels)
+    return [
+        Method(label if counts[label] == 1 else f"{label} ({group[0].label})", dict(fields), group)
+        for label, (fields, group) in zip(labels, groups.items())
+    ]
+
+
+def fields_of(lane: Lane) -> dict[str, Hashable]:
+    """What makes the method of a lane, by field."""
+    counted = _counted(lane.fields, lane.setting)
+    document = lane.run.document
+    counted |= {k: repr(document[k]) for k in document if k not in (*_COMPARED, *_NOT_COMPARED)}
+    preset = _known(lane)
+    if preset and counted["learning_rate"] == preset.hparams.learning_rate:
+        counted["learning_rate"] = f"that of the preset of {_family(lane)}"
+    return counted
+
+
+def _counted(fields: dict[str, Any], setting: dict[str, Any]) -> dict[str, Hashable]:
+    """The fields that make a method, in a form in which JSON does not matter."""
+    sizes = [name for name in _SIZES if name not in setting]
+    return {
+        name: _comparable(value)
+        for name, value in fields.items()
+        if name not in (*_PROTOCOL, *sizes) and not name.startswith(ENV_PARAM)
+    }
+
+
+def _comparable(value: Any) -> Hashable:
+    if isinstance(value, tuple | list):
+        return tuple(map(_comparable, value))
+    try:
+        return float(value)
+    except (TypeError, ValueError):
+        return str(value)
+
+
+def _known(lane: Lane) -> Preset | None:
+    """The preset that a lane names, if it was trained on that preset's environment."""
+    preset = PRESETS.get(lane.run.document["preset"])
+    return preset if preset and preset.config.env == lane.fields["env"] else None
+
+
+def _family(lane: Lane) -> str:
+    """The name of a known preset without its environment, such as ``dqn``."""
+    environment = lane.fields["env"].split("-")[0].lower()
+    return lane.run.document["preset"].removesuffix(f"-{environment}")
+
+
+def _label(lanes: Sequence[Lane]) -> str:
+    labels = list(dict.fromkeys(map(_name, lanes)))
+    return labels[0] if len(labels) == 1 else f"{labels[0]} and {len(labels) - 1} like it"
+
+
+def _name(lane: Lane) -> str:
+    """What a lane's method is called; a preset that was changed or is not known keeps its name."""
+    name, preset = lane.run.document["preset"], _known(lane)
+    counted = _counted(lane.fields, lane.setting)
+    changed = {k: v for k, v in lane.setting.items() if k in counted}
+    if preset:
+        original = _counted({**vars(preset.config), **flatten(preset.hparams)}, lane.setting)
+        changed = {k: lane.fields[k] for k, v in counted.items() if original.get(k) != v}
+        name = name if changed else _family(lane)
+    return f"{name} {describe(changed)}".strip()
+
+
+def _alone(method: Method, methods: Sequence[Method]) -> str:
+    """Why a method that was trained on one environment is on no other."""
+    environment = method.lanes[0].protocol["environment"]
+    words = f"{method.label}: not pooled, because no lane on another environment than "
+    words += f"{environment} is the same method"
+    others = [m for m in methods if any(x.protocol["environment"] != environment for x in m.lanes)]
+    if not others:
+        return f"{words}."
+    nearest = min(others, key=lambda other: len(_different(method, other)))
+    names = _different(method, nearest)
+    if len(names) > _MOST_NAMED:
+        return f"{words}; the nearest, {nearest.label}, differs in {len(names)} fields."
+    values = [f"{k} ({_said(method, k)} here, {_said(nearest, k)} there)" for k in names]
+    return f"{words}; the nearest, {nearest.label}, differs in {', '.join(values)}."
+
+
+def _different(one: Method, other: Method) -> list[str]:
+    names = dict.fromkeys([*one.fields, *other.fields])
+    return [name for name in names if one.fields.get(name) != other.fields.get(name)]
+
+
+def _said(method: Method, name: str) -> str:
+    value = method.fields.get(name, "not swept")
+    return value if isinstance(value, str) else format_value(method.lanes[0].fields[name])

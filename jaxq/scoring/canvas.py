@@ -1,0 +1,86 @@
+"""What figures are made of: a page, its panels, its words, a curve with its band."""
+
+import math
+import textwrap
+from pathlib import Path
+from typing import BinaryIO
+
+import numpy as np
+
+from jaxq.scoring.stats import bootstrap_iqm
+
+Target = Path | BinaryIO  # where a figure goes, as PNG
+_LEGEND_INSIDE = 4  # curves; more would be covered by their names
+COLORS = ("#2a6fbb", "#d1495b", "#2e8b57", "#e08e0b", "#7b4fa3", "#5b5b5b", "#17a2a2", "#b3568f")
+
+
+def draw_band(axes, steps, values, label, index: int, show_seeds: bool) -> None:
+    """IQM over seeds of ``values`` [S, T] with its interval, and each seed thinly if asked; seeds
+    of NaN alone, the diverged ones, are left out."""
+    color = COLORS[index % len(COLORS)]
+    values = seeds_left(values)
+    if not len(values):
+        axes.plot([], [], color=color, linewidth=2.0, label=label and f"{label} (all diverged)")
+        return
+    interval = bootstrap_iqm(values.T)
+    axes.fill_between(steps, interval.low, interval.high, color=color, alpha=0.18, linewidth=0)
+    if show_seeds:
+        axes.plot(steps, values.T, color=color, alpha=0.25, linewidth=0.7)
+    axes.plot(steps, interval.point, color=color, linewidth=2.0, label=label)
+
+
+def seeds_left(values: np.ndarray) -> np.ndarray:
+    """The seeds of ``values`` [S, T] that have not diverged, which are not NaN throughout."""
+    values = np.asarray(values, float)
+    return values[~np.isnan(values).all(axis=-1)]
+
+
+def make_figure(width: float, height: float):
+    from matplotlib.figure import Figure  # imported here: takes a second
+
+    return Figure(figsize=(width, height), layout="constrained")
+
+
+def add_legend(figure, axes, count: int) -> None:
+    """The names of ``count`` curves, among them or, if they are many, beside them."""
+    if count <= _LEGEND_INSIDE:
+        axes.legend(frameon=False, fontsize=9, loc="best")
+    else:
+        figure.set_figwidth(10.5)
+        figure.legend(frameon=False, fontsize=8, loc="outside right upper")
+
+
+def add_caption(figure, *notes: str) -> None:
+    """Small words below a figure."""
+    text = "; ".join(filter(None, notes))
+    if text:
+        width = int(16 * figure.get_figwidth())
+        figure.supxlabel(textwrap.fill(text, width), fontsize=8, color="#666666")
+
+
+def make_panels(figure, count: int, columns: int, sharey: bool = True) -> list:
+    """``count`` axes in rows of ``columns``."""
+    grid = figure.subplots(math.ceil(count / columns), columns, sharey=sharey, squeeze=False)
+    panels = list(grid.flat)
+    for axes in panels[count:]:
+        axes.set_visible(False)
+    return panels[:count]
+
+
+def save(figure, path: Target) -> None:
+    """Save as PNG; a file is replaced in one move."""
+    from matplotlib.ticker import EngFormatter
+
+    for axes in figure.axes:
+        axes.spines[["top", "right"]].set_visible(False)
+        if not axes.images:
+            axes.grid(alpha=0.25)
+        axes.tick_params(which="both", labelsize=8)
+        if axes.get_xscale() == "linear" and axes.get_xlim()[1] > 5_000:
+            axes.xaxis.set_major_formatter(EngFormatter(sep=""))
+    if not isinstance(path, Path):
+        figure.savefig(path, dpi=160, format="png")
+        return
+    partial = path.with_name("." + path.name)
+    figure.savefig(partial, dpi=160, format="png")
+    partial.replace(path)

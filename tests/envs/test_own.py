@@ -1,0 +1,121 @@
+"""Environments of one's own: what a name may stand for, and what is said where it does not."""
+
+import gymnax
+import jax.numpy as jnp
+import pytest
+import tabular
+from gymnax.wrappers import StickyActionWrapper
+
+from jaxq.envs import gymnax as envs
+from jaxq.envs import own
+from jaxq.errors import ConfigError
+
+
+class Mine(tabular.Tabular):
+    """Says itself what its time limit means and how it is shown."""
+
+    time_limit = "terminal"
+    observations = "numbers"
+
+    def __init__(self, size=3):
+        self.size = size
+
+
+def pair(limit=5):
+    env = tabular.Tabular()
+    return env, env.default_params.replace(max_steps_in_episode=limit)
+
+
+def ready_made(num_envs, time_limit="bootstrap"):
+    return envs.from_gymnax(*pair(), num_envs, time_limit=time_limit, name="Ready")
+
+
+def test_a_class_is_made_with_its_arguments_and_says_what_it_is():
+    env = own.from_object(Mine, "mine:Mine", 3, ("size=7",))
+    assert (env.name, env.num_envs, env.num_actions) == ("mine:Mine", 3, 4)
+    assert env.protocol["time_limit"] == "terminal"
+    assert env.obs_spec.shape == () and env.obs_spec.dtype == jnp.float32
+    assert own.raw_of(Mine, "mine:Mine", ("size=7",))[0].size == 7
+
+
+def test_what_a_class_does_not_say_is_the_default_and_the_caller_has_the_last_word():
+    env = own.from_object(tabular.Tabular, "mine:Tabular", 1)
+    assert env.protocol["time_limit"] == "bootstrap" and env.obs_spec.shape == (16,)
+    env = own.from_object(Mine, "mine:Mine", 1, time_limit="bootstrap")
+    assert env.protocol["time_limit"] == "bootstrap"
+
+
+def test_an_attribute_that_is_no_string_is_the_environments_own():
+    def function():
+        env = Mine()
+        env.time_limit = 500
+        return env
+
+    assert own.from_object(function, "mine:f", 1).protocol["time_limit"] == "bootstrap"
+
+
+def test_a_wrapped_environment_says_what_the_one_inside_says():
+    env = own.from_object(lambda: StickyActionWrapper(Mine(), 0.1), "mine:f", 1)
+    assert env.protocol["time_limit"] == "terminal"
+
+
+def test_a_function_may_give_an_environment_and_parameters():
+    env = own.from_object(pair, "mine:pair", 2, ("limit=9",))
+    assert int(env.params({}).max_steps_in_episode) == 9
+    assert own.raw_of(pair, "mine:pair")[1].max_steps_in_episode == 5
+
+
+def test_a_function_of_num_envs_may_give_an_env_ready_made():
+    env = own.from_object(ready_made, "mine:ready_made", 4)
+    assert (env.name, env.num_envs) == ("Ready", 4)
+    env = own.from_object(ready_made, "mine:ready_made", 4, time_limit="terminal")
+    assert env.protocol["time_limit"] == "terminal"
+    with pytest.raises(ConfigError, match="env=mine:ready_made makes an Env ready-made"):
+        own.raw_of(ready_made, "mine:ready_made")
+
+
+@pytest.mark.parametrize(
+    "thing, kwargs, message",
+    [
+        (3, (), "env=m:x is an object of type int; accepted: a gymnax-1.0 class"),
+        (Mine(), (), "env=m:x is an object of type Mine; accepted"),
+        (lambda: None, (), "env=m:x gave None; accepted"),
+        (lambda: Mine, (), "env=m:x gave the class Mine; accepted"),
+        (lambda: (Mine(), 1, 2), (), "env=m:x gave a tuple of Mine, int, int; accepted"),
+        (lambda: ready_made(1), (), "env=m:x gave an object of type Env; accepted"),
+        (lambda num_envs: Mine(), (), "has a parameter num_envs and gave an object of type Mine"),
+        (lambda num_envs: ready_made(1), (), "made 1 environments where num_envs=2 was asked for"),
+        (ready_made, ("num_envs=3",), "env_kwargs=num_envs=... is not accepted"),
+        (Mine, ("sise=3",), "env=m:x cannot be called with sise: .*'sise'"),
+        (lambda size: Mine(size), (), "env=m:x cannot be called with no arguments: .*'size'"),
+    ],
+)
+def test_anything_else_is_refused_in_one_sentence(thing, kwargs, message):
+    with pytest.raises(ConfigError, match=message):
+        own.from_object(thing, "m:x", 2, kwargs)
+
+
+def test_an_error_inside_a_function_of_ones_own_keeps_its_type():
+    def broken():
+        raise KeyError("mine")
+
+    with pytest.raises(KeyError, match="mine"):
+        own.from_object(broken, "m:x", 1)
+
+
+def test_a_registered_name_is_accepted_in_the_same_process():
+    """All of gymnax's own names are known, so only what was registered is registered."""
+    assert envs._registered() == ()
+    gymnax.register("Mine-original", Mine)
+    try:
+        assert "Mine-original" in envs.env_names()
+        env = envs.make_env("Mine-original", 2, ("size=4",))
+        assert env.name == "Mine-original" and env.protocol["time_limit"] == "terminal"
+        assert envs.make_gymnax("Mine-original", ("size=4",))[0].size == 4
+        with pytest.raises(ConfigError, match=r"env_kwargs=.*sise"):
+            envs.make_env("Mine-original", 2, ("sise=4",))
+    finally:
+        gymnax.registration._registry.pop("Mine-original")
+        gymnax.registered_envs.remove("Mine-original")
+    with pytest.raises(ConfigError, match="env=Mine-original does not exist"):
+        envs.make_env("Mine-original", 2)

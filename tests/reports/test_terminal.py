@@ -1,0 +1,25 @@
+"""Results in a terminal."""
+
+import io
+
+import numpy as np
+from rich.console import Console
+
+from jaxq.reports.terminal import print_scores
+from jaxq.scoring.scores import score_seeds
+
+
+def test_a_lane_without_a_survivor_shows_dashes():
+    lanes = [
+        score_seeds(np.array([1.0, 2.0]), (0, 1), np.array(gone))
+        | {"episodes_per_seed": 3, "episodes_cut": 0}
+        for gone in ([-1, -1], [10, 10])
+    ]
+    scores = {"steps": 10, "protocol": {"evaluation": "greedy"}, "lanes": lanes}
+    console = Console(file=io.StringIO(), width=120)
+    print_scores(console, scores, ["good", "gone"])
+    text = console.file.getvalue()
+    assert "several environments, 2 seeds x 3 episodes" in text  # where they share none
+    (line,) = [line for line in text.splitlines() if "gone" in line]
+    assert line.count(" - ") == 5 and "nan" not in text  # IQM, interval, worst, mean, median
+    assert "2 members have diverged" in text

@@ -1,0 +1,62 @@
+"""Protocols: what two scores must share to be compared, and how that is said."""
+
+import pytest
+
+from jaxq.config import HParams, plain_numbers
+from jaxq.scoring.protocol import lane_protocols, make_protocol, own_part, protocol_words, split
+
+SAYS = {
+    "environment": "CartPole-v1",
+    "time_limit": "bootstrap",
+    "num_actions": 2,
+    "sticky_actions": 0.0,
+}
+
+
+def protocol_of(config, *lanes):
+    return make_protocol(SAYS, "1.0.1", config, [plain_numbers(lane) for lane in lanes])
+
+
+def test_what_a_protocol_holds():
+    held = protocol_of({"env_kwargs": ["size=10"], "gamma": 0.5}, HParams(env_params={"mass": 2}))
+    own = {"gymnax": "1.0.1", "env_kwargs": ["size=10"], "evaluation": "greedy"}
+    assert held == {**SAYS, **own, "env_params.mass": 2.0}
+
+
+@pytest.mark.parametrize(
+    "config, lane",
+    [
+        ({"env_kwargs": ["size=20"]}, HParams()),
+        ({"env_kwargs": ["size=10"]}, HParams(env_params={"mass": 1.0})),
+        ({"env_kwargs": ["size=10"]}, HParams(eval_epsilon=0.05)),
+    ],
+    ids=["env_kwargs", "env_params", "eval_epsilon"],
+)
+def test_what_changes_an_environment_or_an_evaluation_changes_the_protocol(config, lane):
+    assert protocol_of(config, lane) != protocol_of({"env_kwargs": ["size=10"]}, HParams())
+
+
+def test_what_belongs_to_the_method_does_not_change_it():
+    lane = HParams(gamma=0.5, learning_rate=1.0)
+    assert protocol_of({"agent": "c51"}, lane) == protocol_of({}, HParams())
+
+
+def test_lanes_say_only_what_they_do_not_share():
+    lanes = [HParams(env_params={"mass": m, "length": 1.0}, eval_epsilon=0.1) for m in (1.0, 2.0)]
+    shared = protocol_of({}, *lanes)
+    assert shared["evaluation"] == "epsilon 0.1" and shared["env_params.length"] == 1.0
+    own = [own_part(shared, plain_numbers(lane)) for lane in lanes]
+    assert own == [{"env_params.mass": 1.0}, {"env_params.mass": 2.0}]
+    document = {"protocol": shared, "lanes": [{"protocol": part} for part in own]}
+    assert lane_protocols(document) == [protocol_of({}, lane) for lane in lanes]
+    assert split(lane_protocols(document)) == (shared, own)
+    assert own_part(protocol_of({}, lanes[0]), plain_numbers(lanes[0])) == {}
+
+
+def test_words_of_a_protocol():
+    protocol = {**SAYS, "time_limit": "terminal", "sticky_actions": 0.25, "ramping": True}
+    protocol |= {"evaluation": "greedy", "env_kwargs": ["size=10"], "env_params.memory_length": 5.0}
+    assert protocol_words(protocol) == (
+        "CartPole-v1, 2 actions, sticky actions (0.25), episodes terminate at the time limit, "
+        "greedy evaluation, size=10, ramping true, memory length 5"
+    )
