@@ -102,9 +102,11 @@ def sweep(arguments: list[str], console: Console) -> None:
                 directory.rmdir()
         raise
     except Interrupted:
-        track = ["--track", *options.track] if options.track else []
-        command = shlex.join(["python", sys.argv[0], "--resume", str(directory), *track])
-        console.print(f"\nSaved. Resume with: {command}", soft_wrap=True)
+        command = ["python", sys.argv[0], "--resume", str(directory)]
+        trust = (*options.trust, *(study.functions() if study else ()))
+        for option, words in (("--track", options.track), ("--trust", trust)):
+            command += [option, *words] if words else []
+        console.print(f"\nSaved. Resume with: {shlex.join(command)}", soft_wrap=True)
         raise
     if not executor.follow:
         console.print(f"Results: {directory}", soft_wrap=True, highlight=False)
