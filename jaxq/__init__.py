@@ -19,6 +19,72 @@ in this list; so do the modules inside it, in the order in which its docstring n
     studies    many settings as one experiment
     reports    finished runs as tables and pages
     cli        the command line of all scripts
+
+What scripts and notebooks need has a name here, imported when it is used: ``jaxq.run``,
+``jaxq.PRESETS``, ``jaxq.losses`` and the others in ``__all__``. An ``import jaxq`` itself imports
+neither JAX nor an environment.
 """
 
+from importlib import import_module as _import_module
+from typing import Any as _Any
+
 __version__ = "0.2.0"
+
+# Public name -> the module that defines it.
+_NAMES = {
+    "Config": "config",
+    "ConfigError": "errors",
+    "HParams": "config",
+    "Lookahead": "learning.backups",
+    "LossOutput": "types",
+    "METHODS": "recipes.methods",
+    "PRESETS": "recipes.presets",
+    "Preset": "config",
+    "RunSpec": "runs.runner",
+    "Spread": "runs.runner",
+    "Stop": "runs.stopping",
+    "Values": "learning.backups",
+    "declares": "recipes.own",
+    "from_gymnax": "envs.episodes",
+    "load_policy": "runs.policy",
+    "make_agent": "learning.agents",
+    "make_agent_from": "recipes.agents",
+    "make_env": "envs.gymnax",
+    "make_experiment": "recipes.experiment",
+    "make_network_from": "recipes.agents",
+    "read_run": "reports.sources",
+    "run": "runs.runner",
+    "sweep": "studies.sweeping",
+}
+# Public modules.
+_MODULES = {
+    "backups": "learning.backups",
+    "exploration": "learning.exploration",
+    "losses": "learning.losses",
+    "networks": "networks",
+    "optimizers": "learning.optimizers",
+    "plots": "scoring.plots",
+    "replay": "replay",
+    "schedules": "schedules",
+    "returns": "learning.returns",
+    "stats": "scoring.stats",
+    "targets": "learning.targets",
+    "td": "learning.td",
+    "types": "types",
+}
+__all__ = sorted([*_NAMES, *_MODULES])
+
+
+def __getattr__(name: str) -> _Any:
+    if name in _NAMES:
+        value = getattr(_import_module(f"jaxq.{_NAMES[name]}"), name)
+    elif name in _MODULES:
+        value = _import_module(f"jaxq.{_MODULES[name]}")
+    else:
+        raise AttributeError(f"module 'jaxq' has no attribute '{name}'")
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

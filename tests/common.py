@@ -14,7 +14,8 @@ from jaxq.recipes import agents
 from jaxq.recipes.experiment import Experiment, make_experiment, make_trainer_from
 from jaxq.recipes.methods import METHODS
 from jaxq.recipes.presets import PRESETS
-from jaxq.runs.population import make_population, stack_members
+from jaxq.runs.members import stack_members
+from jaxq.runs.population import Population
 from jaxq.types import Trainer
 
 # CartPole in miniature: every loop of the real program, a few steps each.
@@ -113,7 +114,7 @@ def recipe(name: str) -> Experiment:
 def train_small(lanes, seeds, chunks=2, evaluate=False, **spread):
     """The population of ``small`` after some chunks: it, its state, last metrics and evaluation."""
     experiment = small()
-    members = make_population(experiment.trainer, experiment.evaluate, lanes, seeds, **spread)
+    members = Population(experiment.trainer, experiment.evaluate, lanes, seeds, **spread)
     states, clock = members.init()
     for _ in range(chunks):
         states, clock, metrics = members.chunk(states, clock)

@@ -14,7 +14,7 @@ from jax.stages import Lowered
 
 from jaxq.recipes.experiment import make_experiment
 from jaxq.recipes.presets import PRESETS
-from jaxq.runs.population import _batched, _leading
+from jaxq.runs.members import batched, leading
 
 # What XLA asks a device about itself, answered as an H100 does (XLA's gpu_specs/h100_sxm).
 _H100 = """
@@ -67,12 +67,12 @@ def lower(name: str, batch: int = 1, device: jax.Device | None = None, **changes
     config = replace(preset.config, **{"chunk_steps": period, **changes})
     trainer, hparams = make_experiment(config, preset.hparams).trainer, cast(preset.hparams)
     state, clock = jax.eval_shape(trainer.init, jax.random.key(0), hparams)
-    shapes = _leading(state, batch), clock, _leading(hparams, batch)
+    shapes = leading(state, batch), clock, leading(hparams, batch)
     if device is not None:
         sharding = SingleDeviceSharding(device)
         on_device = lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=sharding)  # noqa: E731
         shapes = jax.tree.map(on_device, shapes)
-    chunk = _batched(trainer.chunk, "mcm", "mcm", batch)
+    chunk = batched(trainer.chunk, batch, in_axes=(0, None, 0), out_axes=(0, None, 0))
     return jax.jit(chunk, donate_argnums=0).lower(*shapes), state
 
 

@@ -70,7 +70,7 @@ def test_slow_packages_are_imported_where_they_are_used(name):
     for imported, top in imports(MODULES[name]):
         package = imported.split(".")[0]
         assert package != "gymnax" or (name in ("envs.gymnax", "reports.render") and not top)
-        lazy = ("matplotlib", "orbax", "pygame", "optuna", "wandb", "tensorboardX", "ray")
+        lazy = ("matplotlib", "pygame", "optuna", "wandb", "tensorboardX", "ray")
         assert package not in lazy or not top
 
 

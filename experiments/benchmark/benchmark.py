@@ -32,7 +32,7 @@ from jaxq.cli import main as cli
 from jaxq.cli import tasks
 from jaxq.errors import ConfigError, unknown
 from jaxq.runs import files as results
-from jaxq.runs import placement, provenance
+from jaxq.runs import machine, provenance
 from jaxq.scoring import plots
 
 HERE = Path(__file__).resolve().parent
@@ -46,7 +46,7 @@ class Arguments:
     """Workloads; all by default."""
     members: tuple[int, ...] = (1, 8, 32)
     """Numbers of members."""
-    cores: int = placement.num_cores()
+    cores: int = machine.num_cores()
     """CPU cores that every program may use."""
     turns: int = 5
     """How often each program runs."""
@@ -120,8 +120,8 @@ def benchmark(arguments: list[str], console: Console) -> None:
         value = getattr(args, field)
         if min(value if field == "members" else (value,)) < 1:
             raise ConfigError(f"{field}={value} must be whole numbers of at least 1.")
-    if args.cores > placement.num_cores():
-        raise ConfigError(f"cores={args.cores} must be at most {placement.num_cores()}.")
+    if args.cores > machine.num_cores():
+        raise ConfigError(f"cores={args.cores} must be at most {machine.num_cores()}.")
     out = args.out or tasks.new_directory("benchmark")
     if (out / "benchmark.json").exists():
         raise ConfigError(f"out={out} holds another benchmark; choose another directory.")

@@ -33,10 +33,10 @@ def jaxq(workload: dict) -> Callable[[], tuple[int, float]]:
 
     from jaxq.recipes.experiment import make_experiment
     from jaxq.recipes.presets import PRESETS
-    from jaxq.runs import placement
-    from jaxq.runs.population import make_population
+    from jaxq.runs import machine
+    from jaxq.runs.population import Population
 
-    placement.use_cores()
+    machine.use_cores()
     preset = PRESETS[workload["preset"]]
     config = replace(preset.config, **workload["config"])
     experiment = make_experiment(config, preset.hparams)
@@ -46,7 +46,7 @@ def jaxq(workload: dict) -> Callable[[], tuple[int, float]]:
 
         trainer = part_trainer(workload["part"], config, experiment)
     members = workload["members"]
-    population = make_population(
+    population = Population(
         trainer, experiment.evaluate, [preset.hparams], range(members), workload.get("batch")
     )
     population.prepare(("init", "chunk"))

@@ -1,14 +1,12 @@
 """What the scripts in experiments/ share: presets and options to a run, errors to exit codes."""
 
 import dataclasses
-import os
 import signal
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
-import jax
 import tyro
 from rich.console import Console
 from rich.markup import escape
@@ -18,7 +16,7 @@ from jaxq.config import Config, HParams, Preset, config_from_dict, hparams_from_
 from jaxq.errors import ConfigError, unknown
 from jaxq.recipes.presets import PRESETS
 from jaxq.runs import files as results
-from jaxq.runs import placement
+from jaxq.runs import machine
 from jaxq.runs.runner import Interrupted
 
 
@@ -62,8 +60,7 @@ class RunOptions(SharedOptions):
 
 def main(program: Callable[[list[str], Console], None]) -> None:
     """Run a script's ``program(arguments, console)``; bad input ends it with exit code 2."""
-    placement.use_cores()
-    _use_compilation_cache()
+    machine.use_machine()
     console = Console()
     try:
         program(sys.argv[1:], console)
@@ -182,23 +179,6 @@ def _print_presets(script: str) -> None:
     console = Console()
     console.print(table)
     console.print(f"All options of a preset: {script} PRESET --help", highlight=False)
-
-
-def cache_directory() -> Path:
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "jaxq"
-
-
-def _use_compilation_cache() -> None:
-    """Keep compiled programs between processes, in a folder that only the user can read."""
-    if not os.environ.get("JAX_COMPILATION_CACHE_DIR"):
-        cache = cache_directory()
-        try:
-            cache.mkdir(parents=True, exist_ok=True, mode=0o700)
-            cache.chmod(0o700)
-        except OSError:
-            return  # a cache is a convenience
-        jax.config.update("jax_compilation_cache_dir", str(cache))
-    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.2)
 
 
 def _split_resume(argument: str) -> list[str]:

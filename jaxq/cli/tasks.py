@@ -11,11 +11,12 @@ from typing import Any
 
 from rich.console import Console
 
-from jaxq.cli.main import Request, RunOptions, SharedOptions, cache_directory
+from jaxq.cli.main import Request, RunOptions, SharedOptions
 from jaxq.config import Preset
 from jaxq.errors import ConfigError
 from jaxq.reports.terminal import print_scores
 from jaxq.runs import files as results
+from jaxq.runs.machine import cache_directory
 from jaxq.runs.measurement import fastest_batch
 from jaxq.runs.runner import Interrupted, RunSpec, Spread, lane_labels, run
 from jaxq.runs.stopping import Stop

@@ -1,6 +1,7 @@
 """Networks: features from observations, values from features; parameters and nothing else.
 
-Knows no loss and no environment. Read ``torsos`` first, then ``heads``.
+Knows no loss and no environment. Read ``torsos`` first, then ``heads``. What a network of one's own
+is made of has a name here, such as ``networks.from_flax`` and ``networks.QOutput``.
 
     layers     dense layers: plain, noisy, spectral
     kernels    what is written unusually for speed: convolutions as one matmul, the LSTM
@@ -10,3 +11,39 @@ Knows no loss and no environment. Read ``torsos`` first, then ``heads``.
     memory     networks that remember
     ensembles  several copies of a module as one network
 """
+
+from importlib import import_module as _import_module
+from typing import Any as _Any
+
+# Public name -> the module of this package that defines it.
+_NAMES = {
+    "CategoricalNetwork": "heads",
+    "CategoricalOutput": "heads",
+    "Dense": "layers",
+    "DuelingHead": "heads",
+    "EnsembleOutput": "heads",
+    "ImplicitQuantileNetwork": "heads",
+    "LSTM": "kernels",
+    "LinearHead": "heads",
+    "MLP": "torsos",
+    "MinAtarTorso": "torsos",
+    "NatureTorso": "torsos",
+    "NoisyDense": "layers",
+    "PatchConv": "kernels",
+    "QOutput": "heads",
+    "QuantileNetwork": "heads",
+    "QuantileOutput": "heads",
+    "RecurrentNetwork": "memory",
+    "SpectralDense": "layers",
+    "ValueNetwork": "heads",
+    "ensemble": "ensembles",
+    "from_flax": "modules",
+    "recurrent": "memory",
+}
+__all__ = list(_NAMES)
+
+
+def __getattr__(name: str) -> _Any:
+    if name not in _NAMES:
+        raise AttributeError(f"module 'jaxq.networks' has no attribute '{name}'")
+    return getattr(_import_module(f"jaxq.networks.{_NAMES[name]}"), name)

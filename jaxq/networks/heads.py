@@ -60,8 +60,8 @@ class DuelingHead(nn.Module):
     """State value plus advantages of zero mean (Wang et al. 2016, equation 9), for each of K.
 
     Each of the two streams has hidden layers of its own, ``stream_widths`` wide, with ReLU: one of
-    512 in the paper's Atari network (figure 1), none in Revisiting Rainbow (Obando-Ceron & Castro
-    2021). Without any, the values are linear in the features, as those of ``LinearHead`` are.
+    512 in the paper's Atari network (section 4.2), none in Revisiting Rainbow (Obando-Ceron &
+    Castro 2021). Without any, the values are linear in the features, as ``LinearHead``'s are.
     ``layer_norm`` normalises each of them before its ReLU, as it does in the torsos.
     """
 

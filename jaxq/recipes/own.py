@@ -11,7 +11,7 @@ import importlib
 import inspect
 import os
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from functools import partial
 from pathlib import Path
 from types import ModuleType
@@ -105,6 +105,37 @@ def description(thing: Callable) -> dict[str, str]:
     for path in sorted(_neighbours(module)):
         text.update(ast.dump(ast.parse(path.read_text())).encode())
     return {"name": name, "source": text.hexdigest()[:16]}
+
+
+def same_parts(there: Mapping[str, Any], here: Mapping[str, Any], accept: bool) -> list[str]:
+    """In what parts of one's own differ: those that made a run and those of now, field by field.
+
+    Args:
+      accept: whether a part may have the same name and another source.
+    """
+    changes = []
+    for field in sorted(set(there) | set(here)):
+        before, now = there.get(field), here.get(field)
+        if before is None or now is None or before["name"] != now["name"]:
+            names = [part["name"] if part else "none of one's own" for part in (before, now)]
+            changes.append(f"{field} ({names[0]} there, {names[1]} here)")
+        elif before["source"] != now["source"] and not accept:
+            changes.append(
+                f"source of {field} {now['name']} ({before['source']} there, {now['source']} here; "
+                f"--accept-changed-code goes on with it and records that)"
+            )
+    return changes
+
+
+def with_history(there: Mapping[str, Any], here: Mapping[str, Any]) -> dict[str, Any]:
+    """Parts of now, each with the sources that it had before."""
+    made_of = {}
+    for field, part in here.items():
+        old = there.get(field, part)
+        earlier = [*old.get("earlier", []), old["source"]]
+        earlier = [source for source in dict.fromkeys(earlier) if source != part["source"]]
+        made_of[field] = {**part, **({"earlier": earlier} if earlier else {})}
+    return made_of
 
 
 def _neighbours(module: ModuleType) -> set[Path]:

@@ -79,6 +79,11 @@ def readers(field: str) -> str:
     return ", or ".join(words)
 
 
+def prefill_of(config: Config) -> int:
+    """Environment steps before the first update; on-policy learning has none."""
+    return 0 if "on-policy loop" in chosen(config) else config.prefill
+
+
 def settle(config: Config, hparams: HParams, asked: Iterable[str]) -> tuple[Config, HParams]:
     """The same with what has no effect back at its default, except the fields that were asked for.
 

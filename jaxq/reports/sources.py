@@ -12,7 +12,7 @@ from jaxq.config import Config, HParams
 from jaxq.errors import ConfigError
 from jaxq.runs import files as results
 from jaxq.scoring.protocol import Protocol, lane_protocols, make_protocol
-from jaxq.scoring.scores import NUMBER, divergence
+from jaxq.scoring.scores import divergence
 from jaxq.scoring.stats import bootstrap_iqm
 from jaxq.settings import describe_all, differing, format_value
 
@@ -26,7 +26,7 @@ class Run(NamedTuple):
     document: dict[str, Any]  # config.json
     meta: dict[str, Any]
     scores: dict[str, Any]
-    arrays: dict[str, np.ndarray]  # of metrics.npz, _CURVES and numbers that change
+    arrays: dict[str, np.ndarray]  # of metrics.npz, but for the single episodes
     complete: bool
 
 
@@ -123,9 +123,11 @@ def read_run(path: Path) -> Run:
     try:
         meta, scores = results.read_json(path / results.META), results.read_scores(path)
         with np.load(path / results.METRICS) as file:
-            numbers = [name for name in file.files if name.startswith(NUMBER)]
-            arrays = {name: file[name] for name in (*_CURVES, *numbers)}
+            arrays = {name: file[name] for name in file.files if name != "eval_returns"}
         shape = len(document["lanes"]), len(document["seeds"])
+        missing = set(_CURVES) - set(arrays)
+        if missing:
+            raise KeyError(*sorted(missing))
         per_seed = np.shape([lane["per_seed"] for lane in scores["lanes"]])
         if {shape} != {per_seed, *(arrays[name].shape[:2] for name in ("eval_return", "loss"))}:
             raise ValueError(f"they are not of {shape[0]} lanes and {shape[1]} seeds")

@@ -2,17 +2,25 @@
 
 Read ``runner`` first, then ``population``; ``files`` names every file of a run directory.
 
-    files        the run directory: its files, and how they are written
+    files        every file of a run directory, and how it is written
+    tensors      arrays in one file
+    spec         what a run is asked to do
     history      what a run has measured, chunk by chunk
+    listening    who hears of a run: the contract
+    machine      every core a device, compiled programs kept
     placement    batch, devices, memory
+    members      trees of members: stacked, mapped over
+    programs     functions compiled for every device
     population   seeds x lanes as compiled programs
     provenance   versions, machine, commit
+    recording    metrics, scores and curves on disk
     policy       trained networks on disk
     checkpoint   states on disk, to resume from
     sinks        what a run measures, copied to other places
     progress     what a run shows while it runs
     stopping     reasons to stop early
+    signals      Ctrl-C, kept until a run can stop
     resuming     that a run is the same, and where it was
-    runner       chunks, evaluation, saving, stopping
+    runner       chunk after chunk, and whoever hears of them
     measurement  the fastest batch of members, by trying
 """

@@ -1,19 +1,16 @@
-"""Saving and restoring a population, with Orbax.
+"""The states of all members on disk, to resume from.
 
-A checkpoint is the state of all members and a seal: the clock, the fingerprint of the run it
-belongs to and the hashes of its files. Orbax writes into a temporary folder and renames it; the
-seal is written afterwards, and the checkpoint before it is kept. So whenever a run is killed, its
-newest sealed checkpoint is whole; and if a disk has spoiled that, the one before still counts.
+A checkpoint is one file of tensors. Beside them it holds its seal: the clock, the fingerprint of
+the run it belongs to, and a hash of all of that. It gets its name when the disk has all of it, and
+the one before is kept. So whenever a run is killed, its newest checkpoint is whole; and if a disk
+has spoiled that, the one before still counts.
 """
 
-import errno
 import hashlib
 import json
-import logging
-import os
-import re
-import shutil
+import time
 import warnings
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -21,11 +18,12 @@ import jax
 import numpy as np
 
 from jaxq.errors import ConfigError
-from jaxq.runs.files import write_text
-from jaxq.runs.placement import tree_bytes
+from jaxq.runs.files import CHECKPOINTS
+from jaxq.runs.listening import Listener, Moment
+from jaxq.runs.tensors import bytes_of, read_tensors, write_tensors
 from jaxq.types import Clock, PyTree
 
-_MARGIN = 1.2, 2_000_000  # times the size of the arrays, and bytes: what is written beside them
+_ENDING = ".safetensors"
 
 
 def fingerprint(document: Any) -> str:
@@ -33,41 +31,45 @@ def fingerprint(document: Any) -> str:
     return hashlib.sha256(json.dumps(document, sort_keys=True).encode()).hexdigest()[:16]
 
 
+def keep_checkpoints(run: Path, owner: str, every: float) -> Listener:
+    """Saves the members once ``every`` seconds have passed since the last time, and at the end."""
+    saved_at, saved_steps = time.monotonic(), None
+
+    def write(moment: Moment) -> None:
+        nonlocal saved_at, saved_steps
+        save(run / CHECKPOINTS, moment.fetch(), moment.clock, owner)
+        saved_at, saved_steps = time.monotonic(), int(moment.clock.steps)
+
+    def chunk_ended(moment: Moment) -> None:
+        if time.monotonic() - saved_at >= every:
+            write(moment)
+
+    def closed(moment: Moment) -> None:
+        if int(moment.clock.steps) != saved_steps:
+            write(moment)
+
+    return Listener(chunk_ended, closed)
+
+
 def save(directory: Path, tree: PyTree, clock: Clock, owner: str) -> None:
-    """Save NumPy leaves [M, ...] under ``directory / steps``; keep the one before as well.
+    """Save NumPy leaves [M, ...] as ``directory / STEPS.safetensors``; keep the one before as well.
 
     Raises:
       OSError: it could not be written; the one before is whole.
     """
     step = int(clock.steps)
-    if _is_whole(directory, step):
-        return
-    _seal(directory, step).unlink(missing_ok=True)
-    for leftover in directory.glob("*"):  # of a process killed before it could seal it
-        number, _, orbax = leftover.name.partition(".")  # which has a folder of its own until then
-        is_sealed = number.isdigit() and not orbax and _seal(directory, int(number)).exists()
-        if leftover.is_dir() and number.isdigit() and not is_sealed:
-            shutil.rmtree(leftover)
+    seal = {"owner": owner, "steps": str(step), "updates": str(int(clock.updates))}
+    arrays = {name: _plain(leaf) for name, leaf in _by_name(tree).items()}
+    seal["hash"] = _hash(arrays, seal)
     directory.mkdir(exist_ok=True)
-    needed = _MARGIN[0] * tree_bytes(tree) + _MARGIN[1]
-    if shutil.disk_usage(directory).free < needed:  # Orbax would find out in its own threads
-        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(directory / str(step)))
-    ocp, manager = _open(directory)
-    try:
-        with manager:
-            manager.save(step, args=ocp.args.StandardSave(jax.tree.leaves(tree)), force=True)
-    except ValueError as error:  # how the storage below Orbax reports what the system refused
-        code = re.search(r"os_error_code='(\d+)'", str(error))
-        if not code:
-            raise
-        number = int(code[1])
-        raise OSError(number, os.strerror(number), str(directory / str(step))) from error
-    seal = {"owner": owner, "steps": step, "updates": int(clock.updates)}
-    seal["files"] = _hashes(directory / str(step))
-    write_text(_seal(directory, step), json.dumps(seal, indent=1) + "\n")
-    for path in directory.glob("*.json"):
-        if not (directory / path.stem).is_dir():
-            path.unlink()
+    for leftover in directory.glob(f".*{_ENDING}"):  # of a process killed while it wrote
+        leftover.unlink()
+    write_tensors(_path(directory, step), arrays, seal)
+    saved = _steps(directory)
+    before = max((other for other in saved if other < step), default=None)
+    for other in saved:
+        if other not in (step, before):  # a later one was damaged: the run went back before it
+            _path(directory, other).unlink()
 
 
 def restore(directory: Path, shapes: PyTree, owner: str) -> tuple[PyTree, Clock] | None:
@@ -76,66 +78,89 @@ def restore(directory: Path, shapes: PyTree, owner: str) -> tuple[PyTree, Clock]
     Raises:
       ConfigError: all are damaged, or it belongs to another run; nothing is changed.
     """
-    steps = [int(path.stem) for path in directory.glob("*.json") if path.stem.isdigit()]
+    steps = _steps(directory)
     if not steps:
+        if any(directory.glob("*.json")):
+            raise ConfigError(f"checkpoints={directory} were made by jaxq 0.1, and cannot be read.")
         return None
-    step = next((step for step in sorted(steps)[::-1] if _is_whole(directory, step)), None)
-    if step is None:
+    newest = _path(directory, steps[-1])
+    for step in reversed(steps):
+        path = _path(directory, step)
+        try:
+            arrays, seal = _read(path)
+        except (OSError, ValueError):
+            continue
+        if seal["owner"] != owner:
+            raise ConfigError(f"checkpoint={path} belongs to another run; it was left as it is.")
+        if path != newest:
+            warnings.warn(f"{newest} is damaged; {path} is taken.", stacklevel=2)
+        return _as(shapes, arrays, path), Clock(np.int32(step), np.int32(seal["updates"]))
+    raise ConfigError(
+        f"checkpoint={newest} is damaged and cannot be read; it was left as it is, start a new "
+        f"run in another --out directory."
+    )
+
+
+def _read(path: Path) -> tuple[dict[str, np.ndarray], dict[str, str]]:
+    """The arrays and the seal of a checkpoint.
+
+    Raises:
+      OSError, ValueError: it is damaged.
+    """
+    arrays, seal = read_tensors(path)
+    if seal.pop("hash", None) != _hash(arrays, seal):
+        raise ValueError(f"{path} is not what was saved.")
+    return arrays, seal
+
+
+def _hash(arrays: Mapping[str, np.ndarray], seal: Mapping[str, str]) -> str:
+    """SHA-256 of everything that a checkpoint holds, read where it lies."""
+    names = sorted(arrays)
+    described = [[name, str(arrays[name].dtype), arrays[name].shape] for name in names]
+    total = hashlib.sha256(json.dumps([sorted(seal.items()), described]).encode())
+    for name in names:
+        total.update(bytes_of(arrays[name]))
+    return total.hexdigest()
+
+
+def _by_name(tree: PyTree) -> dict[str, Any]:
+    """The leaves of a tree by where they are in it, such as ``.params['params']['Dense_0']``."""
+    return {jax.tree_util.keystr(path): leaf for path, leaf in jax.tree.leaves_with_path(tree)}
+
+
+def _plain(leaf: np.ndarray) -> np.ndarray:
+    """The same bytes in a type that every reader of tensors knows."""
+    leaf = np.asarray(leaf)
+    is_extension = leaf.dtype.kind == "V"  # such as bfloat16
+    return np.ascontiguousarray(leaf).view(f"u{leaf.itemsize}") if is_extension else leaf
+
+
+def _as(shapes: PyTree, arrays: Mapping[str, np.ndarray], path: Path) -> PyTree:
+    """The arrays as a tree of these shapes.
+
+    Raises:
+      ConfigError: they are of another state.
+    """
+    wanted = _by_name(shapes)
+    different = set(wanted) ^ set(arrays)
+    for name in set(wanted) & set(arrays):
+        like, there = wanted[name], arrays[name]
+        if like.shape != there.shape or _plain(np.empty(0, like.dtype)).dtype != there.dtype:
+            different.add(name)
+    if different:
         raise ConfigError(
-            f"checkpoint={directory / str(max(steps))} is damaged and cannot be read; it was left "
-            f"as it is, start a new run in another --out directory."
+            f"checkpoint={path} cannot be restored: {', '.join(sorted(different)[:3])} of its "
+            f"state is not as this version of jaxq has it."
         )
-    place, seal = directory / str(step), json.loads(_seal(directory, step).read_text())
-    if seal["owner"] != owner:
-        raise ConfigError(f"checkpoint={place} belongs to another run; it was left as it is.")
-    if step < max(steps):
-        warnings.warn(f"{directory / str(max(steps))} is damaged; {place} is taken.", stacklevel=2)
-    leaves, structure = jax.tree.flatten(shapes)
-    template = [np.zeros(leaf.shape, leaf.dtype) for leaf in leaves]
-    ocp, manager = _open(directory)
-    try:
-        with manager:
-            restored = manager.restore(step, args=ocp.args.StandardRestore(template))
-    except Exception as error:  # the files are what was written, so it is something else
-        raise ConfigError(f"checkpoint={place} cannot be restored: {error}") from error
-    return structure.unflatten(restored), Clock(np.int32(step), np.int32(seal["updates"]))
+    leaves = [arrays[name].view(like.dtype) for name, like in wanted.items()]
+    return jax.tree.unflatten(jax.tree.structure(shapes), leaves)
 
 
-def _is_whole(directory: Path, step: int) -> bool:
-    """Whether the checkpoint is sealed, and its files are what was sealed."""
-    try:
-        seal = json.loads(_seal(directory, step).read_text())
-        return seal["files"] == _hashes(directory / str(step)) and {"owner", "updates"} <= set(seal)
-    except (OSError, ValueError, KeyError, TypeError):
-        return False
+def _steps(directory: Path) -> list[int]:
+    """Of all checkpoints, the oldest first."""
+    stems = [path.stem for path in directory.glob(f"*{_ENDING}")]
+    return sorted(int(stem) for stem in stems if stem.isdigit())
 
 
-def _hashes(place: Path) -> dict[str, str]:
-    """SHA-256 of every file of a checkpoint."""
-    paths = sorted(path for path in place.rglob("*") if path.is_file())
-    return {
-        str(path.relative_to(place)): hashlib.sha256(path.read_bytes()).hexdigest()
-        for path in paths
-    }
-
-
-def _seal(directory: Path, step: int) -> Path:
-    return directory / f"{step}.json"
-
-
-def _open(directory: Path):
-    import orbax.checkpoint as ocp  # imported here: takes seconds
-
-    logging.getLogger("absl").setLevel(logging.CRITICAL)  # what it logs is also raised
-    alone = ocp.options.MultiprocessingOptions(
-        primary_host=jax.process_index(),
-        active_processes={jax.process_index()},
-        barrier_sync_key_prefix=str(jax.process_index()),
-    )
-    options = ocp.CheckpointManagerOptions(
-        max_to_keep=2,
-        create=False,
-        enable_async_checkpointing=False,
-        multiprocessing_options=alone,  # every process saves its own members
-    )
-    return ocp, ocp.CheckpointManager(directory.resolve(), options=options)
+def _path(directory: Path, step: int) -> Path:
+    return directory / f"{step}{_ENDING}"

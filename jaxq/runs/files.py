@@ -1,18 +1,9 @@
-"""The run directory: what it holds and how it is written.
+"""Every file of a run's directory and of a sweep's: what each is, and how it is written.
 
-    config.json    what was asked for; can be given back to train.py
-    meta.json      versions, device, commit, spread of members, times
-    metrics.npz    ``steps`` [T] and one array [H, S, T] per metric, eval_returns [H, S, T, K]
-    metrics.jsonl  one line per chunk, aggregated over seeds, for reading along
-    scores.json    the last evaluation of every lane with its interval and protocol
-    lanes.csv      the same as a table, a row per lane, with the members that have diverged
-    curves.png     learning curves
-    checkpoints/   to resume from
-    policy/        the trained networks
-    COMPLETE       written last
-
-Every file is replaced whole, so it is readable at every moment. A directory that holds a run is
-never written by another.
+``RUN_FILES`` and ``SWEEP_FILES`` name them. Every file is replaced whole, so it is readable at
+every moment; only what other packages write themselves is not (their folders, and the journal of a
+search, to which a line is added at a time). A directory that holds a run is never written by
+another.
 """
 
 import csv
@@ -36,9 +27,50 @@ except ImportError:  # Windows, where two runs are not kept apart
 from jaxq.errors import ConfigError
 
 CONFIG, META, METRICS, LINES = "config.json", "meta.json", "metrics.npz", "metrics.jsonl"
-SCORES, CURVES, CHECKPOINTS, COMPLETE = "scores.json", "curves.png", "checkpoints", "COMPLETE"
-TABLE = "lanes.csv"
-STUDY, PARTS, WINNER = "study.json", "parts", "winner"  # of a sweep
+SCORES, TABLE, CURVES, COMPLETE = "scores.json", "lanes.csv", "curves.png", "COMPLETE"
+CHECKPOINTS, TENSORBOARD, WANDB = "checkpoints", "tensorboard", "wandb"
+POLICY, PARAMS = "policy", "params.safetensors"
+GIFS = "policy-lane*-seed*.gif"
+STUDY, PARTS, WINNER, JOURNAL = "study.json", "parts", "winner", "journal.log"
+SENSITIVITY, HEATMAP = "sensitivity.png", "heatmap.png"
+VERSION = "0.2"  # of jaxq, which reads what this one writes
+
+RUN_FILES = {
+    CONFIG: "what was asked for; train.py takes it in place of a preset",
+    META: "versions, device, commit, spread of members, times, why it ended",
+    METRICS: "steps [T] and one array [H, S, T] per metric; eval_returns [H, S, T, K]",
+    LINES: "one line per chunk and lane, means over seeds, for reading along",
+    SCORES: "the last evaluation of every lane with its interval, every seed and the protocol",
+    TABLE: "the same as a table, a row per lane, with the members that have diverged",
+    CURVES: "learning curves",
+    f"{CHECKPOINTS}/": "the states of all members, the newest and the one before, to resume from",
+    f"{POLICY}/{PARAMS}": "the trained networks of all members",
+    f"{POLICY}/{CONFIG}": "what it takes to act with them",
+    GIFS: "an episode of one of them, by evaluate.py",
+    f"{TENSORBOARD}/": "event files of every lane, with --track tensorboard",
+    f"{WANDB}/": "what W&B keeps of every lane, with --track wandb",
+    COMPLETE: "the last step, written last",
+}
+SWEEP_FILES = {
+    STUDY: "the settings, the seeds, and which part trains which",
+    f"{PARTS}/": "a run directory for every part: some settings of one program, on some seeds",
+    f"{WINNER}/": "a run directory: the best setting again, on fresh seeds",
+    METRICS: "steps [T] and eval_return, eval_value, loss [L, S, T] of all settings, NaN where "
+    "one was not measured",
+    SCORES: "the last evaluation of every setting with its interval, and every seed",
+    TABLE: "the same as a table, a row per setting",
+    CURVES: "learning curves of the best settings",
+    SENSITIVITY: "the score over every field that is swept",
+    HEATMAP: "the score over two fields",
+    JOURNAL: "the trials of a search with Optuna",
+    COMPLETE: "written last",
+}
+
+
+def listing(files: Mapping[str, str]) -> str:
+    """``RUN_FILES`` or ``SWEEP_FILES`` as lines, for people."""
+    width = max(map(len, files))
+    return "\n".join(f"{name:<{width}}  {what}" for name, what in files.items())
 
 
 def create(directory: Path, document: Mapping[str, Any], name: str = CONFIG) -> None:
@@ -54,10 +86,10 @@ def create(directory: Path, document: Mapping[str, Any], name: str = CONFIG) -> 
                 f"out={directory} holds another run; choose an empty directory, or continue that "
                 f"run with --resume {directory}."
             )
-        partial = "." + name  # of a process that was killed while it wrote this very file
-        if any(path.name != partial for path in directory.iterdir()):
+        leftover = _partial(directory / name)  # of a process killed while it wrote this very file
+        if any(path != leftover for path in directory.iterdir()):
             raise ConfigError(f"out={directory} is not empty; an empty or new one is accepted.")
-        write_json(directory / name, document)
+        (write_document if name == CONFIG else write_json)(directory / name, document)
 
 
 @contextmanager
@@ -73,13 +105,13 @@ def read_document(directory: Path) -> dict[str, Any]:
     """The ``config.json`` of a run directory, or of the path of the file itself.
 
     Raises:
-      ConfigError: there is none, or it cannot be read.
+      ConfigError: there is none, it cannot be read, or another version of jaxq has made the run.
     """
     path = directory / CONFIG if directory.is_dir() else directory
     if not path.is_file():
         raise ConfigError(f"run={directory} holds no {CONFIG}; a run directory is accepted.")
     try:
-        document = json.loads(path.read_text())
+        document = read_json(path)
         kinds = {"preset": str, "config": dict, "lanes": list, "seeds": list, "steps": int}
         for name, kind in kinds.items():
             if not isinstance(document[name], kind) or document[name] == []:
@@ -88,23 +120,24 @@ def read_document(directory: Path) -> dict[str, Any]:
         raise ConfigError(f"config={path} cannot be read: {error} is missing.") from error
     except (ValueError, TypeError) as error:
         raise ConfigError(f"config={path} cannot be read: {error}.") from error
-    return document
+    return of_this_version(document, directory)
 
 
-def read_arrays(path: Path) -> dict[str, np.ndarray]:
-    """What ``write_arrays`` wrote."""
-    with np.load(path) as arrays:
-        return {name: arrays[name] for name in arrays.files}
+def write_document(path: Path, document: Mapping[str, Any]) -> None:
+    """Replace a ``config.json``, which says by which version of jaxq it can be read."""
+    write_json(path, {"version": VERSION, **document})
 
 
-def write_arrays(path: Path, arrays: Mapping[str, np.ndarray]) -> None:
-    """Replace an ``.npz`` file."""
-    partial = path.with_name("." + path.name)
-    with open(partial, "wb") as file:
-        np.savez(file, **arrays)
-        file.flush()
-        os.fsync(file.fileno())
-    partial.replace(path)
+def of_this_version(document: Mapping[str, Any], run: Path) -> dict[str, Any]:
+    """What ``write_document`` was given; ``run`` is where it was found.
+
+    Raises:
+      ConfigError: another version of jaxq has made the run.
+    """
+    version = document.get("version", "0.1.0")  # which did not say so
+    if version != VERSION:
+        raise ConfigError(f"run={run} was made by jaxq {version}; runs of {VERSION} are accepted.")
+    return {name: value for name, value in document.items() if name != "version"}
 
 
 def write_scores(directory: Path, scores: Mapping[str, Any], rows: Sequence[Mapping]) -> None:
@@ -136,20 +169,35 @@ def lock(directory: Path) -> Iterator[None]:
     """
     with _writing(directory):
         directory.mkdir(parents=True, exist_ok=True)
+    busy = (
+        f"run={directory} is being written by another process; wait for it, or choose another "
+        f"directory."
+    )
+    with hold(directory, busy):
+        yield
+
+
+@contextmanager
+def hold(path: Path, busy: str) -> Iterator[None]:
+    """Hold a file or a directory while nobody else does; a killed process lets go of it.
+
+    Args:
+      busy: the sentence for somebody who finds it held.
+
+    Raises:
+      ConfigError: another process holds it.
+    """
     if fcntl is None:
         yield
         return
-    handle = os.open(directory, os.O_RDONLY)
+    handle = os.open(path, os.O_RDONLY if path.is_dir() else os.O_RDWR)
     try:
         try:
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            raise ConfigError(
-                f"run={directory} is being written by another process; wait for it, or choose "
-                f"another directory."
-            ) from None
+            raise ConfigError(busy) from None
         except OSError as error:  # some file systems of clusters have no locks
-            warnings.warn(f"run={directory} cannot be locked: {error.strerror}.", stacklevel=3)
+            warnings.warn(f"{path} cannot be locked: {error.strerror}.", stacklevel=5)
         yield
     finally:
         os.close(handle)
@@ -157,7 +205,7 @@ def lock(directory: Path) -> Iterator[None]:
 
 def read_json(path: Path) -> Any:
     """What ``write_json`` wrote."""
-    return json.loads(path.read_text())
+    return json.loads(path.read_text(encoding="utf-8"))
 
 
 def write_json(path: Path, document: Any) -> None:
@@ -166,13 +214,43 @@ def write_json(path: Path, document: Any) -> None:
 
 
 def write_text(path: Path, text: str) -> None:
-    """Replace ``path`` in one move."""
-    partial = path.with_name("." + path.name)
-    with open(partial, "w") as file:
-        file.write(text)
-        file.flush()
-        os.fsync(file.fileno())
-    partial.replace(path)
+    """Replace ``path`` with a text."""
+    with replacing(path) as partial:
+        partial.write_text(text, encoding="utf-8")
+
+
+def read_arrays(path: Path) -> dict[str, np.ndarray]:
+    """What ``write_arrays`` wrote."""
+    with np.load(path) as arrays:
+        return {name: arrays[name] for name in arrays.files}
+
+
+def write_arrays(path: Path, arrays: Mapping[str, np.ndarray]) -> None:
+    """Replace an ``.npz`` file."""
+    with replacing(path) as partial, open(partial, "wb") as file:
+        np.savez(file, **arrays)
+
+
+@contextmanager
+def replacing(path: Path) -> Iterator[Path]:
+    """A path to write to, with the ending of ``path``; what is there at the end, once the disk has
+    it, replaces ``path`` in one move. After an exception ``path`` is as it was.
+    """
+    partial = _partial(path)
+    try:
+        yield partial
+        with open(partial, "rb+") as file:
+            os.fsync(file.fileno())
+        partial.replace(path)
+    except BaseException as error:
+        partial.unlink(missing_ok=True)
+        if isinstance(error, OSError) and error.filename is None:
+            error.filename = str(path)  # the system does not say what could not be written
+        raise
+
+
+def _partial(path: Path) -> Path:
+    return path.with_name("." + path.name)
 
 
 def _with_numbers(value: Any) -> Any:

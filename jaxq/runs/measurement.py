@@ -12,13 +12,14 @@ from pathlib import Path
 import jax
 
 from jaxq.config import Config, HParams
+from jaxq.errors import ConfigError
 from jaxq.recipes.experiment import Experiment, make_experiment
 from jaxq.recipes.validation import validate
 from jaxq.runs import files as results
 from jaxq.runs import provenance
 from jaxq.runs.checkpoint import fingerprint
 from jaxq.runs.placement import make_plan
-from jaxq.runs.population import Population, make_population
+from jaxq.runs.population import Population
 from jaxq.types import Clock, PyTree
 
 _TURNS = 5
@@ -38,7 +39,7 @@ def fastest_batch(
     From the batch that ``placement`` would choose, doubled as long as that is faster; if it never
     is, halved as long as that is. Groups that a device runs one after the other count, and so do
     the copies that fill up the last one. Every candidate compiles a program, which takes longer
-    than running it.
+    than running it. A larger batch that does not fit in memory is left out.
 
     Args:
       num_devices: all by default.
@@ -59,9 +60,15 @@ def fastest_batch(
         return results.read_json(remembered)["batch"]
 
     def rate(batch: int) -> float:
-        population = one_batch_each(experiment, lanes[0], batch, num_devices)
         rounds = math.ceil(math.ceil(num_members / batch) / num_devices)
-        taken = rounds * time_chunks(population, *population.init(), _TURNS)[0]
+        try:
+            population = one_batch_each(experiment, lanes[0], batch, num_devices)
+            population.prepare(("chunk", "init"))
+            taken = rounds * time_chunks(population, *population.init(), _TURNS)[0]
+        except ConfigError:
+            if batch <= start:
+                raise
+            return 0.0  # it does not fit
         rates[batch] = num_members * config.chunk_steps / taken
         report(batch, rates[batch])
         return rates[batch]
@@ -92,9 +99,7 @@ def one_batch_each(
 ) -> Population:
     """A population that gives every device one batch."""
     trainer, evaluate = experiment.trainer, experiment.evaluate
-    return make_population(
-        trainer, evaluate, [lane], range(batch * num_devices), batch, num_devices
-    )
+    return Population(trainer, evaluate, [lane], range(batch * num_devices), batch, num_devices)
 
 
 def time_chunks(population: Population, states: list[PyTree], clock: Clock, turns: int):

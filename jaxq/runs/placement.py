@@ -1,7 +1,6 @@
 """Where members go: how many are batched together, on which devices, and whether they fit."""
 
 import math
-import os
 from typing import NamedTuple
 
 import jax
@@ -120,15 +119,3 @@ def free_memory(num_devices: int) -> int:
     if all(stats):
         return sum(stat["bytes_limit"] - stat["bytes_in_use"] for stat in stats)
     return psutil.virtual_memory().available
-
-
-def use_cores(count: int | None = None) -> None:
-    """Make ``count`` CPU cores, by default all or as many as the environment variable
-    JAX_NUM_CPU_DEVICES says, devices of their own; call it before anything else uses JAX."""
-    told = int(os.environ.get("JAX_NUM_CPU_DEVICES", 0))
-    jax.config.update("jax_num_cpu_devices", count or told or num_cores())
-
-
-def num_cores() -> int:
-    """CPU cores that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()

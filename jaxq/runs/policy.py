@@ -1,8 +1,8 @@
 """Trained policies on disk: safetensors and JSON, never a pickle or code."""
 
-import json
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import numpy as np
@@ -10,9 +10,13 @@ from flax.traverse_util import flatten_dict, unflatten_dict
 
 from jaxq.config import Config, HParams, config_from_dict, hparams_from_dict
 from jaxq.errors import ConfigError
+from jaxq.runs import files
+from jaxq.runs.listening import Listener, Moment
+from jaxq.runs.spec import RunSpec
+from jaxq.runs.tensors import read_tensors, write_tensors
 from jaxq.types import PyTree
 
-_PARAMS, _ABOUT = "params.safetensors", "config.json"
+_DESCRIBED_BY = ("config", "lanes", "seeds", "made_of")  # of a run's document
 
 
 class Policy(NamedTuple):
@@ -22,6 +26,7 @@ class Policy(NamedTuple):
     lanes: list[HParams]  # H
     seeds: list[int]  # S
     params: PyTree  # NumPy leaves [H, S, ...]
+    made_of: Mapping[str, Any] = {}  # the parts of somebody's own, see ``Experiment``
 
     def member(self, lane: int, seed_index: int) -> PyTree:
         """The parameters of one member.
@@ -40,35 +45,48 @@ class Policy(NamedTuple):
 
 def save_policy(directory: Path, document: dict, params: PyTree) -> None:
     """Write ``params`` (NumPy leaves [H, S, ...]) and the run's document into ``directory``."""
-    from safetensors.numpy import save
-
     directory.mkdir(parents=True, exist_ok=True)
-    arrays = {k: np.ascontiguousarray(v) for k, v in flatten_dict(params, sep="/").items()}
-    partial = directory / (_PARAMS + ".partial")
-    partial.write_bytes(save(arrays))
-    partial.replace(directory / _PARAMS)
-    text = json.dumps({name: document[name] for name in ("config", "lanes", "seeds")}, indent=2)
-    partial = directory / (_ABOUT + ".partial")
-    partial.write_text(text + "\n")
-    partial.replace(directory / _ABOUT)
+    arrays = {name: np.asarray(leaf) for name, leaf in flatten_dict(params, sep="/").items()}
+    write_tensors(directory / files.PARAMS, arrays)
+    about = {name: document[name] for name in _DESCRIBED_BY if name in document}
+    files.write_document(directory / files.CONFIG, about)
 
 
-def load_policy(run: Path) -> Policy:
-    """The policies that a run has exported.
+def export(run: Path, spec: RunSpec, document: dict) -> Listener:
+    """Saves the trained networks at the end of a run."""
+    shape = len(spec.lanes), len(spec.seeds)
+
+    def closed(moment: Moment) -> None:
+        params = moment.fetch().params
+        params = jax.tree.map(lambda leaf: leaf.reshape(*shape, *leaf.shape[1:]), params)
+        save_policy(run / files.POLICY, document, params)
+
+    return Listener(lambda moment: None, closed)
+
+
+def load_policy(run: Path, trusted: Sequence[str] = ()) -> Policy:
+    """The policies that a run has exported; no code is imported.
+
+    Args:
+      run: its directory.
+      trusted: names of functions of somebody's own, such as ``module:function``, that the run may
+        name; others cannot be used to act.
 
     Raises:
-      ConfigError: ``run`` holds none, or they are damaged.
+      ConfigError: ``run`` holds none, they are damaged, or of another version of jaxq.
     """
-    from safetensors import SafetensorError
-    from safetensors.numpy import load_file
-
-    directory = Path(run) / "policy"
-    if not (directory / _PARAMS).is_file():
-        raise ConfigError(f"run={run} holds no exported policy (policy/{_PARAMS} is missing).")
+    directory = Path(run) / files.POLICY
+    path = directory / files.PARAMS
+    if not path.is_file():
+        raise ConfigError(
+            f"run={run} holds no exported policy ({files.POLICY}/{files.PARAMS} is missing)."
+        )
     try:
-        document = json.loads((directory / _ABOUT).read_text())
-        params = unflatten_dict(load_file(directory / _PARAMS), sep="/")
-    except (OSError, ValueError, SafetensorError) as error:
+        document = files.read_json(directory / files.CONFIG)
+        params = unflatten_dict(read_tensors(path)[0], sep="/")
+    except (OSError, ValueError) as error:
         raise ConfigError(f"run={run} holds a damaged policy: {error}.") from error
+    document = files.of_this_version(document, run)
     lanes = [hparams_from_dict(lane) for lane in document["lanes"]]
-    return Policy(config_from_dict(document["config"]), lanes, document["seeds"], params)
+    config, made_of = config_from_dict(document["config"], trusted), document.get("made_of", {})
+    return Policy(config, lanes, document["seeds"], params, made_of)

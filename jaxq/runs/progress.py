@@ -1,16 +1,21 @@
 """What a run shows while it runs: a live bar in a terminal, plain lines elsewhere."""
 
 import time
+from collections.abc import Mapping
+from typing import Any
 
+import numpy as np
 from rich.console import Console
 from rich.progress import BarColumn, TaskProgressColumn, TextColumn, TimeRemainingColumn
 from rich.progress import Progress as Bar
+
+from jaxq.runs.listening import Listener, Moment
 
 _LINES = 20  # at most so many plain lines per run
 
 
 class Progress:
-    """Use as a context; call ``update`` after every chunk."""
+    """Use as a context; ``listener`` tells it of every chunk."""
 
     def __init__(self, title: str, num_members: int, total_steps: int, console: Console):
         self.total, self.num_members, self.console = total_steps, num_members, console
@@ -26,6 +31,7 @@ class Progress:
             transient=False,
         )
         self.task = self.bar.add_task(title, total=None, status="compiling")  # a pulsing bar
+        self.listener = Listener(self._chunk_ended)
 
     def __enter__(self) -> "Progress":
         self.bar.start()
@@ -39,8 +45,8 @@ class Progress:
         self.start_time, self.start_steps = time.monotonic(), steps
         self.bar.update(self.task, total=self.total, completed=steps, status="training")
 
-    def update(self, steps: int, headline: str) -> None:
-        """``steps`` are done; ``headline`` says what the last evaluation found."""
+    def _chunk_ended(self, moment: Moment) -> None:
+        steps, headline = int(moment.clock.steps), _headline(moment.scores)
         seconds = time.monotonic() - self.start_time
         speed = (steps - self.start_steps) * self.num_members / max(seconds, 1e-9)
         status = f"{headline}  {format_count(speed)} steps/s"
@@ -50,6 +56,15 @@ class Progress:
             if line > self.last_line:
                 self.last_line = line
                 self.console.print(f"{steps:>10,} / {self.total:,}  {status}", highlight=False)
+
+
+def _headline(scores: Mapping[str, Any]) -> str:
+    """The last evaluation in a few words; of the best lane, if there are several."""
+    lanes = scores["lanes"]
+    best = max(lanes, key=lambda lane: np.nan_to_num(lane["iqm"], nan=-np.inf))
+    name = "return" if len(lanes) == 1 else f"best of {len(lanes)} lanes: return"
+    low, high = best["iqm_95"]
+    return f"{name} {best['iqm']:.4g} [{low:.4g}, {high:.4g}]"
 
 
 def format_count(value: float) -> str:

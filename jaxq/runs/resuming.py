@@ -1,15 +1,17 @@
 """What it takes to go on with a run: that it is the same one, and where it was."""
 
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax
 import numpy as np
 
 from jaxq.errors import ConfigError
+from jaxq.recipes.own import same_parts, with_history
 from jaxq.runs import checkpoint
 from jaxq.runs import files as results
 from jaxq.runs.history import History
+from jaxq.runs.spec import short
 from jaxq.types import Clock, PyTree
 
 
@@ -26,11 +28,14 @@ class Point(NamedTuple):
         return Point(tree, self.clock, self.history.of_members(members, num_lanes))
 
 
-def check_same(document: dict, directory: Path, batch: int | None) -> int | None:
+def check_same(
+    document: dict, directory: Path, batch: int | None, accept_changed_code: bool = False
+) -> int | None:
     """Refuse to resume anything but the run ``document``; returns its batch of members.
 
     Args:
       batch: asked for, or None.
+      accept_changed_code: that parts of one's own have changed since.
 
     Raises:
       ConfigError: names what differs.
@@ -56,6 +61,8 @@ def check_same(document: dict, directory: Path, batch: int | None) -> int | None
         changes.append(f"seeds ({short(old['seeds'])} there, {short(document['seeds'])} here)")
     if old["steps"] > document["steps"]:
         changes.append(f"steps ({old['steps']} there, only {document['steps']} here)")
+    made_of = old.get("made_of", {}), document.get("made_of", {})
+    changes += same_parts(*made_of, accept_changed_code)
     if changes:
         names = "; ".join(dict.fromkeys(changes))
         raise ConfigError(f"resume={directory} holds a run with a different {names}.")
@@ -75,8 +82,12 @@ def load(directory: Path, document: dict, shapes: PyTree) -> Point | None:
       ConfigError: the checkpoint is damaged or belongs to another run; nothing is changed.
     """
     point = read_point(directory, document, shapes)
+    old = results.read_document(directory)
+    if "made_of" in document:
+        made_of = with_history(old.get("made_of", {}), document["made_of"])
+        document = {**document, "made_of": made_of}
     (directory / results.COMPLETE).unlink(missing_ok=True)
-    results.write_json(directory / results.CONFIG, document)  # steps may have been raised
+    results.write_document(directory / results.CONFIG, document)  # steps may have been raised
     return point
 
 
@@ -95,11 +106,5 @@ def read_point(directory: Path, document: dict, shapes: PyTree) -> Point | None:
 
 
 def owner_of(document: dict) -> str:
-    """By what a checkpoint knows its run: everything but its name and length."""
-    return checkpoint.fingerprint({**document, "steps": None, "preset": None})
-
-
-def short(value: Any) -> str:
-    """A value in at most 40 characters."""
-    text = str(value)
-    return text if len(text) <= 40 else text[:37] + "..."
+    """By what a checkpoint knows its run: everything but its name, its length and its code."""
+    return checkpoint.fingerprint({**document, "steps": None, "preset": None, "made_of": None})

@@ -16,6 +16,8 @@ from rich.console import Console
 from rich.markup import escape
 
 from jaxq.errors import require, unknown
+from jaxq.runs.files import TENSORBOARD
+from jaxq.runs.listening import Listener, Moment
 from jaxq.scoring.stats import iqm
 
 _FLUSH_SECONDS = 5.0  # TensorBoard: every flush waits for the disk, once per lane
@@ -55,6 +57,15 @@ def make_sink(
     check_kind(kind)
     start = _KINDS[kind][1]
     return guarded(lambda: start(directory, document, labels, resumed_at), kind, console)
+
+
+def copy_to(sink: Sink) -> Listener:
+    """Tells a sink what every chunk has measured."""
+
+    def chunk_ended(moment: Moment) -> None:
+        sink.log(int(moment.clock.steps), moment.history.last())
+
+    return Listener(chunk_ended, lambda moment: sink.close())
 
 
 def check_kind(kind: str) -> None:
@@ -129,7 +140,7 @@ def _start_tensorboard(directory, document, labels, resumed_at) -> Sink:
 
     writers = []
     for name in _lane_names(labels):
-        folder = directory / "tensorboard" / name.replace("/", "_")
+        folder = directory / TENSORBOARD / name.replace("/", "_")
         folder.mkdir(parents=True, exist_ok=True)
         # The suffix: a file of the same second and machine would be overwritten.
         writers.append(EventsWriter(str(folder / "events"), f".{time.time_ns()}"))

@@ -5,6 +5,7 @@ from typing import NamedTuple
 import numpy as np
 
 from jaxq.runs.history import History
+from jaxq.runs.listening import Listener
 from jaxq.scoring.scores import without_diverged
 from jaxq.scoring.stats import iqm
 
@@ -16,6 +17,11 @@ class Stop(NamedTuple):
 
     until_return: float | None = None  # every lane's evaluation IQM held this, three times running
     episodes: int | None = None  # every member finished this many episodes
+
+
+def stop_early(stop: Stop) -> Listener:
+    """Ends a run that has a reason."""
+    return Listener(lambda moment: reason(stop, moment.history))
 
 
 def reason(stop: Stop, history: History) -> str | None:

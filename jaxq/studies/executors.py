@@ -18,7 +18,7 @@ from rich.console import Console
 
 from jaxq.errors import ConfigError
 from jaxq.runs import files as results
-from jaxq.runs import placement
+from jaxq.runs import machine
 from jaxq.runs.files import STUDY
 from jaxq.runs.resuming import Point
 from jaxq.runs.runner import Evolve, RunSpec, Spread, run
@@ -69,7 +69,8 @@ def train_once(
         console = console or Console(quiet=True)
         how = {"start": start, "evolve": evolve, "console": console}
         return run(spec, directory, spread=spread, resume=begun, **how)
-    if results.read_document(directory) != spec.document():
+    there = {**results.read_document(directory), "made_of": {}}  # parts of one's own go by name
+    if there != {**spec.document(), "made_of": {}}:
         raise ConfigError(
             f"out={directory} holds another {spec.preset} than the one asked for; choose another "
             f"directory."
@@ -234,7 +235,7 @@ def _ray_task(
     sys.path[:] = [*path, *(entry for entry in sys.path if entry not in path)]
     if not os.environ.get("CUDA_VISIBLE_DEVICES"):
         jax.config.update("jax_platforms", "cpu")
-    placement.use_cores(max(1, int(cpus)))
+    machine.use_cores(max(1, int(cpus)))
     train_part(directory, study, index, spread)
 
 

@@ -34,7 +34,7 @@ from jaxq.recipes.experiment import make_experiment
 from jaxq.recipes.own import is_own
 from jaxq.runs import files as results
 from jaxq.runs.files import PARTS, STUDY
-from jaxq.runs.population import make_population
+from jaxq.runs.population import Population
 from jaxq.runs.resuming import Point, read_point
 from jaxq.runs.runner import RunSpec
 from jaxq.scoring.protocol import Protocol, lane_protocols, split
@@ -229,7 +229,7 @@ def point_after(directory: Path, study: Study, part: Part) -> Point | None:
     before, place = study.parts[part.after], part_directory(directory, part.after)
     spec = study.spec(before)
     experiment = make_experiment(spec.config, spec.lanes[0])
-    population = make_population(
+    population = Population(
         experiment.trainer, experiment.evaluate, spec.lanes, spec.seeds, before.batch
     )
     point = read_point(place, spec.document(), population.shapes)

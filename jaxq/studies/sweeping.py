@@ -17,6 +17,7 @@ from rich.console import Console
 from jaxq.config import Preset
 from jaxq.errors import ConfigError
 from jaxq.runs import files as results
+from jaxq.runs.machine import use_machine
 from jaxq.runs.runner import Spread
 from jaxq.runs.sinks import check_kind
 from jaxq.scoring import plots
@@ -106,6 +107,7 @@ def carry_out(
     Returns, Raises:
       As ``sweep``.
     """
+    use_machine()
     console = console or Console(stderr=True)
     for kind in spread.track:
         check_kind(kind)
@@ -148,6 +150,7 @@ def plan(study: Study, console: Console, *, spread: Spread = _CHOSEN, num_parts:
     Raises:
       ConfigError: bad input, or settings that are chosen later.
     """
+    use_machine()
     if searches.search_of(study).grows:
         raise ConfigError("plan needs settings that are known; optuna chooses them later.")
     print_plan(_begun(_to_be_cut(study, spread, num_parts), spread), spread.num_devices, console)
@@ -224,9 +227,9 @@ def _draw(directory: Path, study: Study, scores: dict[str, Any]) -> None:
     lanes = zip(studies.study_rows(scores), scores["lanes"])
     rows = [row for row, lane in lanes if not lane["cut"]]
     if names and not searches.search_of(study).moves:
-        plots.draw_sensitivity(directory / "sensitivity.png", rows, names, title, note)
+        plots.draw_sensitivity(directory / results.SENSITIVITY, rows, names, title, note)
         if plots.is_grid(rows, names):
-            plots.draw_heatmap(directory / "heatmap.png", rows, names, title, note)
+            plots.draw_heatmap(directory / results.HEATMAP, rows, names, title, note)
     curves = without_diverged(results.read_arrays(directory / results.METRICS))
     order = studies.best_first(scores["lanes"])[:_DRAWN]
     runs = {

@@ -22,10 +22,10 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from jaxq.errors import ConfigError, require
+from jaxq.runs.files import JOURNAL, hold
 from jaxq.settings import format_values
 from jaxq.studies.spaces import Choice, Range, Space, check_space
 
-JOURNAL = "journal.log"
 _ABOUT, _BATCH, _STALE = "about", "batch", "stale"  # attributes of the study
 
 Settings = dict[str, Any]
@@ -96,13 +96,8 @@ def _import_optuna():
 @contextmanager
 def _only_writer(journal: Path) -> Iterator[None]:
     """Hold the journal, made whole, while nobody else does; a killed process lets go of it."""
-    import fcntl  # imported here: not on every system
-
-    with open(journal, "ab") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            raise ConfigError(f"out={journal.parent} is being tuned by another process.") from None
+    journal.touch()
+    with hold(journal, f"out={journal.parent} is being tuned by another process."):
         # Left by a writer that was killed: Optuna's own lock, and a line cut short.
         journal.with_name(journal.name + ".lock").unlink(missing_ok=True)
         whole = journal.read_bytes().rfind(b"\n") + 1

@@ -16,7 +16,7 @@ from jaxq.recipes import agents
 from jaxq.recipes.experiment import make_experiment
 from jaxq.recipes.methods import METHODS
 from jaxq.recipes.presets import PRESETS
-from jaxq.runs.population import make_population
+from jaxq.runs.population import Population
 from jaxq.scoring.stats import iqm
 
 ADAM = HParams(
@@ -49,7 +49,7 @@ def population(name: str):
     traces = []
     chunk = experiment.trainer.chunk
     counted = experiment.trainer._replace(chunk=lambda *x: (traces.append(1), chunk(*x))[1])
-    members = make_population(counted, experiment.evaluate, lanes, [0], num_devices=1)
+    members = Population(counted, experiment.evaluate, lanes, [0], num_devices=1)
     return members, traces
 
 
@@ -130,7 +130,7 @@ def test_dqn_bootstraps_through_a_time_limit():
     """One state, reward 1, limit 10, gamma 0.99: worth 100; treated as terminal it is 9.17."""
     lane = ADAM._replace(gamma=0.99, learning_rate_steps=100_000.0, env_params=PROBES["time limit"])
     experiment = recipe("dqn")
-    members = make_population(experiment.trainer, experiment.evaluate, [lane], [0])
+    members = Population(experiment.trainer, experiment.evaluate, [lane], [0])
     states, clock = members.init()
     for _ in range(16):
         states, clock, _ = members.chunk(states, clock)
@@ -149,7 +149,7 @@ def test_the_tabular_lake_is_gymnax_frozen_lake():
 def test_q_table_finds_the_value_of_frozen_lake_on_every_seed():
     preset = PRESETS["q-table-frozenlake"]
     experiment = make_experiment(preset.config, preset.hparams)
-    members = make_population(
+    members = Population(
         experiment.trainer, experiment.evaluate, [preset.hparams], range(preset.seeds)
     )
     states, clock = members.init()
@@ -172,7 +172,7 @@ def test_cartpole_is_solved_and_valued_beyond_its_time_limit(name):
     preset = PRESETS[name]
     config = replace(preset.config, chunk_steps=10_000)
     experiment = make_experiment(config, preset.hparams)
-    members = make_population(experiment.trainer, experiment.evaluate, [preset.hparams], range(8))
+    members = Population(experiment.trainer, experiment.evaluate, [preset.hparams], range(8))
     states, clock = members.init()
     values = []
     while int(clock.steps) < preset.steps:
@@ -190,9 +190,7 @@ def final_returns(name: str, seeds: int, steps: int, last: int = 1) -> np.ndarra
     """Greedy returns [S, last, K] of the last evaluations of a preset."""
     preset = PRESETS[name]
     experiment = make_experiment(preset.config, preset.hparams)
-    members = make_population(
-        experiment.trainer, experiment.evaluate, [preset.hparams], range(seeds)
-    )
+    members = Population(experiment.trainer, experiment.evaluate, [preset.hparams], range(seeds))
     (states, clock), returns = members.init(), []
     while int(clock.steps) < steps:
         states, clock, _ = members.chunk(states, clock)

@@ -8,9 +8,11 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from jaxq.config import Config
 from jaxq.errors import ConfigError
 from jaxq.networks import heads, kernels, layers, modules
 from jaxq.networks import torsos as networks
+from jaxq.recipes.parts import TORSOS
 
 
 @pytest.mark.parametrize(
@@ -150,13 +152,17 @@ def test_a_linear_network_on_one_hot_observations_is_a_table():
     assert carry == ()
 
 
+def make_torso(name, obs_spec, **changes):
+    return TORSOS[name].make(Config(network=name, **changes), obs_spec)
+
+
 @pytest.mark.parametrize(
     "name, shape", [("mlp", (4,)), ("minatar", (10, 10, 4)), ("nature", (84, 84, 4))]
 )
 @pytest.mark.parametrize("layer_norm", [False, True])
 def test_torsos_take_the_observations_they_are_for(name, shape, layer_norm):
     spec = jax.ShapeDtypeStruct(shape, jnp.float32)
-    torso = networks.make_torso(name, spec, (32, 8), layer_norm)
+    torso = make_torso(name, spec, widths=(32, 8), layer_norm=layer_norm)
     obs = jnp.ones((2, *shape))
     params = torso.init(jax.random.key(0), obs)
     assert torso.apply(params, obs).shape == (2, 8)
@@ -168,7 +174,7 @@ def test_torsos_take_the_observations_they_are_for(name, shape, layer_norm):
     [("linear", (4,)), ("mlp", (6, 5)), ("minatar", (5, 5, 2)), ("nature", (36, 36, 1))],
 )
 def test_every_torso_reads_bytes_as_brightness(name, shape):
-    torso = networks.make_torso(name, jax.ShapeDtypeStruct(shape, jnp.uint8), (4,), False)
+    torso = make_torso(name, jax.ShapeDtypeStruct(shape, jnp.uint8), widths=(4,))
     pixels = jax.random.randint(jax.random.key(0), (2, *shape), 0, 256).astype(jnp.uint8)
     params = torso.init(jax.random.key(1), pixels)
     scaled = torso.apply(params, pixels.astype(jnp.float32) / 255.0)
@@ -178,7 +184,7 @@ def test_every_torso_reads_bytes_as_brightness(name, shape):
 @pytest.mark.parametrize("name, shape", [("minatar", (4,)), ("nature", (30, 40, 3))])
 def test_torsos_refuse_other_observations(name, shape):
     with pytest.raises(ConfigError, match=f"network={name} needs image"):
-        networks.make_torso(name, jax.ShapeDtypeStruct(shape, jnp.float32), (8,), False)
+        make_torso(name, jax.ShapeDtypeStruct(shape, jnp.float32))
 
 
 def test_noise_of_a_noisy_layer_by_hand():

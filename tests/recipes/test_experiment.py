@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 from commands import assert_same_run
 from common import SMALL, SMALL_HPARAMS
+from rich.console import Console
 
 from jaxq.envs import gymnax as envs
 from jaxq.errors import ConfigError
@@ -14,6 +15,8 @@ from jaxq.learning.losses import q_loss
 from jaxq.recipes.agents import make_network_from
 from jaxq.recipes.experiment import make_experiment
 from jaxq.runs.runner import RunSpec, run
+
+QUIET = Console(quiet=True)
 
 
 def test_functions_of_ones_own_train_like_named_ones(tmp_path: Path):
@@ -30,9 +33,9 @@ def test_functions_of_ones_own_train_like_named_ones(tmp_path: Path):
         make_env=lambda config, num_envs: my_env(num_envs),
     )
     spec = RunSpec("mine", SMALL, [SMALL_HPARAMS], range(2), 200)
-    run(spec, tmp_path / "named")
-    run(spec, tmp_path / "handed over", experiment=composed)
+    run(spec, tmp_path / "named", console=QUIET)
+    run(spec, tmp_path / "handed over", experiment=composed, console=QUIET)
     assert_same_run(tmp_path / "named", tmp_path / "handed over")
     with pytest.raises(ConfigError, match="steps=40 must be larger than prefill=40"):
-        run(spec._replace(steps=40), tmp_path / "refused", experiment=composed)
+        run(spec._replace(steps=40), tmp_path / "refused", experiment=composed, console=QUIET)
     assert not (tmp_path / "refused").exists()

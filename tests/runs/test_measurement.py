@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from common import SMALL, SMALL_HPARAMS
 
+from jaxq.errors import ConfigError
 from jaxq.runs import measurement
 from jaxq.runs.measurement import fastest_batch
 
@@ -14,16 +15,20 @@ from jaxq.runs.measurement import fastest_batch
 @pytest.fixture
 def machine(monkeypatch):
     """A machine whose fastest batch can be set; it runs nothing."""
-    machine = SimpleNamespace(fastest=4, time=0.0)
+    machine = SimpleNamespace(fastest=4, largest=128, time=0.0)
 
-    def make_population(trainer, evaluate, lanes, seeds, batch, num_devices):
+    def Population(trainer, evaluate, lanes, seeds, batch, num_devices):
         def chunk(states, clock):
             machine.time += batch * (1.0 + abs(np.log2(batch / machine.fastest)))
             return states, clock, None
 
-        return SimpleNamespace(init=lambda: ((), 0), chunk=chunk)
+        def prepare(names):
+            if batch > machine.largest:
+                raise ConfigError(f"batch={batch} does not fit.")
 
-    monkeypatch.setattr(measurement, "make_population", make_population)
+        return SimpleNamespace(init=lambda: ((), 0), chunk=chunk, prepare=prepare)
+
+    monkeypatch.setattr(measurement, "Population", Population)
     monkeypatch.setattr(measurement.time, "perf_counter", lambda: machine.time)
     return machine
 
@@ -35,6 +40,17 @@ def test_the_search_ends_at_the_fastest(machine, monkeypatch, start, fastest):
     monkeypatch.setattr(measurement, "make_plan", lambda *_: plan)
     machine.fastest = fastest
     assert fastest_batch(SMALL, [SMALL_HPARAMS], 128, num_devices=1) == fastest
+
+
+def test_a_larger_batch_that_does_not_fit_is_left_out(machine, monkeypatch):
+    monkeypatch.setattr(measurement, "make_plan", lambda *_: SimpleNamespace(batch=2))
+    machine.fastest, machine.largest, reported = 64, 15, []
+    arguments = SMALL, [SMALL_HPARAMS], 128, 1, None, lambda batch, _: reported.append(batch)
+    assert fastest_batch(*arguments) == 8
+    assert reported == [2, 4, 8]
+    machine.largest = 1  # nothing that the run could use
+    with pytest.raises(ConfigError, match="batch=2 does not fit"):
+        fastest_batch(*arguments)
 
 
 def test_the_answer_is_remembered(machine, tmp_path):

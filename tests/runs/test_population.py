@@ -11,7 +11,8 @@ from common import train_small as train
 
 from jaxq.errors import ConfigError
 from jaxq.runs import placement, population
-from jaxq.runs.population import make_population
+from jaxq.runs.members import stack_members
+from jaxq.runs.population import Population
 from jaxq.types import Clock, Trainer
 
 LANES = [SMALL_HPARAMS, SMALL_HPARAMS._replace(learning_rate=1e-2, gamma=0.9)]
@@ -75,7 +76,7 @@ def test_lanes_of_one_seed_start_equal_and_differ_in_their_numbers_only():
     _, states, _, _ = train(LANES, [7], chunks=1)
     assert not same_bits(member(states, 0).params, member(states, 1).params)
     experiment = small()
-    members = make_population(experiment.trainer, experiment.evaluate, LANES, [7])
+    members = Population(experiment.trainer, experiment.evaluate, LANES, [7])
     first = members.fetch(members.init()[0])
     assert same_bits(member(first, 0).params, member(first, 1).params)
 
@@ -89,9 +90,9 @@ def test_place_is_the_inverse_of_fetch():
 
 def test_numbers_are_cast_once():
     """Python floats, ints, NumPy scalars and arrays all give one program."""
-    plain, _ = population.stack_members([SMALL_HPARAMS], [0])
+    plain, _ = stack_members([SMALL_HPARAMS], [0])
     odd = SMALL_HPARAMS._replace(gamma=np.float64(0.99), tau=1, huber_delta=np.inf)
-    other, _ = population.stack_members([odd], [0])
+    other, _ = stack_members([odd], [0])
     describe = lambda tree: [(leaf.shape, leaf.dtype) for leaf in jax.tree.leaves(tree)]  # noqa: E731
     assert describe(plain) == describe(other)
     assert all(dtype == np.float32 for _, dtype in describe(plain))
@@ -102,7 +103,7 @@ def test_a_population_that_does_not_fit_says_how_many_would():
         placement.check_memory(100, member_bytes=1_000_000, free_bytes=100_000_000)
     experiment = small(capacity=4_000_000)
     with pytest.raises(ConfigError, match="members fit"):
-        make_population(experiment.trainer, experiment.evaluate, LANES, range(10_000))
+        Population(experiment.trainer, experiment.evaluate, LANES, range(10_000))
 
 
 @pytest.mark.parametrize(
@@ -126,11 +127,11 @@ def test_a_batch_that_does_not_fit_is_refused_with_one_that_does(monkeypatch):
     """The states fit, and not what the program needs beside them."""
     experiment = small()
     spread = {"batch": 4, "num_devices": 1}
-    members = make_population(experiment.trainer, experiment.evaluate, LANES, [0, 1], **spread)
+    members = Population(experiment.trainer, experiment.evaluate, LANES, [0, 1], **spread)
     states = placement.tree_bytes(members.shapes)
     needed = members.prepare(["chunk"])
     monkeypatch.setattr(population, "free_memory", lambda _: int((states + 0.6 * needed) / 0.4))
-    members = make_population(experiment.trainer, experiment.evaluate, LANES, [0, 1], **spread)
+    members = Population(experiment.trainer, experiment.evaluate, LANES, [0, 1], **spread)
     with pytest.raises(ConfigError, match=r"batch=4 needs .* at most --batch 2 fits"):
         members.prepare(["chunk"])
 
@@ -141,6 +142,6 @@ def test_running_out_of_memory_names_a_smaller_batch():
         return state._replace(params=many.sum() + jnp.sort(many.ravel())[0]), clock, {}
 
     trainer = Trainer(lambda key, hparams: (Tiny(jnp.float32(1.0), key), CLOCK), chunk)
-    members = make_population(trainer, lambda *_: None, LANES[:1], [0, 1], 2, 1)
+    members = Population(trainer, lambda *_: None, LANES[:1], [0, 1], 2, 1)
     with pytest.raises(ConfigError, match="--batch 1"):
         members.chunk(*members.init())

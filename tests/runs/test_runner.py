@@ -1,153 +1,51 @@
-"""Runs as users start, stop and kill them: in processes of their own."""
+"""Runs in this process: what they leave, how they end, and how they go on."""
 
 import json
 import os
-import random
 import shutil
 import signal
-import subprocess
-import sys
-import time
-from contextlib import suppress
 from pathlib import Path
 
+import jax
 import numpy as np
 import pytest
-from commands import CAPTURE, TINY, assert_same_run, execute, refused, start
+from commands import assert_same_run
+from common import SMALL, SMALL_HPARAMS, small
+from rich.console import Console
 
-from jaxq.runs import files as results
+from jaxq.errors import ConfigError
+from jaxq.runs import files, runner
+from jaxq.runs.listening import Listener, Moment
+from jaxq.runs.policy import load_policy
+from jaxq.runs.population import Population
+from jaxq.runs.runner import Interrupted, RunSpec, Spread, run
+from jaxq.runs.stopping import Stop
+from jaxq.scoring import plots
 
-FILES = {"config.json", "meta.json", "metrics.npz", "metrics.jsonl", "scores.json", "curves.png"}
-FILES |= {"lanes.csv", "checkpoints", "policy", "COMPLETE"}
-
-
-def wait_for_checkpoint(process, directory: Path, after: int = 0) -> None:
-    """Until the run has saved a step beyond ``after``."""
-    for _ in range(3_000):
-        steps = [int(p.name) for p in directory.glob("checkpoints/*") if p.name.isdigit()]
-        if any(step > after for step in steps):
-            return
-        assert process.poll() is None, process.communicate()
-        time.sleep(0.02)
-    raise AssertionError("no checkpoint appeared")
-
-
-@pytest.fixture(scope="module")
-def reference(tmp_path_factory) -> Path:
-    """The tiny run, never interrupted."""
-    directory = tmp_path_factory.mktemp("runs") / "reference"
-    run = execute(*TINY, "--out", directory)
-    assert run.returncode == 0, run.stderr
-    return directory
+QUIET = Console(quiet=True)
+EVERY_CHUNK = Spread(save_every=0.0)
+SPEC = RunSpec("small", SMALL, [SMALL_HPARAMS], [0, 1], steps=440)  # prefill and four chunks
+HALF = SPEC._replace(steps=240)
 
 
-def test_a_run_leaves_all_its_files(reference):
-    assert {path.name for path in reference.iterdir()} == FILES
-    with np.load(reference / "metrics.npz") as arrays:
-        assert arrays["steps"].tolist() == list(range(200, 4_001, 100))
-        assert arrays["loss"].shape == (1, 2, 39) and np.isfinite(arrays["loss"]).all()
-        assert arrays["eval_returns"].shape == (1, 2, 39, 2)
-    scores = json.loads((reference / "scores.json").read_text())
-    assert scores["protocol"]["environment"] == "CartPole-v1"
-    assert scores["protocol"]["time_limit"] == "bootstrap"
-    lane = scores["lanes"][0]
-    assert lane["num_seeds"] == 2 and len(lane["per_seed"]) == 2
-    meta = json.loads((reference / "meta.json").read_text())
-    assert meta["stopped_by"] == "steps" and meta["compile_seconds"] < meta["seconds"]
-    lines = (reference / "metrics.jsonl").read_text().splitlines()
-    assert [json.loads(line)["steps"] for line in lines] == list(range(200, 4_001, 100))
-    assert (reference / "curves.png").read_bytes().startswith(b"\x89PNG")
+POPULATIONS = {}
 
 
-def test_killed_and_resumed_is_bitwise_the_same(reference, tmp_path):
-    """SIGKILL at random moments, twice, then to the end."""
-    directory, rng, seen = tmp_path / "killed", random.Random(os.getpid()), 0
-    process = start(*TINY, "--out", directory)
-    for _ in range(2):
-        wait_for_checkpoint(process, directory, after=seen)
-        time.sleep(rng.uniform(0.0, 0.5))
-        process.kill()
-        process.communicate()
-        saved = [int(p.name) for p in directory.glob("checkpoints/*") if p.name.isdigit()]
-        seen = max(saved)
-        assert seen < 4_000, "the run ended before it was killed"
-        process = start("--resume", directory, "--save-every", "0")
-    _, errors = process.communicate(timeout=300)
-    assert process.returncode == 0, errors
-    assert_same_run(reference, directory)
+def shared(trainer, evaluate, *arguments):
+    """A population keeps nothing of a run but its programs, which are compiled once."""
+    key = repr(arguments)
+    if key not in POPULATIONS:
+        POPULATIONS[key] = Population(trainer, evaluate, *arguments)
+    return POPULATIONS[key]
 
 
-@pytest.mark.parametrize("signum", [signal.SIGTERM, signal.SIGINT])
-def test_a_signal_saves_and_says_how_to_resume(signum, reference, tmp_path):
-    directory = tmp_path / "stopped"
-    process = start(*TINY, "--out", directory, "--save-every", "1000", "--steps", "400000")
-    for _ in range(3_000):
-        if (directory / "metrics.npz").exists():
-            break
-        time.sleep(0.02)
-    process.send_signal(signum)
-    output, _ = process.communicate(timeout=120)
-    assert process.returncode == 128 + signum
-    assert f"--resume {directory}" in output
-    assert not (directory / "COMPLETE").exists() and (directory / "scores.json").exists()
-    with np.load(directory / "metrics.npz") as arrays:
-        done = int(arrays["steps"][-1])
-    hint = output.split("Resume with: ")[1].splitlines()[0].split()
-    more = subprocess.run([sys.executable, *hint[1:], "--steps", str(done)], **CAPTURE)
-    assert more.returncode == 2 and "only" in more.stderr  # a run is not cut short
-    assert (directory / "checkpoints" / f"{done}.json").exists()
-
-
-def test_a_finished_run_can_be_extended(reference, tmp_path):
-    directory = tmp_path / "longer"
-    execute(*TINY, "--out", directory, "--steps", "2000")
-    assert (directory / "COMPLETE").read_text() == "2000\n"
-    run = execute("--resume", directory, "--steps", "4000")
-    assert run.returncode == 0, run.stderr
-    assert_same_run(reference, directory)
-
-
-def test_its_config_can_be_given_back(reference, tmp_path):
-    run = execute(reference / "config.json", "--out", tmp_path / "again")
-    assert run.returncode == 0, run.stderr
-    assert_same_run(reference, tmp_path / "again")
-
-
-def test_the_checkpoint_before_a_damaged_one_is_taken(reference, tmp_path):
-    shutil.copytree(reference, tmp_path / "run")
-    newest = tmp_path / "run" / "checkpoints" / "4000"
-    for path in newest.rglob("*"):
-        if path.is_file():
-            path.write_bytes(b"")
-    run = execute("--resume", tmp_path / "run")
-    assert run.returncode == 0 and "4000 is damaged" in run.stderr
-    assert_same_run(reference, tmp_path / "run")
-    assert all(path.stat().st_size for path in newest.rglob("d/*"))  # saved again
-
-
-def test_seeds_and_devices_survive_a_resume(tmp_path):
-    """Seeds not from 0, begun on one device and continued on two."""
-    options = [*TINY, "--seeds", "4", "--first-seed", "7", "--out"]
-    whole, parts = tmp_path / "whole", tmp_path / "parts"
-    execute(*options, whole, "--steps", "800", "--batch", "2")
-    execute(*options, parts, "--steps", "400", "--devices", "1", "--batch", "2")
-    run = execute(f"--resume={parts}", "--steps", "800")
-    assert run.returncode == 0, run.stderr
-    meta = json.loads((parts / "meta.json").read_text())
-    assert meta["members"]["batch"] == 2 and len(meta["sessions"]) == 2
-    assert json.loads((parts / "config.json").read_text())["seeds"] == [7, 8, 9, 10]
-    assert_same_run(whole, parts)
-
-
-def test_four_devices_are_one_bitwise(tmp_path):
-    """Seven members in batches of two: the last is padded, the last device has less to do."""
-    options = [*TINY, "--seeds", "7", "--steps", "800", "--batch", "2", "--out"]
-    execute(*options, tmp_path / "one", "--devices", "1")
-    environment = {**os.environ, "JAX_NUM_CPU_DEVICES": "4"}
-    execute(*options, tmp_path / "four", env=environment)
-    meta = json.loads((tmp_path / "four" / "meta.json").read_text())
-    assert meta["members"]["num_devices"] == 4 and meta["members"]["groups"] == 4
-    assert_same_run(tmp_path / "one", tmp_path / "four")
+def train(spec, directory, *, spread=EVERY_CHUNK, console=QUIET, **options):
+    """A run without its figure, which takes longer to draw than to train."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(plots, "draw_curves", lambda path, *_: path.touch())
+        patch.setattr(runner, "Population", shared)
+        how = {"spread": spread, "console": console, "experiment": small(), **options}
+        return run(spec, directory, **how)
 
 
 def snapshot(directory: Path) -> dict[str, bytes]:
@@ -155,159 +53,169 @@ def snapshot(directory: Path) -> dict[str, bytes]:
     return {str(path.relative_to(directory)): path.read_bytes() for path in paths}
 
 
-def test_a_damaged_or_foreign_checkpoint_is_refused_and_kept(reference, tmp_path):
-    damaged = tmp_path / "damaged"
-    shutil.copytree(reference, damaged)
-    for path in (damaged / "checkpoints").rglob("*"):
-        if path.is_file() and path.parent.name == "d":
-            path.write_bytes(path.read_bytes()[:-7])
-    before = snapshot(damaged)
-    refused("is damaged", "--resume", damaged, "--steps", "5000")
-    assert snapshot(damaged) == before
-
-    (damaged / "metrics.npz").unlink()
-    shutil.rmtree(damaged / "checkpoints")
-    shutil.copytree(reference / "checkpoints", damaged / "checkpoints")
-    refused("metrics.npz cannot be read", "--resume", damaged, "--steps", "5000")
-
-    foreign, other = tmp_path / "foreign", tmp_path / "other"
-    execute(*TINY, "--out", other, "--steps", "500", "--gamma", "0.5")
-    shutil.copytree(reference, foreign)
-    shutil.rmtree(foreign / "checkpoints")
-    shutil.copytree(other / "checkpoints", foreign / "checkpoints")
-    before = snapshot(foreign)
-    refused("belongs to another run", "--resume", foreign, "--steps", "5000")
-    assert snapshot(foreign) == before
+@pytest.fixture(scope="module")
+def reference(tmp_path_factory) -> Path:
+    """The run of ``SPEC``, never interrupted."""
+    directory = tmp_path_factory.mktemp("runs") / "reference"
+    run(SPEC, directory, spread=EVERY_CHUNK, experiment=small(), console=QUIET)
+    return directory
 
 
-def test_a_directory_with_another_run_is_never_written(reference, tmp_path):
-    before = snapshot(reference)
-    refused("holds another run", *TINY, "--out", reference)
-    refused(
-        "different gamma (0.99 there, 0.5 here)", *TINY, "--gamma", "0.5", "--resume", reference
-    )
-    refused("different widths", *TINY, "--widths", "8", "--resume", reference)
-    refused("different seeds", *TINY, "--seeds", "3", "--resume", reference)
-    assert snapshot(reference) == before
-    (tmp_path / "notes.txt").write_text("mine")
-    refused("is not empty", *TINY, "--out", tmp_path)
-    refused("holds no config.json", *TINY, "--resume", tmp_path)
-    refused("cannot be written: Not a directory", *TINY, "--out", tmp_path / "notes.txt" / "run")
-
-
-def test_a_run_that_is_being_written_is_left_alone(reference):
-    with results.lock(reference):
-        refused("is being written by another process", "--resume", reference, "--steps", "5000")
-    run = execute("--resume", reference)
-    assert run.returncode == 0, run.stderr
+@pytest.fixture(scope="module")
+def halfway(tmp_path_factory) -> Path:
+    """The same run as far as its second chunk, where it was to end."""
+    directory = tmp_path_factory.mktemp("runs") / "halfway"
+    train(HALF, directory)
+    return directory
 
 
 @pytest.fixture
-def small_disk(tmp_path):
-    """A disk of 10 MB."""
-    place = tmp_path / "disk"
-    place.mkdir()
-    mount = ["mount", "-t", "tmpfs", "-o", "size=10m", "tmpfs", str(place)]
-    if shutil.which("mount") is None or subprocess.run(mount, capture_output=True).returncode:
-        pytest.skip("only root can mount a small disk")
-    yield place
-    subprocess.run(["umount", str(place)], check=True)
+def copy(halfway, tmp_path) -> Path:
+    return Path(shutil.copytree(halfway, tmp_path / "copy"))
 
 
-def test_a_full_disk_is_one_sentence_and_nothing_is_lost(reference, small_disk):
-    directory, ballast = small_disk / "run", small_disk / "ballast"
-    process = start(*TINY, "--out", directory)
-    wait_for_checkpoint(process, directory)
-    with open(ballast, "wb", buffering=0) as file, suppress(OSError):
-        while True:
-            file.write(bytes(4096))
-    _, errors = process.communicate(timeout=120)
-    assert process.returncode == 1, errors
-    (line,) = [line for line in errors.splitlines() if line.strip()]
-    assert line.startswith("error: ") and "No space left on device" in line
-    ballast.unlink()
-    again = execute("--resume", directory)
-    assert again.returncode == 0, again.stderr
-    assert_same_run(reference, directory)
+def test_a_run_leaves_the_files_that_are_listed(reference):
+    found = {str(path.relative_to(reference)) for path in reference.rglob("*") if path.is_file()}
+    folder = f"{files.CHECKPOINTS}/"
+    saved = {name for name in found if name.startswith(folder)}
+    optional = {files.GIFS, f"{files.TENSORBOARD}/", f"{files.WANDB}/", folder}
+    assert saved and found - saved == set(files.RUN_FILES) - optional
+    with np.load(reference / files.METRICS) as arrays:
+        assert arrays["steps"].tolist() == [140, 240, 340, 440]
+        assert arrays["loss"].shape == (1, 2, 4) and np.isfinite(arrays["loss"]).all()
+        assert arrays["eval_returns"].shape == (1, 2, 4, SMALL.eval_episodes)
+    scores = files.read_json(reference / files.SCORES)
+    assert scores["protocol"]["environment"] == "CartPole-v1"
+    assert scores["protocol"]["time_limit"] == "bootstrap"
+    assert len(scores["lanes"][0]["per_seed"]) == 2
+    meta = files.read_json(reference / files.META)
+    assert meta["stopped_by"] == "steps" and meta["compile_seconds"] < meta["seconds"]
+    lines = (reference / files.LINES).read_text().splitlines()
+    assert [json.loads(line)["steps"] for line in lines] == [140, 240, 340, 440]
+    assert (reference / files.CURVES).read_bytes().startswith(b"\x89PNG")
+    assert (reference / files.COMPLETE).read_text() == "440\n"
 
 
-def test_a_run_goes_on_on_another_machine(reference, tmp_path):
-    """Copied while incomplete and continued under another name; the original is as it was."""
-    here, there = tmp_path / "here", tmp_path / "there" / "copy"
-    execute(*TINY, "--out", here, "--steps", "2000")
-    shutil.copytree(here, there)
-    before = snapshot(here)
-    run = execute("--resume", there, "--steps", "4000")
-    assert run.returncode == 0, run.stderr
-    assert_same_run(reference, there)
-    assert snapshot(here) == before
+def test_what_a_run_exports_can_be_loaded(reference):
+    policy = load_policy(reference)
+    assert policy.config == SMALL and policy.lanes == [SMALL_HPARAMS] and policy.seeds == [0, 1]
+    shapes = jax.tree.map(lambda leaf: leaf.shape[2:], policy.params)
+    assert shapes == jax.tree.map(lambda leaf: leaf.shape, policy.member(0, 1))
+    with pytest.raises(ConfigError, match="lane=3 must be between 0 and 0"):
+        policy.member(3, 0)
 
 
-@pytest.mark.parametrize(
-    "arguments, message",
-    [
-        ("dqn-cartpol", "preset=dqn-cartpol does not exist; did you mean dqn-cartpole"),
-        ("dqn-cartpole --env CartPole", "env=CartPole does not exist; did you mean CartPole-v1"),
-        ("dqn-cartpole --env Pendulum-v1", "env=Pendulum-v1 has continuous actions"),
-        ("dqn-cartpole --batch-size 20000", "capacity=10000 must be at least 20000"),
-        ("dqn-cartpole --prefill 100", "prefill=100 must be at least 128, to hold batch_size=128"),
-        ("dqn-cartpole --capacity 10001", "capacity=10001 must be a multiple of train_every=10"),
-        ("dqn-cartpole --num-envs 0", "num_envs=0 must be a whole number of at least 1"),
-        ("dqn-cartpole --seeds -1", "seeds=-1 must be"),
-        ("dqn-cartpole --gamma 1.5", "gamma=1.5 must be between 0 and 1"),
-        ("dqn-cartpole --steps 100", "steps=100 must be larger than prefill=10000"),
-        ("dqn-cartpole --target-period 15", "target_period=15 must be a multiple of train_every"),
-        ("dqn-cartpole --network minatar", "network=minatar needs image observations"),
-        ("dqn-cartpole --env-params gravty 9", "env_params of CartPole-v1=gravty does not exist"),
-        ("dqn-cartpole --capacity 1000000000", "members fit"),
-    ],
-)
-def test_bad_input_is_one_sentence(arguments, message, tmp_path):
-    refused(message, *arguments.split(), "--out", tmp_path / "run")
-    assert not (tmp_path / "run").exists()
+def test_a_run_that_breaks_off_goes_on_where_it_was_saved(reference, tmp_path, monkeypatch):
+    """Between two chunks, before the third is on the disk."""
+    with monkeypatch.context() as patch:
+        patch.setattr(runner, "record", lambda *_: _at(340, KeyboardInterrupt))
+        with pytest.raises(KeyboardInterrupt):
+            train(SPEC, tmp_path / "run")
+    with pytest.raises(ConfigError, match=r"metrics\.npz cannot be read"):  # was not recorded
+        train(SPEC, tmp_path / "run", resume=True)
+    shutil.rmtree(tmp_path / "run")
+    with monkeypatch.context() as patch:
+        patch.setattr(runner, "stop_early", lambda *_: _at(340, KeyboardInterrupt))
+        with pytest.raises(KeyboardInterrupt):
+            train(SPEC, tmp_path / "run")
+    assert not (tmp_path / "run" / files.COMPLETE).exists()
+    train(SPEC, tmp_path / "run", resume=True)
+    assert_same_run(reference, tmp_path / "run")
 
 
-def test_unknown_options_and_choices_exit_with_2_and_a_suggestion():
-    run = execute("dqn-cartpole", "--learning-rat", "1")
-    assert run.returncode == 2 and "--learning-rate" in run.stdout + run.stderr
-    run = execute("dqn-cartpole", "--optimizer", "adamm")
-    assert run.returncode == 2 and "rmsprop" in run.stdout + run.stderr
+def _at(steps, error):
+    def chunk_ended(moment):
+        if int(moment.clock.steps) == steps:
+            raise error
+
+    return Listener(chunk_ended)
 
 
-def test_help_lists_the_presets_and_every_option():
-    assert "q-table-frozenlake" in execute("--help").stdout
-    text = execute("dqn-cartpole", "--help").stdout
-    assert "--learning-rate" in text and "Step size of the optimizer" in text
+@pytest.mark.parametrize("signum", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_ends_a_run_after_its_chunk(signum, tmp_path, monkeypatch):
+    def chunk_ended(moment):
+        if int(moment.clock.steps) == 240:
+            os.kill(os.getpid(), signum)
+
+    monkeypatch.setattr(runner, "stop_early", lambda stop: Listener(chunk_ended))
+    with pytest.raises(Interrupted, match=f"{signum.name} at step 240") as raised:
+        train(SPEC, tmp_path / "run", spread=Spread(save_every=1e9))
+    assert raised.value.exit_code == 128 + signum
+    names = {path.name for path in (tmp_path / "run").iterdir()}
+    assert files.SCORES in names and files.POLICY in names and files.COMPLETE not in names
+    assert files.read_json(tmp_path / "run" / files.META)["stopped_by"] == signum.name
+    assert list((tmp_path / "run" / files.CHECKPOINTS).glob("240*"))
 
 
-def test_until_return_stops_after_three_evaluations(tmp_path):
-    execute(*TINY, "--until-return", "1", "--out", tmp_path / "run")
-    meta = json.loads((tmp_path / "run" / "meta.json").read_text())
-    assert meta["stopped_by"] == "until_return"
-    assert (tmp_path / "run" / "COMPLETE").read_text() == "400\n"  # prefill and three chunks
+def test_a_finished_run_is_extended_elsewhere_and_on_other_devices(reference, halfway, copy):
+    before = snapshot(halfway)
+    train(SPEC, copy, resume=True, spread=EVERY_CHUNK._replace(num_devices=1))
+    assert_same_run(reference, copy)
+    assert snapshot(halfway) == before
+    meta = files.read_json(copy / files.META)
+    assert len(meta["sessions"]) == 2 and meta["members"]["num_devices"] == 1
+    assert files.read_json(copy / files.CONFIG)["steps"] == 440
+    with pytest.raises(ConfigError, match=r"different steps \(440 there, only 240 here\)"):
+        train(HALF, copy, resume=True)
+    with pytest.raises(ConfigError, match="batch=2 must stay 1"):
+        train(SPEC, copy, resume=True, spread=Spread(batch=2))
 
 
-def test_episodes_stops_once_every_seed_has_finished_them(tmp_path):
-    execute(*TINY, "--episodes", "30", "--out", tmp_path / "run")
-    with np.load(tmp_path / "run" / "metrics.npz") as arrays:
-        finished = arrays["episodes"].sum(axis=-1)  # [1, 2]
-        assert finished.min() >= 30
-        assert (arrays["episodes"][..., :-1].sum(axis=-1)).min() < 30
+def test_a_directory_with_another_run_is_never_written(halfway, tmp_path):
+    before = snapshot(halfway)
+    changes = {
+        r"different gamma \(0.99 there, 0.5 here\)": {"lanes": [SMALL_HPARAMS._replace(gamma=0.5)]},
+        "different seeds": {"seeds": [1, 2]},
+        r"different lanes \(1 there, 2 here\)": {"lanes": [SMALL_HPARAMS] * 2},
+    }
+    for message, change in changes.items():
+        with pytest.raises(ConfigError, match=message):
+            train(SPEC._replace(**change), halfway, resume=True)
+    with pytest.raises(ConfigError, match="holds another run"):
+        train(SPEC, halfway)
+    with files.lock(halfway), pytest.raises(ConfigError, match="written by another process"):
+        train(SPEC, halfway, resume=True)
+    assert snapshot(halfway) == before
+    with pytest.raises(ConfigError, match=r"holds no config\.json"):
+        train(SPEC, tmp_path, resume=True)
 
 
-def test_evaluate_plays_the_exported_policy(reference):
-    arguments = (reference, "--seed-index", "1", "--episodes", "5", "--no-gif")
-    run = execute(*arguments, script="evaluate.py")
-    assert run.returncode == 0 and "over 5 episodes" in run.stdout
-    refused("lane=3 must be between 0 and 0", reference, "--lane", "3", script="evaluate.py")
+def test_a_run_goes_on_from_the_checkpoint_before_a_damaged_one(reference, tmp_path):
+    copy = Path(shutil.copytree(reference, tmp_path / "copy"))
+    newest = copy / files.CHECKPOINTS / "440.safetensors"
+    newest.write_bytes(newest.read_bytes()[:-7])
+    with pytest.warns(UserWarning, match="440.safetensors is damaged; .*340.safetensors is taken"):
+        train(SPEC, copy, resume=True)
+    assert_same_run(reference, copy)
+    for path in (copy / files.CHECKPOINTS).iterdir():
+        path.write_bytes(b"")
+    before = snapshot(copy)
+    with pytest.raises(ConfigError, match="is damaged"):
+        train(SPEC, copy, resume=True)
+    assert snapshot(copy) == before
 
 
-@pytest.mark.slow
-def test_evaluate_writes_a_gif(reference):
-    pytest.importorskip("pygame")
-    pytest.importorskip("seaborn")
-    run = execute(reference, "--episodes", "2", "--max-frames", "5", script="evaluate.py")
-    assert run.returncode == 0, run.stderr
-    (gif,) = reference.glob("*.gif")
-    assert gif.read_bytes().startswith(b"GIF8")
-    gif.unlink()
+@pytest.mark.parametrize("stop, steps", [(Stop(until_return=1.0), 340), (Stop(episodes=1), 140)])
+def test_a_run_ends_early_for_a_reason(stop, steps, tmp_path):
+    train(SPEC, tmp_path / "run", stop=stop)
+    assert (tmp_path / "run" / files.COMPLETE).read_text() == f"{steps}\n"
+    why = "episodes" if stop.episodes else "until_return"
+    assert files.read_json(tmp_path / "run" / files.META)["stopped_by"] == why
+
+
+def test_progress_is_shown_unless_silence_is_asked_for(tmp_path, capsys):
+    train(HALF, tmp_path / "silent")
+    assert capsys.readouterr() == ("", "")
+    train(HALF, tmp_path / "shown", console=None)
+    output, errors = capsys.readouterr()
+    lines = errors.splitlines()
+    assert output == "" and len(lines) == 2 and all("steps/s" in line for line in lines)
+
+
+def test_all_hear_of_a_chunk_and_the_first_reason_counts():
+    heard = []
+    answers = [None, "first", "second", None]
+    listeners = [Listener(lambda moment, a=a: (heard.append(a), a)[1]) for a in answers]
+    assert runner._tell(listeners, Moment(None, None, {}, {}, None)) == "first"
+    assert heard == answers
+    assert runner._tell(listeners[:1], Moment(None, None, {}, {}, None)) is None

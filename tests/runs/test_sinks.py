@@ -7,6 +7,7 @@ import subprocess
 import sys
 import textwrap
 import time
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -15,7 +16,9 @@ from rich.console import Console
 
 from jaxq.errors import ConfigError
 from jaxq.runs import sinks
-from jaxq.runs.sinks import Sink, guarded, make_sink
+from jaxq.runs.listening import Moment
+from jaxq.runs.sinks import Sink, copy_to, guarded, make_sink
+from jaxq.types import Clock
 
 DOCUMENT = {
     "preset": "small",
@@ -99,6 +102,16 @@ def test_a_resumed_run_replaces_what_came_after_its_checkpoint(tmp_path):
     found = scalars(tmp_path / "tensorboard" / "lane0 learning_rate=0.1")
     returns = {step: value for (tag, step), value in found.items() if tag == "eval_return/seed3"}
     assert returns == {100: 100, 200: 2_000}
+
+
+def test_a_run_tells_a_sink_the_newest_values():
+    heard = []
+    listener = copy_to(Sink(lambda *what: heard.append(what), lambda: heard.append("closed")))
+    moment = Moment(Clock(300, 75), SimpleNamespace(last=lambda: measured(300)), {}, {}, None)
+    assert listener.chunk_ended(moment) is None
+    listener.closed(moment)
+    (steps, values), closed = heard
+    assert steps == 300 and values.keys() == measured(300).keys() and closed == "closed"
 
 
 def test_a_sink_that_fails_warns_once_and_is_off():
@@ -185,11 +198,12 @@ def in_a_process(directory, **environment):
     """
     clean = {name: value for name, value in os.environ.items() if not name.startswith("WANDB_")}
     home = {"HOME": str(directory), "WANDB_ERROR_REPORTING": "false"}
+    here = [str(ROOT), str(ROOT / "tests"), str(ROOT / "tests" / "runs")]
+    home["PYTHONPATH"] = os.pathsep.join(here)
     started = time.monotonic()
     run = subprocess.run(
         [sys.executable, "-c", textwrap.dedent(script), str(directory)],
         env={**clean, **home, **environment},
-        cwd=ROOT / "tests",
         capture_output=True,
         text=True,
     )

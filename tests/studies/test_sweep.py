@@ -36,8 +36,8 @@ def parts_of(directory: Path) -> list[Path]:
 def checkpoints_of(directory: Path) -> int:
     """How many chunks have been saved, over all parts and the winner."""
     paths = [
-        *directory.glob("parts/*/checkpoints/*.json"),
-        *directory.glob("winner/checkpoints/*.json"),
+        *directory.glob("parts/*/checkpoints/[0-9]*"),
+        *directory.glob("winner/checkpoints/[0-9]*"),
     ]
     return sum(int(path.stem) for path in paths if path.stem.isdigit())
 
@@ -179,7 +179,7 @@ def test_when_a_process_dies_the_others_end_and_one_can_finish(killed, tmp_path)
     directory = tmp_path / "two"
     options = [*GRID, "--steps", "10000", "--batch", "2"]
     processes = pair(told, *SWEEP, *options, "--out", directory)
-    wait_until(lambda: len([*directory.glob("parts/*/checkpoints/*.json")]) > 2, processes[0])
+    wait_until(lambda: len([*directory.glob("parts/*/checkpoints/[0-9]*")]) > 2, processes[0])
     processes[killed].kill()
     died = time.monotonic()
     processes[1 - killed].communicate(timeout=120)
@@ -206,11 +206,11 @@ def test_a_task_of_ray_whose_worker_is_killed_twice_succeeds(tmp_path):
     for _ in range(2):
 
         def saved(seen=seen) -> bool:
-            steps = [int(p.stem) for p in victim.glob("checkpoints/*.json") if p.stem.isdigit()]
+            steps = [int(p.stem) for p in victim.glob("checkpoints/[0-9]*")]
             return max(steps, default=0) > seen
 
         wait_until(saved, process)
-        seen = max(int(p.stem) for p in victim.glob("checkpoints/*.json") if p.stem.isdigit())
+        seen = max(int(p.stem) for p in victim.glob("checkpoints/[0-9]*"))
         (worker,) = writers(victim, process.pid)
         worker.kill()
     output, errors = process.communicate(timeout=300)

@@ -1,0 +1,71 @@
+"""This machine made ready for JAX: every core a device, compiled programs kept between processes.
+
+Both can only be chosen before JAX is used for the first time. Importing gymnax uses JAX.
+"""
+
+import functools
+import os
+import warnings
+from pathlib import Path
+
+import jax
+from jax.experimental.compilation_cache import compilation_cache
+
+_WORTH_KEEPING = 0.2  # seconds of compiling
+_JAX_WORTH_KEEPING = 1.0  # JAX's default
+
+
+def use_machine(count: int | None = None) -> None:
+    """``use_cores`` and ``keep_programs``; a run does it for whoever has not.
+
+    Where it comes too late, because JAX has been used, it warns once and changes nothing. What
+    somebody else has chosen stays: what is in JAX's configuration or its environment variables.
+    """
+    use_cores(count)
+    keep_programs()
+
+
+def use_cores(count: int | None = None) -> None:
+    """Make ``count`` CPU cores, by default all, devices of their own."""
+    if count is None and jax.config.jax_num_cpu_devices >= 0:
+        return
+    try:
+        jax.config.update("jax_num_cpu_devices", count or num_cores())
+    except RuntimeError:  # the devices are there
+        if jax.default_backend() == "cpu" and len(jax.local_devices()) < (count or num_cores()):
+            _warn_too_late()
+
+
+def keep_programs() -> None:
+    """Keep compiled programs between processes, in a folder that only the user can read."""
+    if not jax.config.jax_compilation_cache_dir:
+        cache = cache_directory()
+        try:
+            cache.mkdir(parents=True, exist_ok=True, mode=0o700)
+            cache.chmod(0o700)
+        except OSError:
+            return  # a cache is a convenience
+        jax.config.update("jax_compilation_cache_dir", str(cache))
+        compilation_cache.reset_cache()  # what was compiled before has found none
+    if jax.config.jax_persistent_cache_min_compile_time_secs == _JAX_WORTH_KEEPING:
+        jax.config.update("jax_persistent_cache_min_compile_time_secs", _WORTH_KEEPING)
+
+
+def cache_directory() -> Path:
+    """Where jaxq keeps what can be made again."""
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "jaxq"
+
+
+def num_cores() -> int:
+    """CPU cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+
+
+@functools.cache  # once
+def _warn_too_late() -> None:
+    warnings.warn(
+        f"JAX was used before its devices could be chosen, so {len(jax.local_devices())} of "
+        f"{num_cores()} cores train; call jaxq.runs.machine.use_machine() before gymnax is "
+        f"imported or JAX is used otherwise.",
+        stacklevel=4,
+    )

@@ -1,0 +1,65 @@
+"""The record of a run: what it has measured and how it was carried out, for people and reports."""
+
+import time
+from pathlib import Path
+from typing import Any
+
+from jaxq.runs import files, provenance
+from jaxq.runs.history import write_history
+from jaxq.runs.listening import Listener, Moment
+from jaxq.runs.placement import Plan
+from jaxq.runs.spec import RunSpec, lane_labels, lane_settings
+from jaxq.scoring import plots
+from jaxq.scoring.protocol import protocol_words
+from jaxq.scoring.scores import table_rows, without_diverged
+
+
+def record(directory: Path, spec: RunSpec) -> Listener:
+    """Writes metrics and scores after every chunk, and at the end the curves."""
+    settings, labels = lane_settings(spec.lanes), lane_labels(spec.lanes)
+
+    def write(moment: Moment) -> None:
+        write_history(directory, moment.history, moment.arrays)
+        files.write_scores(directory, moment.scores, table_rows(moment.scores["lanes"], settings))
+
+    def draw(moment: Moment) -> None:
+        if not moment.scores:  # stopped before the first chunk ended
+            return
+        write(moment)
+        title, note = f"{spec.preset}: {spec.config.env}", protocol_words(moment.scores["protocol"])
+        curves = without_diverged(moment.arrays)
+        plots.draw_curves(directory / files.CURVES, curves, title, labels, note)
+
+    return Listener(write, draw)
+
+
+class Meta:
+    """``meta.json``, written at the start; a resumed run adds to its sessions and its times.
+
+    ``listener`` writes it at the end again.
+    """
+
+    def __init__(self, directory: Path, protocol: dict[str, Any], plan: Plan):
+        self.path, self.started = directory / files.META, time.monotonic()
+        old = files.read_json(self.path) if self.path.exists() else {}
+        self.document = {
+            "protocol": protocol,
+            "members": {**plan._asdict(), "groups": plan.num_groups},
+            "sessions": [*old.get("sessions", []), provenance.describe()],
+            "seconds": old.get("seconds", 0.0),
+            "compile_seconds": old.get("compile_seconds", 0.0),
+        }
+        files.write_json(self.path, self.document)
+        self.listener = Listener(lambda moment: None, self._ended)
+
+    def compiled(self) -> None:
+        """Everything until now was compiling."""
+        self._add("compile_seconds")
+
+    def _ended(self, moment: Moment) -> None:
+        self._add("seconds")
+        files.write_json(self.path, {**self.document, "stopped_by": moment.stopped_by})
+
+    def _add(self, name: str) -> None:
+        seconds = self.document[name] + time.monotonic() - self.started
+        self.document[name] = round(seconds, 2)

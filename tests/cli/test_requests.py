@@ -1,0 +1,66 @@
+"""What a command line asks for: refused in one sentence, or trained as it says."""
+
+import pytest
+from common import SMALL, SMALL_HPARAMS
+from rich.console import Console
+
+from jaxq.cli.main import parse
+from jaxq.cli.tasks import train
+from jaxq.errors import ConfigError
+from jaxq.runs import files
+from jaxq.runs.spec import RunSpec
+
+QUIET = Console(quiet=True)
+
+
+def do(*arguments):
+    return train(parse([*map(str, arguments)], "train.py"), QUIET)
+
+
+@pytest.mark.parametrize(
+    "arguments, message",
+    [
+        ("dqn-cartpol", "preset=dqn-cartpol does not exist; did you mean dqn-cartpole"),
+        ("dqn-cartpole --env CartPole", "env=CartPole does not exist; did you mean CartPole-v1"),
+        ("dqn-cartpole --batch-size 20000", "capacity=10000 must be at least 20000"),
+        ("dqn-cartpole --seeds -1", "seeds=-1 must be"),
+        ("dqn-cartpole --gamma 1.5", "gamma=1.5 must be between 0 and 1"),
+        ("dqn-cartpole --steps 100", "steps=100 must be larger than prefill=10000"),
+        ("dqn-cartpole --env-params gravty 9", "env_params of CartPole-v1=gravty does not exist"),
+        ("dqn-cartpole --capacity 1000000000", "members fit"),
+    ],
+)
+def test_bad_input_is_one_sentence_and_leaves_nothing(arguments, message, tmp_path):
+    with pytest.raises(ConfigError) as raised:
+        do(*arguments.split(), "--out", tmp_path / "run")
+    assert message in str(raised.value) and str(raised.value).count(". ") == 0
+    assert not (tmp_path / "run").exists()
+
+
+def test_unknown_options_and_choices_exit_with_2_and_a_suggestion(capsys):
+    for option, hint in (("--learning-rat 1", "--learning-rate"), ("--optimizer x", "rmsprop")):
+        with pytest.raises(SystemExit) as raised:
+            do("dqn-cartpole", *option.split())
+        output, errors = capsys.readouterr()
+        assert raised.value.code == 2 and hint in output + errors
+
+
+def test_help_lists_the_presets_and_every_option(capsys):
+    with pytest.raises(SystemExit):
+        do("--help")
+    assert "q-table-frozenlake" in capsys.readouterr().out
+    with pytest.raises(SystemExit):
+        do("dqn-cartpole", "--help")
+    text = capsys.readouterr().out
+    assert "--learning-rate" in text and "Step size of the optimizer" in text
+
+
+def test_a_config_can_be_given_back(tmp_path):
+    lanes = [SMALL_HPARAMS, SMALL_HPARAMS._replace(huber_delta=float("inf"))]
+    spec = RunSpec("mine", SMALL, lanes, [7, 9], 400)
+    files.create(tmp_path / "run", spec.document())
+    for path in (tmp_path / "run", tmp_path / "run" / files.CONFIG):
+        request = parse([str(path)], "train.py")
+        assert RunSpec(request.name, *request[2:]) == spec
+    request = parse([str(tmp_path / "run"), "--steps", "500", "--seeds", "1"], "train.py")
+    assert request.steps == 500 and request.seeds == [0]

@@ -1,0 +1,311 @@
+"""Runs as users start, stop and kill them: in processes of their own."""
+
+import json
+import os
+import random
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from contextlib import suppress
+from pathlib import Path
+
+import numpy as np
+import pytest
+from commands import CAPTURE, TINY, assert_same_run, execute, refused, start
+
+from jaxq.runs import files as results
+
+pytestmark = pytest.mark.slow
+
+FILES = {"config.json", "meta.json", "metrics.npz", "metrics.jsonl", "scores.json", "curves.png"}
+FILES |= {"lanes.csv", "checkpoints", "policy", "COMPLETE"}
+
+
+def wait_for_checkpoint(process, directory: Path, after: int = 0) -> None:
+    """Until the run has saved a step beyond ``after``."""
+    for _ in range(3_000):
+        steps = [int(p.stem) for p in directory.glob("checkpoints/*") if p.stem.isdigit()]
+        if any(step > after for step in steps):
+            return
+        assert process.poll() is None, process.communicate()
+        time.sleep(0.02)
+    raise AssertionError("no checkpoint appeared")
+
+
+@pytest.fixture(scope="module")
+def reference(tmp_path_factory) -> Path:
+    """The tiny run, never interrupted."""
+    directory = tmp_path_factory.mktemp("runs") / "reference"
+    run = execute(*TINY, "--out", directory)
+    assert run.returncode == 0, run.stderr
+    return directory
+
+
+def test_a_run_leaves_all_its_files(reference):
+    assert {path.name for path in reference.iterdir()} == FILES
+    with np.load(reference / "metrics.npz") as arrays:
+        assert arrays["steps"].tolist() == list(range(200, 4_001, 100))
+        assert arrays["loss"].shape == (1, 2, 39) and np.isfinite(arrays["loss"]).all()
+        assert arrays["eval_returns"].shape == (1, 2, 39, 2)
+    scores = json.loads((reference / "scores.json").read_text())
+    assert scores["protocol"]["environment"] == "CartPole-v1"
+    assert scores["protocol"]["time_limit"] == "bootstrap"
+    lane = scores["lanes"][0]
+    assert lane["num_seeds"] == 2 and len(lane["per_seed"]) == 2
+    meta = json.loads((reference / "meta.json").read_text())
+    assert meta["stopped_by"] == "steps" and meta["compile_seconds"] < meta["seconds"]
+    lines = (reference / "metrics.jsonl").read_text().splitlines()
+    assert [json.loads(line)["steps"] for line in lines] == list(range(200, 4_001, 100))
+    assert (reference / "curves.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_killed_and_resumed_is_bitwise_the_same(reference, tmp_path):
+    """SIGKILL at random moments, twice, then to the end."""
+    directory, rng, seen = tmp_path / "killed", random.Random(os.getpid()), 0
+    process = start(*TINY, "--out", directory)
+    for _ in range(2):
+        wait_for_checkpoint(process, directory, after=seen)
+        time.sleep(rng.uniform(0.0, 0.5))
+        process.kill()
+        process.communicate()
+        saved = [int(p.stem) for p in directory.glob("checkpoints/*") if p.stem.isdigit()]
+        seen = max(saved)
+        assert seen < 4_000, "the run ended before it was killed"
+        process = start("--resume", directory, "--save-every", "0")
+    _, errors = process.communicate(timeout=300)
+    assert process.returncode == 0, errors
+    assert_same_run(reference, directory)
+
+
+@pytest.mark.parametrize("signum", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_saves_and_says_how_to_resume(signum, reference, tmp_path):
+    directory = tmp_path / "stopped"
+    process = start(*TINY, "--out", directory, "--save-every", "1000", "--steps", "400000")
+    for _ in range(3_000):
+        if (directory / "metrics.npz").exists():
+            break
+        time.sleep(0.02)
+    process.send_signal(signum)
+    output, _ = process.communicate(timeout=120)
+    assert process.returncode == 128 + signum
+    assert f"--resume {directory}" in output
+    assert not (directory / "COMPLETE").exists() and (directory / "scores.json").exists()
+    with np.load(directory / "metrics.npz") as arrays:
+        done = int(arrays["steps"][-1])
+    hint = output.split("Resume with: ")[1].splitlines()[0].split()
+    more = subprocess.run([sys.executable, *hint[1:], "--steps", str(done)], **CAPTURE)
+    assert more.returncode == 2 and "only" in more.stderr  # a run is not cut short
+    assert (directory / "checkpoints" / f"{done}.safetensors").exists()
+
+
+def test_a_finished_run_can_be_extended(reference, tmp_path):
+    directory = tmp_path / "longer"
+    execute(*TINY, "--out", directory, "--steps", "2000")
+    assert (directory / "COMPLETE").read_text() == "2000\n"
+    run = execute("--resume", directory, "--steps", "4000")
+    assert run.returncode == 0, run.stderr
+    assert_same_run(reference, directory)
+
+
+def test_its_config_can_be_given_back(reference, tmp_path):
+    run = execute(reference / "config.json", "--out", tmp_path / "again")
+    assert run.returncode == 0, run.stderr
+    assert_same_run(reference, tmp_path / "again")
+
+
+def test_the_checkpoint_before_a_damaged_one_is_taken(reference, tmp_path):
+    shutil.copytree(reference, tmp_path / "run")
+    newest = tmp_path / "run" / "checkpoints" / "4000.safetensors"
+    newest.write_bytes(b"")
+    run = execute("--resume", tmp_path / "run")
+    assert run.returncode == 0 and "4000.safetensors is damaged" in run.stderr
+    assert_same_run(reference, tmp_path / "run")
+    assert newest.stat().st_size  # saved again
+
+
+def test_seeds_and_devices_survive_a_resume(tmp_path):
+    """Seeds not from 0, begun on one device and continued on two."""
+    options = [*TINY, "--seeds", "4", "--first-seed", "7", "--out"]
+    whole, parts = tmp_path / "whole", tmp_path / "parts"
+    execute(*options, whole, "--steps", "800", "--batch", "2")
+    execute(*options, parts, "--steps", "400", "--devices", "1", "--batch", "2")
+    run = execute(f"--resume={parts}", "--steps", "800")
+    assert run.returncode == 0, run.stderr
+    meta = json.loads((parts / "meta.json").read_text())
+    assert meta["members"]["batch"] == 2 and len(meta["sessions"]) == 2
+    assert json.loads((parts / "config.json").read_text())["seeds"] == [7, 8, 9, 10]
+    assert_same_run(whole, parts)
+
+
+def test_four_devices_are_one_bitwise(tmp_path):
+    """Seven members in batches of two: the last is padded, the last device has less to do."""
+    options = [*TINY, "--seeds", "7", "--steps", "800", "--batch", "2", "--out"]
+    execute(*options, tmp_path / "one", "--devices", "1")
+    environment = {**os.environ, "JAX_NUM_CPU_DEVICES": "4"}
+    execute(*options, tmp_path / "four", env=environment)
+    meta = json.loads((tmp_path / "four" / "meta.json").read_text())
+    assert meta["members"]["num_devices"] == 4 and meta["members"]["groups"] == 4
+    assert_same_run(tmp_path / "one", tmp_path / "four")
+
+
+def snapshot(directory: Path) -> dict[str, bytes]:
+    paths = [path for path in directory.rglob("*") if path.is_file()]
+    return {str(path.relative_to(directory)): path.read_bytes() for path in paths}
+
+
+def test_a_damaged_or_foreign_checkpoint_is_refused_and_kept(reference, tmp_path):
+    damaged = tmp_path / "damaged"
+    shutil.copytree(reference, damaged)
+    for path in (damaged / "checkpoints").iterdir():
+        path.write_bytes(path.read_bytes()[:-7])
+    before = snapshot(damaged)
+    refused("is damaged", "--resume", damaged, "--steps", "5000")
+    assert snapshot(damaged) == before
+
+    (damaged / "metrics.npz").unlink()
+    shutil.rmtree(damaged / "checkpoints")
+    shutil.copytree(reference / "checkpoints", damaged / "checkpoints")
+    refused("metrics.npz cannot be read", "--resume", damaged, "--steps", "5000")
+
+    foreign, other = tmp_path / "foreign", tmp_path / "other"
+    execute(*TINY, "--out", other, "--steps", "500", "--gamma", "0.5")
+    shutil.copytree(reference, foreign)
+    shutil.rmtree(foreign / "checkpoints")
+    shutil.copytree(other / "checkpoints", foreign / "checkpoints")
+    before = snapshot(foreign)
+    refused("belongs to another run", "--resume", foreign, "--steps", "5000")
+    assert snapshot(foreign) == before
+
+
+def test_a_directory_with_another_run_is_never_written(reference, tmp_path):
+    before = snapshot(reference)
+    refused("holds another run", *TINY, "--out", reference)
+    refused(
+        "different gamma (0.99 there, 0.5 here)", *TINY, "--gamma", "0.5", "--resume", reference
+    )
+    refused("different widths", *TINY, "--widths", "8", "--resume", reference)
+    refused("different seeds", *TINY, "--seeds", "3", "--resume", reference)
+    assert snapshot(reference) == before
+    (tmp_path / "notes.txt").write_text("mine")
+    refused("is not empty", *TINY, "--out", tmp_path)
+    refused("holds no config.json", *TINY, "--resume", tmp_path)
+    refused("cannot be written: Not a directory", *TINY, "--out", tmp_path / "notes.txt" / "run")
+
+
+def test_a_run_that_is_being_written_is_left_alone(reference):
+    with results.lock(reference):
+        refused("is being written by another process", "--resume", reference, "--steps", "5000")
+    run = execute("--resume", reference)
+    assert run.returncode == 0, run.stderr
+
+
+@pytest.fixture
+def small_disk(tmp_path):
+    """A disk of 10 MB."""
+    place = tmp_path / "disk"
+    place.mkdir()
+    mount = ["mount", "-t", "tmpfs", "-o", "size=10m", "tmpfs", str(place)]
+    if shutil.which("mount") is None or subprocess.run(mount, capture_output=True).returncode:
+        pytest.skip("only root can mount a small disk")
+    yield place
+    subprocess.run(["umount", str(place)], check=True)
+
+
+def test_a_full_disk_is_one_sentence_and_nothing_is_lost(reference, small_disk):
+    directory, ballast = small_disk / "run", small_disk / "ballast"
+    process = start(*TINY, "--out", directory)
+    wait_for_checkpoint(process, directory)
+    with open(ballast, "wb", buffering=0) as file, suppress(OSError):
+        while True:
+            file.write(bytes(4096))
+    _, errors = process.communicate(timeout=120)
+    assert process.returncode == 1, errors
+    (line,) = [line for line in errors.splitlines() if line.strip()]
+    assert line.startswith("error: ") and "No space left on device" in line
+    ballast.unlink()
+    again = execute("--resume", directory)
+    assert again.returncode == 0, again.stderr
+    assert_same_run(reference, directory)
+
+
+def test_a_run_goes_on_on_another_machine(reference, tmp_path):
+    """Copied while incomplete and continued under another name; the original is as it was."""
+    here, there = tmp_path / "here", tmp_path / "there" / "copy"
+    execute(*TINY, "--out", here, "--steps", "2000")
+    shutil.copytree(here, there)
+    before = snapshot(here)
+    run = execute("--resume", there, "--steps", "4000")
+    assert run.returncode == 0, run.stderr
+    assert_same_run(reference, there)
+    assert snapshot(here) == before
+
+
+@pytest.mark.parametrize(
+    "arguments, message",
+    [
+        ("dqn-cartpol", "preset=dqn-cartpol does not exist; did you mean dqn-cartpole"),
+        ("dqn-cartpole --env CartPole", "env=CartPole does not exist; did you mean CartPole-v1"),
+        ("dqn-cartpole --env Pendulum-v1", "env=Pendulum-v1 has continuous actions"),
+        ("dqn-cartpole --batch-size 20000", "capacity=10000 must be at least 20000"),
+        ("dqn-cartpole --prefill 100", "prefill=100 must be at least 128, to hold batch_size=128"),
+        ("dqn-cartpole --capacity 10001", "capacity=10001 must be a multiple of train_every=10"),
+        ("dqn-cartpole --num-envs 0", "num_envs=0 must be a whole number of at least 1"),
+        ("dqn-cartpole --seeds -1", "seeds=-1 must be"),
+        ("dqn-cartpole --gamma 1.5", "gamma=1.5 must be between 0 and 1"),
+        ("dqn-cartpole --steps 100", "steps=100 must be larger than prefill=10000"),
+        ("dqn-cartpole --target-period 15", "target_period=15 must be a multiple of train_every"),
+        ("dqn-cartpole --network minatar", "network=minatar needs image observations"),
+        ("dqn-cartpole --env-params gravty 9", "env_params of CartPole-v1=gravty does not exist"),
+        ("dqn-cartpole --capacity 1000000000", "members fit"),
+    ],
+)
+def test_bad_input_is_one_sentence(arguments, message, tmp_path):
+    refused(message, *arguments.split(), "--out", tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+
+
+def test_unknown_options_and_choices_exit_with_2_and_a_suggestion():
+    run = execute("dqn-cartpole", "--learning-rat", "1")
+    assert run.returncode == 2 and "--learning-rate" in run.stdout + run.stderr
+    run = execute("dqn-cartpole", "--optimizer", "adamm")
+    assert run.returncode == 2 and "rmsprop" in run.stdout + run.stderr
+
+
+def test_help_lists_the_presets_and_every_option():
+    assert "q-table-frozenlake" in execute("--help").stdout
+    text = execute("dqn-cartpole", "--help").stdout
+    assert "--learning-rate" in text and "Step size of the optimizer" in text
+
+
+def test_until_return_stops_after_three_evaluations(tmp_path):
+    execute(*TINY, "--until-return", "1", "--out", tmp_path / "run")
+    meta = json.loads((tmp_path / "run" / "meta.json").read_text())
+    assert meta["stopped_by"] == "until_return"
+    assert (tmp_path / "run" / "COMPLETE").read_text() == "400\n"  # prefill and three chunks
+
+
+def test_episodes_stops_once_every_seed_has_finished_them(tmp_path):
+    execute(*TINY, "--episodes", "30", "--out", tmp_path / "run")
+    with np.load(tmp_path / "run" / "metrics.npz") as arrays:
+        finished = arrays["episodes"].sum(axis=-1)  # [1, 2]
+        assert finished.min() >= 30
+        assert (arrays["episodes"][..., :-1].sum(axis=-1)).min() < 30
+
+
+def test_evaluate_plays_the_exported_policy(reference):
+    arguments = (reference, "--seed-index", "1", "--episodes", "5", "--no-gif")
+    run = execute(*arguments, script="evaluate.py")
+    assert run.returncode == 0 and "over 5 episodes" in run.stdout
+    refused("lane=3 must be between 0 and 0", reference, "--lane", "3", script="evaluate.py")
+
+
+def test_evaluate_writes_a_gif(reference):
+    pytest.importorskip("pygame")
+    pytest.importorskip("seaborn")
+    run = execute(reference, "--episodes", "2", "--max-frames", "5", script="evaluate.py")
+    assert run.returncode == 0, run.stderr
+    (gif,) = reference.glob("*.gif")
+    assert gif.read_bytes().startswith(b"GIF8")
+    gif.unlink()
