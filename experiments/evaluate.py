@@ -12,10 +12,10 @@ import tyro
 from rich.console import Console
 
 from jaxq.cli import main as cli
-from jaxq.envs import gymnax as envs
 from jaxq.errors import ConfigError
 from jaxq.loops.evaluation import make_evaluator
-from jaxq.recipes.experiment import make_env_from, make_experiment
+from jaxq.recipes.experiment import make_env_from, make_experiment, make_raw_env_from
+from jaxq.recipes.own import same_parts
 from jaxq.reports.render import save_gif
 from jaxq.runs.policy import load_policy
 
@@ -38,16 +38,23 @@ class Arguments:
     """Save an episode as a GIF."""
     max_frames: int = 500
     """Longest GIF, in steps."""
+    trust: tuple[str, ...] = ()
+    """Functions of your own, module:function, that the run may name."""
+    accept_changed_code: bool = False
+    """Functions of your own have changed since the run was made."""
 
 
 def evaluate(arguments: list[str], console: Console) -> None:
     args = tyro.cli(Arguments, args=arguments, prog="evaluate.py", description=__doc__)
     if args.episodes < 1 or args.max_frames < 1:
         raise ConfigError(f"episodes={args.episodes} and max_frames={args.max_frames} must be > 0.")
-    policy = load_policy(args.run)
+    policy = load_policy(args.run, args.trust)
     params = policy.member(args.lane, args.seed_index)
     hparams = policy.lanes[args.lane]._replace(eval_epsilon=args.epsilon)
     experiment = make_experiment(policy.config, hparams)
+    changes = same_parts(policy.made_of, experiment.made_of, args.accept_changed_code)
+    if changes:
+        raise ConfigError(f"run={args.run} was made with a different {'; '.join(changes)}.")
 
     env = make_env_from(policy.config, args.episodes)
     play = jax.jit(make_evaluator(env, experiment.agent, policy.config.eval_max_steps))
@@ -65,7 +72,7 @@ def evaluate(arguments: list[str], console: Console) -> None:
     if args.gif:
         path = args.run / f"policy-lane{args.lane}-seed{policy.seeds[args.seed_index]}.gif"
         env, key = make_env_from(policy.config, 1), jax.random.key(args.key)
-        raw, _ = envs.make_gymnax(policy.config.env, policy.config.env_kwargs)
+        raw, _ = make_raw_env_from(policy.config)
         shown = save_gif(path, raw, env, experiment.agent, params, hparams, key, args.max_frames)
         console.print(f"GIF of an episode with return {shown:.4g}: {path}", soft_wrap=True)
 

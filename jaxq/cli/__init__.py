@@ -2,6 +2,7 @@
 
 Nothing imports it but scripts. Read ``main`` first.
 
-    main   presets and options, from words to a request
-    tasks  from a request to a finished run directory, with a report
+    arguments  fields of a configuration as options, in groups
+    main       presets and options, from words to a request
+    tasks      from a request to a finished run directory, with a report
 """

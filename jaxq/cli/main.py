@@ -7,14 +7,16 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
-import tyro
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from jaxq.cli.arguments import parse as parse_fields
 from jaxq.config import Config, HParams, Preset, config_from_dict, hparams_from_dict
 from jaxq.errors import ConfigError, unknown
+from jaxq.recipes.own import check_trust
 from jaxq.recipes.presets import PRESETS
+from jaxq.recipes.reading import settle
 from jaxq.runs import files as results
 from jaxq.runs import machine
 from jaxq.runs.runner import Interrupted
@@ -43,7 +45,7 @@ class SharedOptions:
     track: tuple[Literal["wandb", "tensorboard"], ...] = ()
     """Also report every chunk there."""
     trust: tuple[str, ...] = ()
-    """Functions of one's own, module:function, that a file may name."""
+    """Functions of your own, module:function, that a run or its config.json may name."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -56,6 +58,8 @@ class RunOptions(SharedOptions):
     """Stop once every seed has finished this many training episodes."""
     until_return: float | None = None
     """Stop once the evaluation IQM has held this for three evaluations."""
+    accept_changed_code: bool = False
+    """resume: functions of your own have changed since the run was made; that is recorded."""
 
 
 def main(program: Callable[[list[str], Console], None]) -> None:
@@ -106,16 +110,13 @@ def parse(arguments: Sequence[str], script: str, options_type: type = RunOptions
     if arguments[0].startswith("-") and "--resume" in arguments[:-1]:
         arguments = [arguments[arguments.index("--resume") + 1], *arguments]
     name, preset, document = load_preset(arguments[0])
-    fields = [
-        ("options", tyro.conf.OmitArgPrefixes[options_type], options_type()),
-        ("config", tyro.conf.OmitArgPrefixes[Config], preset.config),
-        ("hparams", tyro.conf.OmitArgPrefixes[HParams], preset.hparams),
-    ]
-    bundle = dataclasses.make_dataclass("Arguments", fields, frozen=True)
-    parsed = tyro.cli(
-        bundle, prog=f"{script} {name}", description=preset.summary, args=list(arguments[1:])
+    options, config, hparams, asked = parse_fields(
+        arguments[1:], f"{script} {name}", preset, options_type()
     )
-    options, lanes, seeds, steps = parsed.options, [parsed.hparams], None, preset.steps
+    check_trust(config)
+    if document is None:
+        config, hparams = settle(config, hparams, asked)
+    lanes, seeds, steps = [hparams], None, preset.steps
     source = results.read_document(options.resume) if options.resume else document
     if source and source.get("sweep"):
         given = f"resume={options.resume}" if options.resume else f"run={arguments[0]}"
@@ -125,7 +126,7 @@ def parse(arguments: Sequence[str], script: str, options_type: type = RunOptions
         )
     if source:
         stored = [hparams_from_dict(lane) for lane in source["lanes"]]
-        if len(stored) > 1 and parsed.hparams != preset.hparams:
+        if len(stored) > 1 and hparams != preset.hparams:
             raise ConfigError(
                 f"run={options.resume or arguments[0]} has {len(stored)} lanes, whose numbers are "
                 f"not changed together; start from a preset instead."
@@ -137,7 +138,7 @@ def parse(arguments: Sequence[str], script: str, options_type: type = RunOptions
         count = preset.seeds if options.seeds is None else options.seeds
         seeds = list(range(first, first + count))
     steps = steps if options.steps is None else options.steps
-    return Request(name, options, parsed.config, lanes, seeds, steps)
+    return Request(name, options, config, lanes, seeds, steps)
 
 
 def load_preset(name: str) -> tuple[str, Preset, dict[str, Any] | None]:

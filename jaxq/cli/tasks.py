@@ -14,6 +14,7 @@ from rich.console import Console
 from jaxq.cli.main import Request, RunOptions, SharedOptions
 from jaxq.config import Preset
 from jaxq.errors import ConfigError
+from jaxq.recipes.own import own_names
 from jaxq.reports.terminal import print_scores
 from jaxq.runs import files as results
 from jaxq.runs.machine import cache_directory
@@ -48,6 +49,7 @@ def train(request: Request, console: Console) -> tuple[Path, dict[str, Any]]:
             stop=Stop(options.until_return, options.episodes),
             spread=Spread(batch, options.devices, options.save_every, options.track),
             resume=options.resume is not None,
+            accept_changed_code=options.accept_changed_code,
             console=console,
         )
     except ConfigError:
@@ -57,7 +59,7 @@ def train(request: Request, console: Console) -> tuple[Path, dict[str, Any]]:
         raise
     except Interrupted:
         console.print(
-            f"\nSaved. Resume with: {_resume_command(directory, options)}", soft_wrap=True
+            f"\nSaved. Resume with: {_resume_command(directory, request)}", soft_wrap=True
         )
         raise
     print_scores(console, scores, lane_labels(request.lanes))
@@ -141,11 +143,14 @@ def _measured_batch(spec: RunSpec, num_devices: int | None, console: Console) ->
     return batch
 
 
-def _resume_command(directory: Path, options: RunOptions) -> str:
+def _resume_command(directory: Path, request: Request) -> str:
     """The command that goes on where a run stopped, with the same reasons to stop and sinks."""
+    options = request.options
     script = Path(os.path.relpath(sys.argv[0])).with_name("train.py")
     command = ["python", str(script), "--resume", str(directory)]
     for name in ("until_return", "episodes"):
         if getattr(options, name) is not None:
             command += [f"--{name.replace('_', '-')}", f"{getattr(options, name):g}"]
-    return shlex.join([*command, *(["--track", *options.track] if options.track else [])])
+    for flag, words in (("--track", options.track), ("--trust", own_names(request.config))):
+        command += [flag, *words] if words else []
+    return shlex.join(command)

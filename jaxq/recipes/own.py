@@ -17,13 +17,32 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from jaxq.config import FromFile
+from jaxq.config import Config, FromFile
 from jaxq.errors import ConfigError, unknown
 
 
 def is_own(name: Any) -> bool:
     """Whether a name stands for a function of somebody's own."""
     return isinstance(name, str) and ":" in name
+
+
+def own_names(config: Config) -> list[str]:
+    """The functions of somebody's own that ``config`` names."""
+    return list(dict.fromkeys(name for name in vars(config).values() if is_own(name)))
+
+
+def check_trust(config: Config) -> None:
+    """Refuse a configuration from a file that names code nobody has asked for.
+
+    Raises:
+      ConfigError: says how to ask for it.
+    """
+    names = " ".join(name for name in own_names(config) if isinstance(name, FromFile))
+    if names:
+        raise ConfigError(
+            f"code={names} is named by a file, and a file never decides what code runs; to run it "
+            f"say so yourself: --trust {names}"
+        )
 
 
 def resolve(field: str, name: str) -> Callable:
@@ -33,10 +52,7 @@ def resolve(field: str, name: str) -> Callable:
       ConfigError: a file has named it, there is no such module or function, or importing fails.
     """
     if isinstance(name, FromFile):
-        raise ConfigError(
-            f"{field}={name} is code that a file names, and a file never decides what code runs; "
-            f"to run it say so yourself: --trust {name} (in Python: trusted=['{name}'])."
-        )
+        check_trust(Config(**{field: name}))
     module_name, _, path = name.partition(":")
     here = os.getcwd()
     if here not in sys.path:

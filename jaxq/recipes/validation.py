@@ -10,7 +10,7 @@ from typing import Any, Literal, get_args, get_origin, get_type_hints
 from jaxq.config import INFINITY, Config, HParams, words_as_values
 from jaxq.errors import ConfigError, unknown
 from jaxq.recipes.agents import AGENTS, check_backup
-from jaxq.recipes.own import is_own
+from jaxq.recipes.own import check_trust, is_own
 from jaxq.recipes.parts import window_of
 from jaxq.recipes.reading import chosen, readers, without_effect
 
@@ -49,6 +49,7 @@ def validate_structure(config: Config) -> None:
     Raises:
       ConfigError: as ``validate``.
     """
+    check_trust(config)
     _check_types(config)
     _check_counts(config)
     words_as_values(config.env_kwargs, "env_kwargs")
