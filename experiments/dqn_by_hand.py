@@ -10,7 +10,7 @@ import sys
 import jax
 import jax.numpy as jnp
 
-from jaxq import HParams, LossOutput, make_agent, make_env, schedules, td
+from jaxq import HParams, LossOutput, losses, make_agent, make_env, schedules, td
 from jaxq.learning import exploration, optimizers, targets
 from jaxq.loops.evaluation import make_evaluator
 from jaxq.loops.off_policy import Lengths, make_trainer
@@ -41,11 +41,10 @@ def loss(network, params, target_params, key, steps, hparams):
     An episode that was cut by its time limit would have gone on, so its value counts; only where
     the task terminated there is none.
     """
-    steps = jax.tree.map(lambda leaf: leaf[:, 0], steps)  # windows [B, 1, ...] of one step
-    q_tm1 = network.apply(params, steps.obs, key, ())[0].q_values  # [B, A]
-    q_t = network.apply(target_params, steps.next_obs, key, ())[0].q_values
-    discount = hparams.gamma * (1.0 - steps.terminated)
-    errors = jax.vmap(td.q_learning)(q_tm1, steps.action, steps.reward, discount, q_t)
+    batch = losses.fold(steps, hparams)  # steps; the discount is gamma, or 0 where the task ended
+    q_tm1 = network.apply(params, batch.obs, key, ())[0].q_values  # [B, A]
+    q_t = network.apply(target_params, batch.next_obs, key, ())[0].q_values
+    errors = jax.vmap(td.q_learning)(q_tm1, batch.action, batch.reward, batch.discount, q_t)
     return LossOutput(
         loss=td.huber_loss(errors, hparams.huber_delta),  # the square, at infinity
         priority=jnp.abs(errors),  # for a replay that asks for it; this one does not

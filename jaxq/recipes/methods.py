@@ -43,7 +43,7 @@ METHODS = {
     "dueling-dqn": Method(
         "Wang et al. 2016",
         "state value plus advantages, each with a hidden layer",
-        {"dueling": True, "widths": (120,), "stream_widths": (84,)},
+        {"dueling": True, "stream_widths": (84,)},
     ),
     "n-step-dqn": Method("Sutton 1988; Hessel et al. 2018", "targets over 3 steps", {"n_step": 3}),
     "prioritized-dqn": Method(

@@ -40,7 +40,8 @@ _YOUNG_TIAN_HPARAMS = HParams(
 # Revisiting Rainbow (Obando-Ceron & Castro 2021), Configs/*.gin: Adam, an update every 4 steps,
 # epsilon to 0.01 over 250,000 after the first 1,000. Differences: the network is that of Young &
 # Tian (2019), with a hidden layer, and has flax's initialisation; noisy layers begin with sigma 0.5
-# as their authors say, not 0.1; policies are evaluated greedily, not with epsilon 0.001.
+# as their authors say, not 0.1; policies are evaluated greedily, not with epsilon 0.001. Streams of
+# a dueling head have no hidden layer, as theirs.
 _REVISITED = replace(_YOUNG_TIAN, optimizer="adam", train_every=4, prefill=1_000)
 _REVISITED_HPARAMS = HParams(
     learning_rate=1e-4,

@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from jaxq.errors import ConfigError
+from jaxq.recipes.own import is_own
 from jaxq.reports import pages, tables
 from jaxq.reports.pages import Details, Gallery, Notes, Picture, Section, Table
 from jaxq.reports.pooling import pool
@@ -214,11 +215,8 @@ def _provenance(runs: Sequence[Run]) -> list:
     """Commands, times, versions and configurations of runs."""
     rows, machines = [], {}
     for run in runs:
-        members, sessions = run.meta.get("members", {}), run.meta.get("sessions", [])
-        batch = ["--batch", str(members["batch"])] if "batch" in members else []
-        command = ["python", "experiments/train.py", str(run.path / results.CONFIG), *batch]
-        is_part = run.document.get("sweep")  # it did not begin, or go on, alone
-        words = "only its sweep repeats it" if is_part else shlex.join(command)
+        sessions = run.meta.get("sessions", [])
+        words = _command(run)
         started = sessions[0].get("started", "") if sessions else ""
         seconds, reason = run.meta.get("seconds", 0.0), str(run.meta.get("stopped_by", ""))
         rows.append([str(run.path), started, f"{seconds:,.0f}", reason, words])
@@ -231,8 +229,9 @@ def _provenance(runs: Sequence[Run]) -> list:
     times = Table(
         "Commands",
         "Every command repeats its run from its config.json, which is folded below: to the same "
-        "bits with the same versions on the same machine. What was not ended by its steps was "
-        "stopped earlier.",
+        "bits with the same versions on the same machine, and where it names functions of "
+        "somebody's own, with the same source. What was not ended by its steps was stopped "
+        "earlier.",
         ["run", "started", "seconds", "ended by", "command"],
         rows,
     )
@@ -247,6 +246,23 @@ def _provenance(runs: Sequence[Run]) -> list:
         Details(f"{run.path / results.CONFIG}", json.dumps(run.document, indent=1)) for run in runs
     ]
     return [times, made, *documents]
+
+
+def _command(run: Run) -> str:
+    """The command that repeats a run, or why there is none."""
+    if run.document.get("sweep"):  # it did not begin, or go on, alone
+        return "only its sweep repeats it"
+    named = [name for name in run.document["config"].values() if is_own(name)]
+    made_of = run.document.get("made_of", {})
+    if any(not is_own(run.document["config"][field]) for field in made_of):
+        names = " and ".join(part["name"] for part in made_of.values())
+        return f"only the script that handed over {names} repeats it"
+    if any(len(part.get("earlier", ())) for part in made_of.values()):
+        return "its code was changed on the way: nothing repeats it"
+    members = run.meta.get("members", {})
+    command = ["python", "experiments/train.py", str(run.path / results.CONFIG)]
+    command += ["--batch", str(members["batch"])] if "batch" in members else []
+    return shlex.join([*command, *(["--trust", *named] if named else [])])
 
 
 def _titles(lanes: Sequence[Lane]) -> list[str]:

@@ -1,0 +1,175 @@
+"""What rows say that they read is what their functions read, and nothing is dropped in silence."""
+
+from dataclasses import replace
+
+import jax
+import pytest
+from common import RECIPES, SMALL, SMALL_HPARAMS, cast, recipe, tabular_env
+
+from jaxq.config import Config, HParams
+from jaxq.errors import ConfigError
+from jaxq.learning import backups, losses, recurrent
+from jaxq.recipes import parts
+from jaxq.recipes.agents import AGENTS, make_agent_from
+from jaxq.recipes.experiment import make_experiment, make_trainer_from
+from jaxq.recipes.parts import TABLES
+from jaxq.recipes.reading import EVALUATION, FIELDS, chosen, readers, reads, settle
+from jaxq.recipes.validation import validate
+from jaxq.recipes.watching import WatchedConfig
+
+# Between them every kind of part, most of its rows, and both loops.
+COVERING = (
+    "table, newest steps",
+    "soft-q",
+    "munchausen-dqn",
+    "rainbow",
+    "iqn",
+    "bootstrapped-dqn",
+    "averaged-dqn",
+    "weight-decay-dqn",
+    "r2d2",
+    "pqn",
+)
+
+
+class Watched(HParams):
+    """Numbers that note which of them are read, through every transformation."""
+
+    seen: set = set()
+
+    def __getattribute__(self, name):
+        if name in HParams._fields:
+            Watched.seen.add(name)
+        return super().__getattribute__(name)
+
+
+@pytest.mark.parametrize("name", COVERING)
+def test_rows_declare_what_their_functions_read(name):
+    config, experiment = RECIPES[name], recipe(name)
+    declared = set(reads(config))
+    watched = WatchedConfig.of(config)
+    env = tabular_env(config.num_envs)
+    make_trainer_from(watched, env, make_agent_from(watched, env))
+    unread = (declared & set(vars(config))) - watched.seen
+    # The environment and evaluation are composed elsewhere; ``chunk_steps`` by both loops.
+    assert unread <= {"env", "env_kwargs", "time_limit", *EVALUATION}
+    hparams = Watched(*cast(HParams()))
+    Watched.seen = set()
+    state, clock = jax.eval_shape(experiment.trainer.init, jax.random.key(0), hparams)
+    jax.eval_shape(experiment.trainer.chunk, state, clock, hparams)
+    jax.eval_shape(experiment.evaluate, state.params, jax.random.key(0), hparams)
+    assert Watched.seen == declared & set(HParams._fields)
+
+
+def test_every_field_is_read_by_something():
+    roots = {"agent", "extra", "env", "env_kwargs", "env_params", "time_limit", "num_envs"}
+    for field in set(FIELDS) - roots - set(EVALUATION):
+        assert readers(field), field
+
+
+def test_every_name_of_a_table_can_be_chosen():
+    for field, table in TABLES.items():
+        for name in table:
+            assert chosen(replace(Config(), **{field: name}))
+
+
+def test_a_presets_numbers_for_another_part_are_not_recorded():
+    """dqn-breakout's Huber loss means nothing to C51, and RMSprop's decay nothing to Adam."""
+    config = Config(agent="c51", capacity=5_000)
+    hparams = HParams(huber_delta=1.0, rmsprop_decay=0.9, gamma=0.9)
+    with pytest.raises(ConfigError, match=r"rmsprop_decay has no effect without optimizer=rmsprop"):
+        validate(config, hparams._replace(huber_delta=HParams().huber_delta))
+    assert settle(config, hparams, ()) == (config, HParams(gamma=0.9))
+    kept = settle(config, hparams, {"huber_delta"})[1]
+    assert kept == HParams(huber_delta=1.0, gamma=0.9)
+
+
+def with_bonus(values, a_tm1, hparams):
+    return backups.greedy(values, a_tm1, hparams)._replace(bonus=hparams.reward_scale)
+
+
+def with_entropy(values, a_tm1, hparams):
+    return backups.greedy(values, a_tm1, hparams)._replace(entropy=hparams.temperature)
+
+
+@pytest.mark.parametrize(
+    ("backup", "expected"),
+    [
+        (backups.greedy, {"policy"}),
+        (backups.soft, {"policy", "entropy"}),
+        (backups.munchausen, {"policy", "entropy", "bonus"}),
+        (with_bonus, {"policy", "bonus"}),
+    ],
+)
+def test_what_a_backup_sets_is_seen(backup, expected):
+    assert backups.sets(backup, HParams()) == expected
+
+
+@pytest.mark.parametrize("backup", [with_bonus, with_entropy])
+def test_a_backup_of_ones_own_is_refused_by_a_loss_that_would_lose_part_of_it(backup, monkeypatch):
+    """C51 reads only the policy, R2D2 learns in other units, a longer window loses later ones."""
+    monkeypatch.setitem(parts.BACKUPS, "mine", parts.Part(backup))
+    sequences = {"memory": "lstm", "sequence_length": 4}
+    for changes, message in (
+        ({"agent": "c51"}, "which agent=c51 does not honour; greedy or double"),
+        ({"agent": "r2d2", **sequences}, "which agent=r2d2 does not honour"),
+        ({"n_step": 3}, "n_step=3 must be 1 for backup=mine"),
+    ):
+        with pytest.raises(ConfigError, match=message):
+            validate(Config(backup="mine", **changes), HParams())
+    validate(Config(backup="mine"), HParams())
+    assert losses.q_loss.honours >= {"bonus"} and recurrent.r2d2_loss.honours == {"policy"}
+
+
+def test_an_agent_of_ones_own_drops_no_choice():
+    """Trap: softmax's temperature would be taken for epsilon, and a backup would not be used."""
+
+    def careless(config, env):
+        return make_agent_from(Config(widths=config.widths), env)
+
+    for changes in ({"action_selection": "softmax"}, {"backup": "double"}, {"break_ties": True}):
+        (field,) = changes
+        with pytest.raises(ConfigError, match=f"{field}=.* has no effect on an agent whose"):
+            make_experiment(replace(SMALL, **changes), SMALL_HPARAMS, make_agent=careless)
+
+
+def test_a_loss_without_a_parameter_for_the_backup_refuses_one():
+    def my_loss(network, params, target_params, key, steps, hparams):
+        return losses.q_loss(network, params, target_params, key, steps, hparams)
+
+    def make_agent(config, env):
+        return make_agent_from(config, env, loss=my_loss)
+
+    make_experiment(SMALL, SMALL_HPARAMS, make_agent=make_agent)
+    with pytest.raises(ConfigError, match="backup=double has no effect on a loss without"):
+        make_experiment(replace(SMALL, backup="double"), SMALL_HPARAMS, make_agent=make_agent)
+
+
+def test_numbers_of_ones_own_are_neither_missing_nor_idle():
+    def my_loss(network, params, target_params, key, steps, hparams):
+        output = losses.q_loss(network, params, target_params, key, steps, hparams)
+        return output._replace(loss=hparams.extra["alpha"] * output.loss)
+
+    def make_agent(config, env):
+        return make_agent_from(config, env, loss=my_loss)
+
+    for extra, message in (
+        ({}, "extra.alpha is missing, which a part of your own reads; --extra alpha NUMBER"),
+        ({"alpha": 0.1, "alhpa": 0.2}, "extra.alhpa has no effect: no part of this run reads it"),
+    ):
+        with pytest.raises(ConfigError, match=message):
+            make_experiment(SMALL, SMALL_HPARAMS._replace(extra=extra), make_agent=make_agent)
+    made = make_experiment(SMALL, SMALL_HPARAMS._replace(extra={"alpha": 1}), make_agent=make_agent)
+    assert made.made_of["agent"]["name"].endswith("make_agent")
+
+
+def test_hyperparameters_are_hparams():
+    class Mine(HParams):
+        pass
+
+    with pytest.raises(ConfigError, match="hparams=Mine must be HParams; numbers of your own go"):
+        validate(Config(), Mine())
+
+
+def test_names_of_agents_are_rows():
+    assert set(AGENTS) == set(TABLES["agent"])
