@@ -11,7 +11,7 @@ from typing import Any
 
 from rich.console import Console
 
-from jaxq.cli.main import Request, RunOptions, SharedOptions
+from jaxq.cli.main import Request, SharedOptions
 from jaxq.config import Preset
 from jaxq.errors import ConfigError
 from jaxq.recipes.own import own_names
