@@ -10,34 +10,26 @@ own. Leaves lanes.csv, scores.json, metrics.npz, figures, and a run directory pe
 """
 
 import dataclasses
-import math
 import shlex
 import sys
-from collections.abc import Sequence
-from pathlib import Path
-from typing import Any
+from contextlib import suppress
 
 import tyro
 from rich.console import Console
 
-from jaxq import settings
 from jaxq.cli import main as cli
 from jaxq.cli import tasks
+from jaxq.config import Preset
 from jaxq.errors import ConfigError, require
 from jaxq.reports.terminal import print_study
-from jaxq.runs import files as results
-from jaxq.runs.runner import Interrupted
-from jaxq.runs.sinks import check_kind
-from jaxq.scoring import plots
-from jaxq.scoring.protocol import protocol_words
-from jaxq.scoring.scores import rank, without_diverged
-from jaxq.studies import executors, searches
-from jaxq.studies import spaces as sweeps
-from jaxq.studies import study as studies
-from jaxq.studies.planning import print_plan
-from jaxq.studies.study import Part, Study
+from jaxq.runs.runner import Interrupted, Spread
+from jaxq.studies import executors, spaces, sweeping
+from jaxq.studies.asking import make_study
+from jaxq.studies.study import Study
 
-_DRAWN = 8  # curves in one figure
+# What a resumed sweep may be told anew, and what make_study is told under the same name.
+_STAYS = "resume trust save_every devices ray ray_cpus ray_gpus distributed heartbeat track".split()
+_ASKED = "random sobol optuna at_once search_seed halving pbt pbt_replay fresh_seeds".split()
 
 
 @dataclasses.dataclass(frozen=True)
@@ -85,71 +77,42 @@ class SweepOptions(cli.SharedOptions):
 
 
 def sweep(arguments: list[str], console: Console) -> None:
-    options, request = parse(arguments)
-    how = {"num_devices": options.devices, "save_every": options.save_every}
-    how["track"] = options.track
-    directory = options.resume or options.out
-    study, cluster = make_study(options, request) if request else None, None
-    if options.distributed:
-        if directory is None:
-            raise ConfigError("distributed needs --out, a directory that all processes see.")
-        asked, cluster = study, executors.Cluster(options.distributed, options.heartbeat)
-        if not cluster.leads:
-            cluster.follow(directory, lambda found: asked is None or is_same(found, asked), **how)
-            return
-
-    def cut(study: Study, indices: Sequence[int], steps: int) -> list[Part]:
-        search = study.search
-        by_seeds, batch = search["kind"] == "pbt", search["batch"]
-        if batch is None and study.parts:
-            batch = study.parts[0].batch  # wherever a search goes on
-        return studies.cut(
-            study, indices, steps, search["num_parts"], batch, options.devices, by_seeds
-        )
-
-    def train(directory: Path, indices: Sequence[int]) -> None:
-        left = [i for i in indices if not studies.is_complete(studies.part_directory(directory, i))]
-        if cluster:
-            cluster.train(directory, left, console=console, **how)
-        elif options.ray:
-            resources = {"cpus": options.ray_cpus, "gpus": options.ray_gpus}
-            executors.with_ray(directory, left, console=console, **resources, **how)
-        else:
-            executors.here(directory, left, console=console, **how)
-
-    if study is None:
-        study = studies.read_study(directory)
-    else:
-        study.search["num_parts"] = cluster.count if cluster else options.parts
-        study = study._replace(parts=searches.first_parts(study, cut))
-        searches.check(study)
-        if options.plan:
-            print_plan(study, options.devices, console)
-            return
-        directory = directory or tasks.new_directory(f"sweep-{request.name}")
-        studies.create(directory, study)
+    options, study = parse(arguments)
+    spread = Spread(options.batch, options.devices, options.save_every, options.track)
+    if options.plan:
+        sweeping.plan(study, console, spread=spread, num_parts=options.parts)
+        return
+    given = options.resume or options.out
+    executor = make_executor(options)
+    directory = given or tasks.new_directory(f"sweep-{study.name}")
     try:
-        study = searches.carry_through(directory, study, train, cut)
-        scores = studies.collect(directory, study)
-        names = list(study.settings[0])
-        print_study(console, scores, names)
-        if study.search["kind"] == "pbt":
-            console.print(
-                "Numbers are those with which a member began; parts/*/metrics.npz has the rest."
-            )
-        if study.fresh_seeds and math.isfinite(rank(scores["lanes"][scores["best"]])):
-            confirm(directory, study, scores, console, how)
-    except Interrupted:
-        track = ["--track", *options.track] if options.track else []
-        command = shlex.join(["python", sys.argv[0], "--resume", str(directory), *track])
-        console.print(f"\nSaved. Resume with: {command}", soft_wrap=True)
+        sweeping.carry_out(
+            directory,
+            study,
+            trusted=options.trust,
+            spread=spread,
+            executor=executor,
+            num_parts=options.parts,
+            report=lambda study, scores: print_study(console, scores, list(study.settings[0])),
+            console=console,
+        )
+    except ConfigError:
+        if not given:
+            with suppress(OSError):  # unless something was written
+                directory.rmdir()
         raise
-    draw(directory, study, scores)
-    results.write_text(directory / results.COMPLETE, f"{scores['steps']}\n")
-    console.print(f"Results: {directory}", soft_wrap=True, highlight=False)
+    except Interrupted:
+        command = ["python", sys.argv[0], "--resume", str(directory)]
+        trust = (*options.trust, *(study.functions() if study else ()))
+        for option, words in (("--track", options.track), ("--trust", trust)):
+            command += [option, *words] if words else []
+        console.print(f"\nSaved. Resume with: {shlex.join(command)}", soft_wrap=True)
+        raise
+    if not executor.follow:
+        console.print(f"Results: {directory}", soft_wrap=True, highlight=False)
 
 
-def parse(arguments: list[str]) -> tuple[SweepOptions, cli.Request | None]:
+def parse(arguments: list[str]) -> tuple[SweepOptions, Study | None]:
     """The options, and what is to be swept; nothing if a sweep is resumed.
 
     Raises:
@@ -159,136 +122,36 @@ def parse(arguments: list[str]) -> tuple[SweepOptions, cli.Request | None]:
         require("ray", "ray", extra="ray")
     if any(argument.split("=")[0] == "--resume" for argument in arguments):
         options = tyro.cli(SweepOptions, prog="sweep.py", args=arguments)
-        stays = ("resume", "save_every", "devices", "ray", "ray_cpus", "ray_gpus")
-        stays += ("distributed", "heartbeat", "track")
         for field in dataclasses.fields(options):
             value = getattr(options, field.name)
-            if field.name not in stays and value != field.default:
+            if field.name not in _STAYS and value != field.default:
                 raise ConfigError(f"{field.name}={value} cannot be changed by a resumed sweep.")
         return options, None
     request = cli.parse(arguments, "sweep.py", SweepOptions)
     options = request.options
     if len(request.lanes) > 1:
         raise ConfigError(f"run={arguments[0]} has several lanes; one setting is swept from.")
-    for name in ("fresh_seeds", "search_seed"):
-        if (getattr(options, name) or 0) < 0:
-            raise ConfigError(f"{name}={getattr(options, name)} must be 0 or larger.")
-    if options.plan and (options.optuna or options.distributed):
-        raise ConfigError("plan needs settings that are known, and one process.")
-    tasks.check_counts(options, ("seeds", "steps", "batch", "devices", "random", "sobol", "optuna"))
-    tasks.check_counts(options, ("at_once", "halving", "pbt", "parts", "heartbeat"))
-    for kind in options.track:
-        check_kind(kind)
-    if options.optuna:
-        require("optuna", "optuna", extra="tune")
-    chosen = [name for name in ("random", "sobol", "optuna") if getattr(options, name)]
-    if len(chosen) > 1 or (chosen and options.grid):
-        raise ConfigError(f"{' and '.join(chosen)} cannot be combined; choose one, or a grid.")
-    if bool(chosen or options.pbt) != bool(options.space):
-        raise ConfigError("space is what random, sobol, optuna and pbt choose from; give both.")
-    if sum(map(bool, (options.halving, options.pbt, options.optuna))) > 1:
-        raise ConfigError("halving, pbt and optuna cannot be combined; choose one.")
-    return options, request
-
-
-def make_study(options: SweepOptions, request: cli.Request) -> Study:
-    """What a command line asks for, without its parts."""
-    space, seed = sweeps.parse_space(options.space), options.search_seed
-    search: dict[str, Any] = {"kind": "fixed"}
-    is_same_task = not any(name.startswith(sweeps.ENV_PARAM) for name in space)
-    if options.optuna:
-        settings = []
-        search = {"kind": "optuna", "num_trials": options.optuna, "at_once": options.at_once}
-        search |= {"space": sweeps.space_document(space), "seed": seed, "trials": []}
-    elif options.random or options.sobol:
-        count = options.random or options.sobol
-        settings = sweeps.sample(space, count, seed, sobol=options.sobol is not None)
-    else:
-        values = sweeps.parse_space(options.grid)
-        settings = sweeps.grid(values)
-        is_same_task = not any(name.startswith(sweeps.ENV_PARAM) for name in values)
-    if options.halving:
-        search = {"kind": "halving", "eta": options.halving}
-    if options.pbt:
-        search = {"kind": "pbt", "every": options.pbt, "space": sweeps.space_document(space)}
-        search["replay"] = options.pbt_replay
-    if space:
-        sweeps.check_space(space)
-    count = len(request.seeds) if options.fresh_seeds is None else options.fresh_seeds
-    if options.pbt or len(settings) == 1 or not is_same_task:
-        count = 0  # nothing is chosen
-    search |= {"batch": options.batch, "num_parts": options.parts}
-    first = max(request.seeds) + 1
-    return Study(
-        request.name,
-        request.config,
-        request.lanes[0],
-        settings,
-        tuple(request.seeds),
-        request.steps,
-        tuple(range(first, first + count)),
-        search=search,
+    if options.distributed and (options.plan or not options.out):
+        raise ConfigError("distributed needs --out, which all processes see, and has no plan.")
+    tasks.check_counts(options, ("seeds", "steps", "batch", "devices", "parts", "heartbeat"))
+    study = make_study(
+        Preset("", request.config, request.lanes[0], request.steps, len(request.seeds)),
+        name=request.name,
+        grid=spaces.parse_space(options.grid, request.config),
+        space=spaces.parse_space(options.space, request.config),
+        seeds=request.seeds,
+        **{name: getattr(options, name) for name in _ASKED},
     )
+    return options, study
 
 
-def is_same(study: Study, asked: Study) -> bool:
-    """Whether a study is the one asked for, however it was cut and whatever it has tried."""
-
-    def begun(study: Study) -> dict:
-        settings = [] if study.search["kind"] == "optuna" else study.settings
-        search = {k: v for k, v in study.search.items() if k not in ("trials", "num_parts")}
-        return study._replace(parts=(), settings=settings, search=search).document()
-
-    return begun(study) == begun(asked)
-
-
-def confirm(
-    directory: Path, study: Study, scores: dict[str, Any], console: Console, how: dict
-) -> None:
-    """Train the best setting on fresh seeds: the number by which it was chosen is too good.
-
-    That is the maximum of noisy numbers (Patterson et al. 2024, on two-stage selection).
-    """
-    best = scores["best"]
-    place = directory / results.WINNER
-    executors.train_once(studies.winner_spec(study, best), place, console=console, **how)
-    second = results.read_scores(place)["lanes"][0]
-    first = scores["lanes"][best]
-    results.write_scores(directory, {**scores, "winner": second}, studies.study_rows(scores))
-    console.print(f"Best: [bold]{settings.describe(study.settings[best]) or 'the only setting'}[/]")
-    for lane, what in (
-        (second, f"on {second['num_seeds']} fresh seeds"),
-        (first, f"on the {first['num_seeds']} seeds it was chosen by, which is biased upwards"),
-    ):
-        low, high = lane["iqm_95"]
-        console.print(f"  IQM {lane['iqm']:.4g} ({low:.4g} to {high:.4g}) {what}", highlight=False)
-
-
-def draw(directory: Path, study: Study, scores: dict[str, Any]) -> None:
-    """Sensitivity to every swept field, a heat map for two, and the best curves."""
-    rows, names = studies.study_rows(scores), list(study.settings[0])
-    first = scores["lanes"][0]
-    title = (
-        f"{study.name}: evaluation IQM at step {scores['steps']:,}, 95% interval over "
-        f"{first['num_seeds']} seeds"
-    )
-    rows = [row for row, lane in zip(rows, scores["lanes"]) if not lane["cut"]]
-    note = protocol_words(scores["protocol"])
-    if names and study.search["kind"] != "pbt":  # whose numbers change
-        plots.draw_sensitivity(directory / "sensitivity.png", rows, names, title, note)
-    if plots.is_grid(rows, names) and study.search["kind"] != "pbt":
-        plots.draw_heatmap(directory / "heatmap.png", rows, names, title, note)
-    curves = without_diverged(results.read_arrays(directory / results.METRICS))
-    order = studies.best_first(scores["lanes"])[:_DRAWN]
-    runs = {
-        settings.describe(lane["setting"]) or study.name: {
-            "steps": curves["steps"],
-            "eval_return": curves["eval_return"][lane["lane"]][None],
-        }
-        for lane in order
-    }
-    which = f", the best {_DRAWN}" if len(scores["lanes"]) > _DRAWN else ""
-    plots.draw_comparison(directory / results.CURVES, runs, f"{study.name}{which}", note)
+def make_executor(options: SweepOptions) -> executors.Executor:
+    """Who trains the parts."""
+    if options.distributed:
+        return executors.several_processes(options.distributed, options.heartbeat)
+    if options.ray:
+        return executors.with_ray(options.ray_cpus, options.ray_gpus)
+    return executors.HERE
 
 
 if __name__ == "__main__":

@@ -11,7 +11,7 @@ from typing import Any
 
 from rich.console import Console
 
-from jaxq.cli.main import Request, RunOptions, SharedOptions
+from jaxq.cli.main import Request, SharedOptions
 from jaxq.config import Preset
 from jaxq.errors import ConfigError
 from jaxq.recipes.own import own_names
@@ -22,6 +22,7 @@ from jaxq.runs.measurement import fastest_batch
 from jaxq.runs.runner import Interrupted, RunSpec, Spread, lane_labels, run
 from jaxq.runs.stopping import Stop
 from jaxq.scoring.scores import without_diverged
+from jaxq.studies.executors import train_once
 
 
 def train(request: Request, console: Console) -> tuple[Path, dict[str, Any]]:
@@ -81,7 +82,7 @@ def check_counts(options: SharedOptions, names: Sequence[str]) -> None:
 def train_each(
     jobs: Mapping[str, tuple[str, Preset, int]], out: Path, console: Console
 ) -> dict[str, dict[str, Any]]:
-    """Train several presets, each as by ``train`` in ``out/NAME``, and read their curves.
+    """Train several presets, each as by train.py in ``out/NAME``, and read their curves.
 
     A job that is complete is not trained again, one that was stopped goes on: an interrupted
     comparison continues where it was.
@@ -100,15 +101,14 @@ def train_each(
     for label, (name, preset, num_seeds) in jobs.items():
         directory, seeds = out / name, list(range(num_seeds))
         spec = RunSpec(name, preset.config, [preset.hparams], seeds, preset.steps)
-        if not (directory / results.COMPLETE).exists():
-            started = (directory / results.CONFIG).exists()
-            options = RunOptions(**({"resume": directory} if started else {"out": directory}))
-            asked = (spec.config, spec.lanes, spec.seeds, spec.steps)
-            train(Request(name, options, *asked), console)
-        if results.read_document(directory) != spec.document():
-            raise ConfigError(
-                f"out={out} holds another {name} than the one asked for; choose another directory."
-            )
+        try:
+            scores = train_once(spec, directory, console=console)
+        except Interrupted:
+            console.print("\nSaved. The same command goes on from there.")
+            raise
+        if scores:
+            print_scores(console, scores, [""])
+            console.print(f"Results: {directory}", soft_wrap=True, highlight=False)
         curves = without_diverged(results.read_arrays(directory / results.METRICS))
         runs[label] = {
             **{key: curves[key] for key in ("steps", "eval_return")},

@@ -14,7 +14,7 @@ from jaxq.runs import files as results
 from jaxq.scoring.protocol import Protocol, lane_protocols, make_protocol
 from jaxq.scoring.scores import divergence
 from jaxq.scoring.stats import bootstrap_iqm
-from jaxq.settings import describe, differing, format_value
+from jaxq.settings import describe_all, differing, format_value
 
 _CURVES = ("steps", "loss", "eval_return", "eval_value")
 
@@ -183,10 +183,10 @@ def _lanes(runs: Sequence[Run], name: str) -> tuple[list[Lane], list[str]]:
         for lane, numbers in enumerate(run.document["lanes"])
     ]
     swept = differing([fields for _, _, fields in found])
+    settings = [{k: fields[k] for k in swept if k in fields} for _, _, fields in found]
     lanes: dict[str, Lane] = {}
-    for run, lane, fields in found:
-        setting = {key: fields[key] for key in swept if key in fields}
-        label = f"{name} {describe(setting)}".strip()
+    for (run, lane, fields), setting, words in zip(found, settings, describe_all(settings)):
+        label = f"{name} {words}".strip()
         made = _lane(label, run, lane, setting, fields)
         if label not in lanes:
             lanes[label] = made

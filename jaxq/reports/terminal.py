@@ -8,6 +8,7 @@ from rich.table import Table
 
 from jaxq.scoring.protocol import protocol_words
 from jaxq.scoring.scores import interval_text, score_text
+from jaxq.settings import format_values
 from jaxq.studies.study import best_first
 
 _COLUMNS = ("IQM", "95% interval", "worst seed")
@@ -40,20 +41,13 @@ def print_study(console: Console, scores: Mapping[str, Any], names: Sequence[str
     table = _table(title, ("", *names, *_COLUMNS), scores["protocol"])
     for column in table.columns:
         column.overflow = "fold"  # names are long, and worth reading whole
-    for lane in shown:
+    columns = [format_values([lane["setting"][name] for lane in shown]) for name in names]
+    for lane, *values in zip(shown, *columns):
         mark = "best" if lane["lane"] == scores["best"] else ""
         mark = f"cut at {lane['steps']:,}" if lane["cut"] else mark
-        values = [format_cell(lane["setting"][name]) for name in names]
         table.add_row(mark, *values, *_cells(lane))
     console.print(table)
     _print_diverged(console, lanes)
-
-
-def format_cell(value: Any) -> str:
-    """A value in few characters."""
-    if isinstance(value, tuple | list):
-        return "x".join(map(str, value))
-    return f"{value:.4g}" if isinstance(value, float) else str(value)
 
 
 def _environment(scores: Mapping[str, Any]) -> str:

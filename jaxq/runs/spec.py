@@ -11,7 +11,7 @@ from jaxq.recipes.reading import prefill_of
 from jaxq.recipes.validation import validate
 from jaxq.runs.files import jsonable
 from jaxq.scoring.protocol import make_protocol
-from jaxq.settings import describe, differing, flatten
+from jaxq.settings import describe_all, differing, flatten
 
 
 class RunSpec(NamedTuple):
@@ -87,7 +87,7 @@ def lane_settings(lanes: Sequence[HParams]) -> list[dict[str, float]]:
 
 def lane_labels(lanes: Sequence[HParams]) -> list[str]:
     """What tells the lanes apart, such as ``learning_rate=0.001 gamma=0.9``."""
-    return [describe(setting) for setting in lane_settings(lanes)]
+    return describe_all(lane_settings(lanes))
 
 
 def short(value: Any) -> str:

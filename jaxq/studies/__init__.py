@@ -1,12 +1,15 @@
 """Many settings as one experiment: what is tried, by whom, and what is found.
 
-Read ``study`` first, then ``searches``.
+Read ``sweeping`` first, then ``study`` and ``searches``.
 
     spaces     what is swept: from text to settings
     study      settings, parts and what they have measured, in a directory of runs
+    cutting    which part trains which settings on which seeds
     evolution  successive halving and population-based training, as pure functions
     tuning     Optuna: ask, train, tell
     searches   how a study goes on
     planning   what a study would take
     executors  who trains the parts: this process, several, Ray
+    asking     what a caller may ask for, as a study
+    sweeping   a sweep from beginning to end: settings, winner, figures
 """

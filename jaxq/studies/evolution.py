@@ -32,29 +32,21 @@ class Rung(NamedTuple):
     keep: int
 
 
-def rungs(
-    steps: int,
-    num_lanes: int,
-    chunk_steps: int,
-    eta: int = 3,
-    start: int = 0,
-    min_steps: int | None = None,
-) -> list[Rung]:
+def rungs(steps: int, num_lanes: int, chunk_steps: int, eta: int = 3, start: int = 0) -> list[Rung]:
     """The cuts of successive halving, the first one first; the survivors train for all ``steps``.
 
     The last cut is at ``steps / eta``, the one before at ``steps / eta**2`` and so on, each at the
-    next end of a chunk, until one lane is left or a cut would come before ``min_steps``.
+    next end of a chunk, until one lane is left or a cut would come before the first chunk ends.
 
     Args:
       steps: environment steps of a lane that is never cut.
       eta: of so many lanes one survives a cut, rounded up.
       start: the clock before the first chunk; prefill counts.
-      min_steps: no cut before so many; by default the end of the first chunk.
 
     Raises:
       ConfigError: there is nothing to cut, or no time for it.
     """
-    first = start + chunk_steps if min_steps is None else max(min_steps, start + chunk_steps)
+    first = start + chunk_steps
     if eta < 2:
         raise ConfigError(f"eta={eta} must be at least 2: of so many lanes one survives.")
     if num_lanes < 2:

@@ -9,7 +9,9 @@ import sys
 import time
 import warnings
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
+from typing import Any, NamedTuple
 
 import jax
 from rich.console import Console
@@ -18,37 +20,45 @@ from jaxq.errors import ConfigError
 from jaxq.runs import files as results
 from jaxq.runs import machine
 from jaxq.runs.files import STUDY
-from jaxq.runs.runner import RunSpec, Spread, run
-from jaxq.studies.searches import make_evolve
-from jaxq.studies.study import (
-    Study,
-    is_complete,
-    part_directory,
-    part_spec,
-    point_after,
-    read_study,
-)
+from jaxq.runs.resuming import Point
+from jaxq.runs.runner import Evolve, RunSpec, Spread, run
+from jaxq.studies.searches import run_of
+from jaxq.studies.study import Study, part_directory, point_after
 
 _RETRIES = 10  # of a task whose worker dies
 _POLL = 0.5  # seconds between looks for what other processes have finished
 
 
+class Executor(NamedTuple):
+    """Who trains parts, and how.
+
+    ``train(directory, study, indices, spread, console)`` ends when these parts of the study in
+    ``directory`` are complete. In a process that another one leads, ``follow(directory, read,
+    spread)`` trains its share until the study is complete, which ``read()`` reads anew.
+    """
+
+    train: Callable[[Path, Study, Sequence[int], Spread, Console], None]
+    num_parts: int | None = None  # into which every program is cut for it; None is as asked for
+    follow: Callable[[Path, Callable[[], Study], Spread], None] | None = None
+
+
 def train_once(
     spec: RunSpec,
     directory: Path,
-    batch: int | None = None,
-    num_devices: int | None = None,
-    save_every: float = Spread().save_every,
-    track: Sequence[str] = (),
+    spread: Spread = Spread(),  # noqa: B008
+    *,
+    start: Point | None = None,
+    evolve: Evolve | None = None,
     console: Console | None = None,
-    **how,
-) -> None:
+) -> dict[str, Any] | None:
     """Train ``spec`` in ``directory`` unless it is complete there; go on if it was begun.
 
     Args:
-      batch, num_devices, save_every, track: as in ``runner.Spread``.
+      start, evolve: as for ``runner.run``.
       console: where to report; nothing is printed without one.
-      how: further arguments of ``runner.run``.
+
+    Returns:
+      What ``scores.json`` holds; None if there was nothing left to train.
 
     Raises:
       ConfigError: the directory holds another run.
@@ -57,26 +67,57 @@ def train_once(
     if not is_complete(directory):
         begun = (directory / results.CONFIG).exists()
         console = console or Console(quiet=True)
-        spread = Spread(batch, num_devices, save_every, track)
-        run(spec, directory, spread=spread, resume=begun, console=console, **how)
-    elif results.read_document(directory) != spec.document():
-        raise ConfigError(f"run={directory} is complete, and another than the one asked for.")
+        how = {"start": start, "evolve": evolve, "console": console}
+        return run(spec, directory, spread=spread, resume=begun, **how)
+    there = {**results.read_document(directory), "made_of": {}}  # parts of one's own go by name
+    if there != {**spec.document(), "made_of": {}}:
+        raise ConfigError(
+            f"out={directory} holds another {spec.preset} than the one asked for; choose another "
+            f"directory."
+        )
+    return None
 
 
-def train_part(directory: Path, index: int, num_devices: int | None = None, **how) -> None:
+def is_complete(directory: Path) -> bool:
+    """Whether a run or a study has ended."""
+    return (directory / results.COMPLETE).exists()
+
+
+def train_part(
+    directory: Path, study: Study, index: int, spread: Spread, console: Console | None = None
+) -> None:
     """Train part ``index`` of the study in ``directory``, unless it is complete."""
-    study = read_study(directory)
     part = study.parts[index]
     place = part_directory(directory, index)
-    start = None if is_complete(place) else point_after(directory, study, part)
-    how |= {"start": start, "evolve": make_evolve(study, part)}
-    train_once(part_spec(study, part), place, part.batch, num_devices, **how)
+    if is_complete(place):
+        return
+    spec, evolve = run_of(study, part)
+    start = point_after(directory, study, part)
+    spread = spread._replace(batch=part.batch)
+    train_once(spec, place, spread, start=start, evolve=evolve, console=console)
 
 
-def here(directory: Path, indices: Sequence[int], **how) -> None:
+def _train_here(
+    directory: Path, study: Study, indices: Sequence[int], spread: Spread, console: Console
+) -> None:
     """Train parts one after the other."""
     for index in indices:
-        train_part(directory, index, **how)
+        train_part(directory, study, index, spread, console)
+
+
+HERE = Executor(_train_here)
+
+
+def several_processes(where: str, heartbeat: int) -> Executor:
+    """The processes of a cluster, of which the first leads; see ``Cluster``."""
+    cluster = Cluster(where, heartbeat)
+    return Executor(cluster.train, cluster.count, None if cluster.leads else cluster.follow)
+
+
+def with_ray(cpus: float = 1.0, gpus: float = 0.0) -> Executor:
+    """Tasks of Ray, each with so many CPU cores and GPUs; a task whose worker dies is tried again,
+    wherever there is room, and goes on where it was saved."""
+    return Executor(partial(_train_with_ray, cpus, gpus))
 
 
 class Cluster:
@@ -119,26 +160,30 @@ class Cluster:
         """Whether this is the process that reports and chooses."""
         return self.index == 0
 
-    def train(self, directory: Path, indices: Sequence[int], **how) -> None:
+    def train(
+        self,
+        directory: Path,
+        study: Study,
+        indices: Sequence[int],
+        spread: Spread,
+        console: Console,
+    ) -> None:
         """Train this process's share, then wait for the others'."""
-        here(directory, [i for i in indices if i % self.count == self.index], **how)
+        mine = [index for index in indices if index % self.count == self.index]
+        _train_here(directory, study, mine, spread, console)
         self.wait(lambda: all(is_complete(part_directory(directory, i)) for i in indices))
 
-    def follow(self, directory: Path, is_mine: Callable[[Study], bool], **how) -> None:
+    def follow(self, directory: Path, read: Callable[[], Study], spread: Spread) -> None:
         """Train this process's share of a study that another leads, until it is complete.
 
         Args:
-          is_mine: whether a study is the one asked for.
-
-        Raises:
-          ConfigError: the directory holds another study.
+          read: the study as it is now.
         """
         self.wait((directory / STUDY).exists)
-        if not is_mine(read_study(directory)):
-            raise ConfigError(f"out={directory} holds another sweep than the one asked for.")
         while not is_complete(directory):
-            for index in range(self.index, len(read_study(directory).parts), self.count):
-                train_part(directory, index, **how)
+            study = read()
+            for index in range(self.index, len(study.parts), self.count):
+                train_part(directory, study, index, spread)
             time.sleep(_POLL)
 
     def wait(self, done: Callable[[], bool]) -> None:
@@ -147,11 +192,16 @@ class Cluster:
             time.sleep(_POLL)
 
 
-def with_ray(
-    directory: Path, indices: Sequence[int], *, cpus: float, gpus: float, console: Console, **how
+def _train_with_ray(
+    cpus: float,
+    gpus: float,
+    directory: Path,
+    study: Study,
+    indices: Sequence[int],
+    spread: Spread,
+    console: Console,
 ) -> None:
-    """Train parts as tasks of Ray, each with so many CPU cores and GPUs; a task whose worker dies
-    is tried again, wherever there is room, and goes on where it was saved.
+    """Train parts as tasks of Ray.
 
     Raises:
       ConfigError: a part failed.
@@ -163,8 +213,8 @@ def with_ray(
         ray.init(log_to_driver=False, include_dashboard=False, logging_level="ERROR")
     try:
         task = ray.remote(num_cpus=cpus, num_gpus=gpus, max_retries=_RETRIES)(_ray_task)
-        place = str(directory.resolve())
-        waiting = {task.remote(place, index, cpus, sys.path, how): index for index in indices}
+        work = directory.resolve(), study
+        waiting = {task.remote(*work, i, spread, cpus, sys.path): i for i in indices}
         while waiting:
             (done,), _ = ray.wait(list(waiting), num_returns=1)
             index = waiting.pop(done)
@@ -178,13 +228,15 @@ def with_ray(
         ray.shutdown()
 
 
-def _ray_task(directory: str, index: int, cpus: float, path: list[str], how: dict) -> None:
+def _ray_task(
+    directory: Path, study: Study, index: int, spread: Spread, cpus: float, path: list[str]
+) -> None:
     """In a worker: one part, on the cores and GPUs that Ray has given it."""
     sys.path[:] = [*path, *(entry for entry in sys.path if entry not in path)]
     if not os.environ.get("CUDA_VISIBLE_DEVICES"):
         jax.config.update("jax_platforms", "cpu")
     machine.use_cores(max(1, int(cpus)))
-    train_part(Path(directory), index, **how)
+    train_part(directory, study, index, spread)
 
 
 def _cause(error: Exception) -> str:

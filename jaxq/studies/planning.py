@@ -13,10 +13,9 @@ from jaxq.config import Config, HParams
 from jaxq.recipes.experiment import make_experiment
 from jaxq.runs.measurement import one_batch_each, shortened, time_chunks
 from jaxq.runs.placement import tree_bytes
-from jaxq.settings import describe
-from jaxq.studies import evolution
-from jaxq.studies.searches import rungs_of
-from jaxq.studies.study import Part, Study, part_spec
+from jaxq.settings import describe, is_structure
+from jaxq.studies.searches import search_of
+from jaxq.studies.study import Part, Study
 
 _MEASURED = 4  # programs; the others are taken to cost what these do on average
 _TURNS = 3
@@ -67,7 +66,7 @@ def seconds_of(part: Part, config: Config, cost: Cost, num_devices: int) -> floa
 def print_plan(study: Study, num_devices: int | None, console: Console) -> None:
     """A table of the programs that ``study`` begins with, and what they will take together."""
     num_devices = num_devices or len(jax.local_devices())
-    specs = [part_spec(study, part) for part in study.parts]
+    specs = [study.spec(part) for part in study.parts]
     costs: dict[tuple, Cost] = {}
     for spec, part in zip(specs, study.parts):
         if (spec.config, part.batch) not in costs and len(costs) < _MEASURED:
@@ -89,7 +88,7 @@ def print_plan(study: Study, num_devices: int | None, console: Console) -> None:
         structure = {
             name: value
             for name, value in study.settings[part.settings[0]].items()
-            if hasattr(spec.config, name)
+            if is_structure(name, study.config)
         }
         cells = (len(part.settings), len(part.settings) * len(part.seeds), part.batch)
         table.add_row(
@@ -101,12 +100,9 @@ def print_plan(study: Study, num_devices: int | None, console: Console) -> None:
         )
         total += seconds
     console.print(table)
-    one = total / sum(len(part.settings) * part.steps for part in study.parts)  # setting and step
-    if study.search["kind"] == "halving":
-        size = len(study.settings), study.steps
-        total = one * evolution.total_steps(rungs_of(study), *size)
-    if study.fresh_seeds:
-        total += one * study.steps * len(study.fresh_seeds) / len(study.seeds)
+    begun = sum(len(part.settings) * len(part.seeds) * part.steps for part in study.parts)
+    steps = search_of(study).total_steps(study) * len(study.seeds)  # of all members
+    total *= (steps + study.steps * len(study.fresh_seeds)) / begun
     programs = len({spec.config for spec in specs})
     console.print(
         f"{programs} program{'s' * (programs > 1)} to compile on each of {num_devices} devices; "

@@ -1,19 +1,23 @@
 """What is swept: from ``name=values`` to settings, and from a setting to what is trained.
 
-A setting is a dictionary of the fields it changes: of ``HParams`` (numbers, lanes of one program),
-of ``Config`` (structure, a program for every value) or ``env_params.NAME`` (of the environment).
+What a name may stand for is told in ``jaxq.settings``. Values stay as they are drawn, in full;
+only where they are shown are they short.
 """
 
 import itertools
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from decimal import Decimal, localcontext
+from fractions import Fraction
 from typing import Any, Literal, NamedTuple, get_args, get_origin, get_type_hints
 
 import numpy as np
 
 from jaxq.config import Config, HParams
 from jaxq.errors import ConfigError, unknown
-from jaxq.settings import ENV_PARAM, Setting, as_tuple
+from jaxq.settings import ENV_PARAM, EXTRA, Setting, as_tuple, is_structure
+
+_DIGITS = 50  # of the arithmetic between two values; a float has 17
 
 
 class Range(NamedTuple):
@@ -24,12 +28,18 @@ class Range(NamedTuple):
     log: bool = False
     integer: bool = False
 
-    def at(self, unit: float) -> float | int:
-        """The number at ``unit``, from 0 to 1; to four digits, unless that leads outside."""
-        low, high = np.log([self.low, self.high]) if self.log else (self.low, self.high)
-        value = low + unit * (high - low)
-        value = float(np.exp(value) if self.log else value)
-        value = round(value) if self.integer else float(f"{value:.4g}")
+    def at(self, unit: float | Fraction) -> float | int:
+        """The number at ``unit``, from 0 to 1.
+
+        The ends are taken as the decimals they are written as, and the result is rounded to a
+        float once: the third of five numbers from 0.1 to 0.5 is 0.3, and not 0.30000000000000004.
+        """
+        with localcontext(prec=_DIGITS):
+            low, high = Decimal(repr(float(self.low))), Decimal(repr(float(self.high)))
+            numerator, denominator = unit.as_integer_ratio()
+            share = Decimal(numerator) / Decimal(denominator)
+            value = low * (high / low) ** share if self.log else low + share * (high - low)
+        value = round(value) if self.integer else float(value)
         return min(max(value, self.low), self.high)
 
 
@@ -45,13 +55,18 @@ class Choice(NamedTuple):
 
 Space = Mapping[str, Range | Choice]
 
+_BASE = Config()
 
-def parse_space(arguments: Sequence[str]) -> dict[str, Range | Choice]:
+
+def parse_space(arguments: Sequence[str], config: Config = _BASE) -> dict[str, Range | Choice]:
     """``["learning_rate=log:1e-5..1e-2", "gamma=0.9,0.99"]`` as names and what they may be.
 
     Values are listed, ``a,b,c``, or a range, ``low..high``, with ``log:`` before it for a
     logarithmic one and ``/5`` behind it for five evenly spaced values of it. A tuple such as widths
     is written ``120x84``.
+
+    Args:
+      config: the base, whose ``extra`` says what of one's own is structure.
 
     Raises:
       ConfigError: not of that form, not a field, or a field or a value twice.
@@ -60,7 +75,7 @@ def parse_space(arguments: Sequence[str]) -> dict[str, Range | Choice]:
     for argument in arguments:
         name, _, text = argument.partition("=")
         name = name.replace("-", "_")
-        parse = _parser(name)
+        parse = _parser(name, config)
         if name in space:
             raise ConfigError(f"{argument} names a field twice.")
         try:
@@ -68,6 +83,29 @@ def parse_space(arguments: Sequence[str]) -> dict[str, Range | Choice]:
         except ValueError as error:
             accepted = "name=value,value or name=low..high (log:low..high)"
             raise ConfigError(f"{argument} is not of the form {accepted}: {error}.") from None
+    return space
+
+
+def as_space(given: Mapping[str, Any], config: Config = _BASE) -> dict[str, Range | Choice]:
+    """The same from data: name -> a ``Range``, values, or words such as ``log:1e-5..1e-2``.
+
+    Raises:
+      ConfigError: as ``parse_space``; values that are not of their field's type.
+    """
+    space: dict[str, Range | Choice] = {}
+    for name, values in given.items():
+        if isinstance(values, Range):
+            parse = _parser(name, config)
+            if parse not in (int, float):
+                raise ConfigError(f"{name} has a range, and only numbers have; name its values.")
+            space[name] = values._replace(integer=parse is int)
+            continue
+        if not isinstance(values, str):
+            values = values.values if isinstance(values, Choice) else values
+            if not isinstance(values, Iterable):
+                raise ConfigError(f"{name}={values} must be a list of values, or a range.")
+            values = ",".join(map(_word, values))
+        space |= parse_space([f"{name}={values}"], config)
     return space
 
 
@@ -143,13 +181,16 @@ def sample(space: Space, count: int, seed: int = 0, sobol: bool = False) -> list
     return _without_repeats(settings)
 
 
-def _parser(name: str):
+def _parser(name: str, config: Config) -> Callable[[str], Any]:
     """From text to a value of the field ``name``."""
-    if (name in HParams._fields and name != "env_params") or name.startswith(ENV_PARAM):
+    if name.startswith(EXTRA) and is_structure(name, config):
+        return str
+    hints, numbers = get_type_hints(Config), get_type_hints(HParams)
+    if numbers.get(name) is float or name.startswith((ENV_PARAM, EXTRA)):
         return float
-    hints = get_type_hints(Config)
     if name not in hints:
-        raise unknown("sweep", name, [*HParams._fields[:-1], *hints])
+        numbers = [name for name, hint in numbers.items() if hint is float]
+        raise unknown("sweep", name, [*numbers, *hints])
     if name == "env":
         raise ConfigError("sweep=env would compare scores of different tasks; sweep each alone.")
     hint = hints[name]
@@ -176,6 +217,13 @@ def _parse_literal(text: str, accepted: Sequence[str]) -> str:
     return text
 
 
+def _word(value: Any) -> str:
+    """A value of Python as ``parse_space`` reads it, in full."""
+    if isinstance(value, tuple | list):
+        return "x".join(map(str, value))
+    return str(value)
+
+
 def _parse_choice(text: str, parse) -> Choice:
     values = tuple(parse(part.strip()) for part in text.split(","))
     if len(set(values)) != len(values):
@@ -198,5 +246,6 @@ def _parse_range(text: str, parse) -> Range | Choice | None:
         return values
     if int(match[4]) < 1:
         raise ValueError("at least one value of a range is taken")
-    units = np.linspace(0.0, 1.0, int(match[4]))
+    count = int(match[4])
+    units = [Fraction(index, max(1, count - 1)) for index in range(count)]
     return Choice(tuple(dict.fromkeys(values.at(unit) for unit in units)))

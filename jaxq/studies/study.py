@@ -13,27 +13,33 @@ Parts are independent of each other and of who runs them; a part is finished onc
 ``COMPLETE``. So a study is continued by running what is not finished, here or anywhere else.
 """
 
-import math
+import itertools
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import jax
 import numpy as np
 
-from jaxq.config import Config, HParams, config_from_dict, hparams_from_dict, plain_numbers
+from jaxq.config import (
+    Config,
+    FromFile,
+    HParams,
+    config_from_dict,
+    from_file,
+    hparams_from_dict,
+    plain_numbers,
+)
 from jaxq.errors import ConfigError
 from jaxq.recipes.experiment import make_experiment
+from jaxq.recipes.own import is_own
 from jaxq.runs import files as results
 from jaxq.runs.files import PARTS, STUDY
-from jaxq.runs.placement import make_plan, most_members, tree_bytes
 from jaxq.runs.population import Population
 from jaxq.runs.resuming import Point, read_point
 from jaxq.runs.runner import RunSpec
 from jaxq.scoring.protocol import Protocol, lane_protocols, split
 from jaxq.scoring.scores import NUMBER, divergence, rank, score_seeds, table_rows
 from jaxq.settings import Setting, apply, as_tuple, format_value
-from jaxq.types import PyTree
 
 _JOINED = ("eval_return", "eval_value", "loss")  # measured by every method
 
@@ -61,6 +67,31 @@ class Study(NamedTuple):
     parts: Sequence[Part] = ()
     search: Mapping[str, Any] = {"kind": "fixed"}  # how it goes on, and is cut into parts
 
+    def applied(self, index: int) -> tuple[Config, HParams]:
+        """What the setting ``index`` makes of the base."""
+        return apply(self.config, self.hparams, self.settings[index])
+
+    def spec(self, part: Part) -> RunSpec:
+        """What a part trains."""
+        made = [self.applied(index) for index in part.settings]
+        after = {"after": part.after} if part.after is not None else {}
+        lanes = [hparams for _, hparams in made]
+        return RunSpec(self.name, made[0][0], lanes, part.seeds, part.steps, after)
+
+    def winner_spec(self, lane: int) -> RunSpec:
+        """The setting ``lane`` again, on fresh seeds."""
+        config, hparams = self.applied(lane)
+        return RunSpec(self.name, config, [hparams], self.fresh_seeds, self.steps)
+
+    def functions(self) -> tuple[str, ...]:
+        """The functions of somebody's own that it names, but for those that only a file names."""
+        spaces = [values.get("values", ()) for values in self.search.get("space", {}).values()]
+        values = itertools.chain(
+            vars(self.config).values(), *(setting.values() for setting in self.settings), *spaces
+        )
+        own = [value for value in values if is_own(value) and not isinstance(value, FromFile)]
+        return tuple(dict.fromkeys(own))
+
     def document(self) -> dict[str, Any]:
         """What ``study.json`` holds."""
         document = self._asdict() | {
@@ -69,53 +100,6 @@ class Study(NamedTuple):
             "parts": [part._asdict() for part in self.parts],
         }
         return results.jsonable(document)
-
-
-def cut(
-    study: Study,
-    indices: Sequence[int],
-    steps: int,
-    num_parts: int = 1,
-    batch: int | None = None,
-    num_devices: int | None = None,
-    by_seeds: bool = False,
-) -> list[Part]:
-    """The parts that train the settings ``indices``: by program, and those in pieces.
-
-    Args:
-      steps: to which they are trained.
-      num_parts: of every program, as far as it has members; more if not all fit into memory.
-      batch: members vmapped together; chosen from their size by default.
-      num_devices: that train a part, if the batch is chosen; all by default.
-      by_seeds: keep all settings of a program together.
-
-    Raises:
-      ConfigError: a setting is refused, or its members do not fit in memory.
-    """
-    programs: dict[Config, list[int]] = {}
-    for index in indices:
-        programs.setdefault(_applied(study, index)[0], []).append(index)
-    parts = []
-    for config, members in programs.items():
-        member = _member_shapes(config, [_applied(study, index)[1] for index in members])
-        room = most_members(tree_bytes(member), num_devices)
-        needed = math.ceil(len(members) * len(study.seeds) / room)
-        pieces = list(_rectangles(members, study.seeds, max(num_parts, needed), by_seeds))
-        largest = max(len(rows) * len(columns) for rows, columns in pieces)
-        plan = make_plan(largest, member, batch, num_devices)
-        parts += [Part(rows, columns, plan.batch, steps) for rows, columns in pieces]
-    return parts
-
-
-def go_on(study: Study, survivors: Sequence[int], steps: int, before: Sequence[int]) -> list[Part]:
-    """The parts in which ``survivors`` of the parts ``before`` are trained on, up to ``steps``."""
-    parts = []
-    for index in before:
-        part = study.parts[index]
-        kept = tuple(setting for setting in part.settings if setting in set(survivors))
-        if kept:
-            parts.append(part._replace(settings=kept, steps=steps, after=index))
-    return parts
 
 
 def create(directory: Path, study: Study) -> None:
@@ -147,8 +131,11 @@ def extend(
     return study
 
 
-def read_study(directory: Path) -> Study:
+def read_study(directory: Path, trusted: Sequence[str] = ()) -> Study:
     """The study in ``directory``.
+
+    Args:
+      trusted: functions of somebody's own that it may name; it cannot be trained with others.
 
     Raises:
       ConfigError: there is none, or it cannot be read.
@@ -158,45 +145,28 @@ def read_study(directory: Path) -> Study:
         raise ConfigError(f"study={directory} holds no {STUDY}; a sweep's directory is accepted.")
     try:
         document = results.read_json(path)
+        search = document["search"]
+        for values in search.get("space", {}).values():
+            if "values" in values:
+                values["values"] = [from_file(value, trusted) for value in values["values"]]
         return Study(
             document["name"],
-            config_from_dict(document["config"]),
+            config_from_dict(document["config"], trusted),
             hparams_from_dict(document["hparams"]),
-            [{k: as_tuple(v) for k, v in setting.items()} for setting in document["settings"]],
+            [{k: from_file(v, trusted) for k, v in s.items()} for s in document["settings"]],
             tuple(document["seeds"]),
             document["steps"],
             tuple(document["fresh_seeds"]),
             [Part(*map(as_tuple, part.values())) for part in document["parts"]],
-            document["search"],
+            search,
         )
     except (ValueError, TypeError, KeyError, AttributeError) as error:
         raise ConfigError(f"study={path} cannot be read: {error}.") from error
 
 
-def part_spec(study: Study, part: Part) -> RunSpec:
-    """What a part trains."""
-    made = [_applied(study, index) for index in part.settings]
-    lanes = [hparams for _, hparams in made]
-    sweep = {"after": part.after} if part.after is not None else {}
-    if study.search["kind"] == "pbt":
-        sweep = {name: study.search.get(name) for name in ("kind", "every", "space", "replay")}
-    return RunSpec(study.name, made[0][0], lanes, part.seeds, part.steps, sweep)
-
-
 def part_directory(directory: Path, index: int) -> Path:
     """Where part ``index`` of the study in ``directory`` lives."""
     return directory / PARTS / f"{index:03d}"
-
-
-def winner_spec(study: Study, lane: int) -> RunSpec:
-    """The setting ``lane`` again, on fresh seeds."""
-    config, hparams = _applied(study, lane)
-    return RunSpec(study.name, config, [hparams], study.fresh_seeds, study.steps)
-
-
-def is_complete(directory: Path) -> bool:
-    """Whether a run or a study has ended."""
-    return (directory / results.COMPLETE).exists()
 
 
 def collect(directory: Path, study: Study) -> dict[str, Any]:
@@ -257,7 +227,7 @@ def point_after(directory: Path, study: Study, part: Part) -> Point | None:
     if part.after is None:
         return None
     before, place = study.parts[part.after], part_directory(directory, part.after)
-    spec = part_spec(study, before)
+    spec = study.spec(before)
     experiment = make_experiment(spec.config, spec.lanes[0])
     population = Population(
         experiment.trainer, experiment.evaluate, spec.lanes, spec.seeds, before.batch
@@ -268,16 +238,6 @@ def point_after(directory: Path, study: Study, part: Part) -> Point | None:
     rows = np.arange(len(before.settings) * len(before.seeds)).reshape(len(before.settings), -1)
     kept = rows[[before.settings.index(setting) for setting in part.settings]].ravel()
     return point.of_members(kept, len(part.settings))
-
-
-def _member_shapes(config: Config, lanes: Sequence[HParams]) -> PyTree:
-    """The state of one member, as shapes; every lane is checked."""
-    experiment = make_experiment(config, *lanes)
-    return jax.eval_shape(experiment.trainer.init, jax.random.key(0), lanes[0])[0]
-
-
-def _applied(study: Study, index: int) -> tuple[Config, HParams]:
-    return apply(study.config, study.hparams, study.settings[index])
 
 
 def _measured(directory: Path, index: int) -> dict[str, np.ndarray]:
@@ -293,13 +253,3 @@ def _protocols(directory: Path, study: Study) -> list[Protocol]:
         scores = results.read_scores(part_directory(directory, index))
         found |= zip(part.settings, lane_protocols(scores), strict=True)
     return [found[lane] for lane in range(len(study.settings))]
-
-
-def _rectangles(members: Sequence[int], seeds: Sequence[int], num_parts: int, by_seeds: bool):
-    """About ``num_parts`` rectangles of settings and seeds: by settings, or if there are too few of
-    those, by seeds as well."""
-    rows = 1 if by_seeds else min(num_parts, len(members))
-    columns = min(math.ceil(num_parts / rows), len(seeds))
-    for row in np.array_split(np.asarray(members), rows):
-        for column in np.array_split(np.asarray(seeds), columns):
-            yield tuple(row.tolist()), tuple(column.tolist())

@@ -23,7 +23,7 @@ import numpy as np
 
 from jaxq.errors import ConfigError, require
 from jaxq.runs.files import JOURNAL, hold
-from jaxq.settings import format_value
+from jaxq.settings import format_values
 from jaxq.studies.spaces import Choice, Range, Space, check_space
 
 _ABOUT, _BATCH, _STALE = "about", "batch", "stale"  # attributes of the study
@@ -39,13 +39,6 @@ class Trial(NamedTuple):
     value: float | None  # None if it failed
 
 
-class Found(NamedTuple):
-    """The result of a search."""
-
-    best: Trial | None  # None if every trial failed
-    trials: list[Trial]  # by number
-
-
 def tune(
     space: Space,
     evaluate: Callable[[list[Settings], list[int]], Sequence[float]],
@@ -55,7 +48,7 @@ def tune(
     directory: Path,
     seed: int = 0,
     can_continue: Callable[[list[int]], bool] = lambda numbers: False,
-) -> Found:
+) -> list[Trial]:
     """Search ``space`` for the settings with the highest score.
 
     A directory that holds a study is taken up where it stopped. Its last batch, if that was being
@@ -72,6 +65,9 @@ def tune(
       directory: where the journal is; one process at a time writes it.
       can_continue: receives the numbers of a batch.
 
+    Returns:
+      Every trial that was trained to its end, by number.
+
     Raises:
       ConfigError: bad input, another study or process in the directory, or no Optuna.
     """
@@ -86,9 +82,7 @@ def tune(
         while (missing := num_trials - len(_trials(optuna, study, space))) > 0:
             numbers = _draw(optuna, study, space, min(batch, missing), seed)
             _train(optuna, study, space, evaluate, numbers)
-        trials = _trials(optuna, study, space)
-    complete = [trial for trial in trials if trial.value is not None]
-    return Found(max(complete, key=lambda trial: trial.value, default=None), trials)
+        return _trials(optuna, study, space)
 
 
 def _import_optuna():
@@ -182,7 +176,7 @@ def _trials(optuna, study, space: Space) -> list[Trial]:
 def _setting(space: Space, trial) -> Settings:
     """What a trial stands for; Optuna knows the values of a choice by their words."""
     words = {
-        name: {format_value(value): value for value in values.values}
+        name: dict(zip(format_values(values.values), values.values))
         for name, values in space.items()
         if isinstance(values, Choice)
     }
@@ -198,7 +192,7 @@ def _fail(optuna):
 
 def _distribution(optuna, values: Range | Choice):
     if isinstance(values, Choice):
-        return optuna.distributions.CategoricalDistribution([*map(format_value, values.values)])
+        return optuna.distributions.CategoricalDistribution(format_values(values.values))
     if values.integer:
         return optuna.distributions.IntDistribution(int(values.low), int(values.high), values.log)
     return optuna.distributions.FloatDistribution(values.low, values.high, values.log)

@@ -8,6 +8,7 @@ from rich.console import Console
 from jaxq.cli import tasks
 from jaxq.config import Preset
 from jaxq.errors import ConfigError
+from jaxq.studies import executors
 
 QUIET = Console(quiet=True)
 
@@ -16,14 +17,14 @@ def test_a_comparison_trains_what_is_missing(tmp_path, monkeypatch):
     preset = Preset("Small.", SMALL, SMALL_HPARAMS, steps=200, seeds=1)
     jobs = {"first": ("a", preset, 1), "second": ("b", preset, 2)}
     with monkeypatch.context() as patch:  # stopped before the second
-        patch.setattr(tasks, "run", _only("a", tasks.run))
+        patch.setattr(executors, "run", _only("a", executors.run))
         with pytest.raises(KeyboardInterrupt):
             tasks.train_each(jobs, tmp_path, QUIET)
     runs = tasks.train_each(jobs, tmp_path, QUIET)
     assert [run["eval_return"].shape for run in runs.values()] == [(1, 1, 2), (1, 2, 2)]
     assert runs["first"]["steps"].tolist() == [140, 240]
     with monkeypatch.context() as patch:  # nothing is trained again
-        patch.setattr(tasks, "run", _only("", tasks.run))
+        patch.setattr(executors, "run", _only("", executors.run))
         assert tasks.train_each(jobs, tmp_path, QUIET).keys() == jobs.keys()
     with pytest.raises(ConfigError, match="holds another a than the one asked for"):
         tasks.train_each({"first": ("a", preset, 3)}, tmp_path, QUIET)

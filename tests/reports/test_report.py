@@ -204,6 +204,13 @@ def test_a_setting_that_was_tried_twice_counts_once(tmp_path):
     assert [len(lane.scores) for lane in found] == [SEEDS, SEEDS]
 
 
+def test_settings_that_six_digits_do_not_tell_apart_are_two(tmp_path):
+    settings = [{"gamma": 0.98765431}, {"gamma": 0.98765432}]
+    run = make_run(tmp_path / "run", settings=settings)
+    labels = [lane.label for lane in lanes.read(run, "run").lanes]
+    assert labels == ["run gamma=0.98765431", "run gamma=0.98765432"]
+
+
 def make_preset_run(path, name, level=1.0, environment="", **changes):
     """A run of a preset on MinAtar, or of a changed one."""
     preset = PRESETS[name.partition(" ")[0]]

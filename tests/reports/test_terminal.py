@@ -5,7 +5,7 @@ import io
 import numpy as np
 from rich.console import Console
 
-from jaxq.reports.terminal import print_scores
+from jaxq.reports.terminal import print_scores, print_study
 from jaxq.scoring.scores import score_seeds
 
 
@@ -23,3 +23,16 @@ def test_a_lane_without_a_survivor_shows_dashes():
     (line,) = [line for line in text.splitlines() if "gone" in line]
     assert line.count(" - ") == 5 and "nan" not in text  # IQM, interval, worst, mean, median
     assert "2 members have diverged" in text
+
+
+def test_settings_have_as_many_digits_as_tell_them_apart():
+    score = score_seeds(np.array([1.0, 2.0]), (0, 1), np.array([-1, -1]))
+    lanes = [
+        {"lane": lane, "setting": {"gamma": gamma}, "cut": False, "steps": 10, **score}
+        for lane, gamma in enumerate((0.98765431, 0.98765432))
+    ]
+    scores = {"steps": 10, "protocol": {}, "lanes": lanes, "best": 0}
+    console = Console(file=io.StringIO(), width=120)
+    print_study(console, scores, ["gamma"])
+    text = console.file.getvalue()
+    assert "0.98765431" in text and "0.98765432" in text

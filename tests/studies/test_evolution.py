@@ -26,7 +26,6 @@ def test_a_schedule_by_hand():
     assert evolution.total_steps(schedule, 27, 27_000) == 3 * 27_000
     assert rungs(1_000, 4, 100, eta=2) == [Rung(300, 2), Rung(500, 1)]  # at 250, next whole chunk
     assert rungs(1_000, 4, 100, eta=2, start=40) == [Rung(340, 2), Rung(540, 1)]
-    assert rungs(1_000, 4, 100, eta=2, min_steps=300) == [Rung(500, 2)]  # two are left
 
 
 @given(

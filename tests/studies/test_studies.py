@@ -1,17 +1,20 @@
 """Studies: which part trains what, and what the parts have found together."""
 
 from dataclasses import replace
+from functools import partial
 
 import numpy as np
 import pytest
 from common import SMALL, SMALL_HPARAMS
+from rich.console import Console
 
 from jaxq.errors import ConfigError
 from jaxq.reports.sources import read_all
 from jaxq.runs import files as results
-from jaxq.studies import executors, searches
+from jaxq.runs.runner import Spread
+from jaxq.studies import cutting, executors, searches
 from jaxq.studies import study as studies
-from jaxq.studies.spaces import Range, space_document
+from jaxq.studies.spaces import Choice, Range, space_document
 from jaxq.studies.study import Part, Study
 
 SETTINGS = [
@@ -31,7 +34,7 @@ def covered(parts) -> set:
 @pytest.mark.parametrize("num_parts", [1, 2, 3, 8])
 def test_parts_cover_every_member_once(num_parts):
     study = study_of(seeds=(3, 4, 5))
-    parts = studies.cut(study, range(4), 240, num_parts)
+    parts = cutting.cut(study, range(4), 240, num_parts)
     assert covered(parts) == {(setting, seed) for setting in range(4) for seed in (3, 4, 5)}
     assert sum(len(part.settings) * len(part.seeds) for part in parts) == 12
     for part in parts:  # one program each
@@ -43,15 +46,15 @@ def test_parts_cover_every_member_once(num_parts):
 
 
 def test_what_does_not_fit_at_once_is_cut_into_more_parts(monkeypatch):
-    monkeypatch.setattr(studies, "most_members", lambda size, num_devices: 3)
-    parts = studies.cut(study_of(settings=SETTINGS[:2], seeds=(0, 1, 2, 3)), range(2), 240)
+    monkeypatch.setattr(cutting, "most_members", lambda size, num_devices: 3)
+    parts = cutting.cut(study_of(settings=SETTINGS[:2], seeds=(0, 1, 2, 3)), range(2), 240)
     assert max(len(part.settings) * len(part.seeds) for part in parts) <= 3
     assert covered(parts) == {(s, seed) for s in range(2) for seed in range(4)}
 
 
 def test_parts_by_seeds_keep_all_settings_together():
     study = study_of(settings=SETTINGS[:2], seeds=(0, 1, 2))
-    parts = studies.cut(study, range(2), 240, 2, by_seeds=True)
+    parts = cutting.cut(study, range(2), 240, 2, by_seeds=True)
     assert [part.settings for part in parts] == [(0, 1), (0, 1)]
     assert [part.seeds for part in parts] == [(0, 1), (2,)]
 
@@ -71,18 +74,19 @@ def test_a_study_survives_its_file(tmp_path):
         studies.read_study(tmp_path / "study")
 
 
-def train(directory, indices):
-    executors.here(directory, indices, num_devices=1)
+def train(directory, study, indices):
+    executors.HERE.train(directory, study, indices, Spread(num_devices=1), Console(quiet=True))
 
 
 def trained(directory, study, num_parts):
-    def cut(study, indices, steps):
-        by_seeds = study.search["kind"] == "pbt"
-        return studies.cut(study, indices, steps, num_parts, 2, 1, by_seeds)
+    search = searches.search_of(study)
 
-    study = study._replace(parts=searches.first_parts(study, cut))
+    def cut(study, indices, steps):
+        return cutting.cut(study, indices, steps, num_parts, 2, 1, search.moves)
+
+    study = study._replace(parts=search.begin(study, cut))
     studies.create(directory, study)
-    study = searches.carry_through(directory, study, train, cut)
+    study = search.go_on(directory, study, partial(train, directory), cut)
     return study, studies.collect(directory, study)
 
 
@@ -147,7 +151,7 @@ def test_population_based_training_changes_numbers_within_their_range(tmp_path):
     assert (gamma == np.float32(SMALL_HPARAMS.gamma)).all()
     mixed = study_of(SETTINGS, **search)
     with pytest.raises(ConfigError, match="must share one program"):
-        searches.first_parts(mixed, lambda s, i, n: studies.cut(s, i, n, 1, 2, 1, True))
+        searches.search_of(mixed).begin(mixed, lambda s, i, n: cutting.cut(s, i, n, 1, 2, 1, True))
 
 
 def test_population_based_training_rescues_a_diverged_member_and_its_replay(tmp_path):
@@ -177,7 +181,7 @@ def test_population_based_training_resumes_to_the_same_bits(tmp_path):
             directory.mkdir(exist_ok=True)
             results.write_json(directory / results.STUDY, study.document())
             (directory / "parts/000/COMPLETE").unlink(missing_ok=True)
-            train(directory, [0])
+            train(directory, study, [0])
     whole, parts = (
         results.read_arrays(tmp_path / name / "parts/000/metrics.npz")
         for name in ("whole", "parts")
@@ -191,11 +195,24 @@ def test_a_space_is_tried_at_its_ends_before_a_search_begins():
     search = {"kind": "optuna", "space": space_document(space), "trials": []}
     study = study_of([], **search)
     with pytest.raises(ConfigError, match=r"gamma=1\.5 must be between 0 and 1"):
-        searches.first_parts(study, lambda s, i, n: studies.cut(s, i, n))
+        searches.search_of(study).begin(study, cutting.cut)
 
 
 def test_settings_are_refused_before_anything_is_made():
     wrong = study_of([{"batch_size": 16}, {"batch_size": 500}])
     with pytest.raises(ConfigError, match="capacity=200 must be at least 500"):
-        studies.cut(wrong, range(2), 240)
+        cutting.cut(wrong, range(2), 240)
     assert replace(SMALL, batch_size=16) == SMALL
+
+
+def test_a_file_does_not_decide_what_code_a_study_runs(tmp_path):
+    """A name that a caller has given stays one; one that study.json gives is not resolved."""
+    space = {"network": Choice(("somewhere:mine", "mlp"))}
+    search = {"kind": "optuna", "space": space_document(space), "trials": []}
+    study = study_of([{"backup": "greedy"}, {"backup": "somewhere:own"}], **search)
+    assert study.functions() == ("somewhere:own", "somewhere:mine")
+    studies.create(tmp_path, study)
+    assert studies.read_study(tmp_path).functions() == ()
+    assert studies.read_study(tmp_path, ["somewhere:own"]).functions() == ("somewhere:own",)
+    assert studies.read_study(tmp_path, study.functions()).functions() == study.functions()
+    assert searches.is_same(studies.read_study(tmp_path), study)

@@ -42,6 +42,7 @@ def checkpoints_of(directory: Path) -> int:
     return sum(int(path.stem) for path in paths if path.stem.isdigit())
 
 
+@pytest.mark.slow
 def test_a_sweep_of_numbers_and_structure(tmp_path):
     """A program for every width, the best setting again on seeds that did not choose it."""
     directory = tmp_path / "sweep"
@@ -66,6 +67,7 @@ def test_a_sweep_of_numbers_and_structure(tmp_path):
             script="sweep.py")  # fmt: skip
 
 
+@pytest.mark.slow
 def test_a_plan_runs_nothing(tmp_path):
     directory = tmp_path / "sweep"
     run = run_sweep(*GRID, "--steps", "300", "--plan", directory=directory)
@@ -248,6 +250,7 @@ def test_an_optuna_study_that_is_killed_goes_on(tmp_path):
     assert scores_of(directory) == scores_of(tmp_path / "whole")
 
 
+@pytest.mark.slow
 def test_a_sweep_alone_needs_no_extra():
     """Optuna, Ray and W&B are loaded by those who ask for them."""
     code = "import sys; sys.argv=['x']; sys.path.insert(0, 'experiments'); import sweep;"

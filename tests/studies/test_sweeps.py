@@ -1,14 +1,26 @@
 """What is swept: text to values, values to settings, settings to configurations."""
 
+from dataclasses import replace
+from fractions import Fraction
+
 import numpy as np
 import pytest
 
 from jaxq.config import Config, HParams
 from jaxq.errors import ConfigError
-from jaxq.settings import apply, describe, differing, flatten
+from jaxq.settings import (
+    apply,
+    describe,
+    describe_all,
+    differing,
+    flatten,
+    format_values,
+    with_numbers,
+)
 from jaxq.studies.spaces import (
     Choice,
     Range,
+    as_space,
     grid,
     parse_space,
     sample,
@@ -46,7 +58,7 @@ def test_ranges():
         ("env=CartPole-v1,Acrobot-v1", "different tasks"),
         ("gamma=1..0.5", "a range rises"),
         ("tau=log:0..1", "begins above 0"),
-        ("backup=greedy,doubl", "doubl is not one of greedy, double"),
+        ("dense=plain,nois", "nois is not one of plain, noisy"),
         ("layer_norm=1..2", "only numbers have ranges"),
         ("support=1,2", "cannot be swept"),
         ("env_params=1", "sweep=env_params does not exist"),
@@ -81,10 +93,23 @@ def test_grids_become_lanes():
     ]
 
 
-def test_rounding_does_not_lead_out_of_a_range():
-    assert Range(0.99, 0.99999).at(1.0) == 0.99999
+def test_settings_are_as_many_as_were_asked_for():
+    near = parse_space(["gamma=0.999..0.9999"])
+    assert len(sample(near, 64)) == 64
+    settings = grid(parse_space(["gamma=0.999..0.9999/20"]))
+    assert len(settings) == len(set(describe_all(settings))) == 20
+    assert settings[0] == {"gamma": 0.999} and settings[-1] == {"gamma": 0.9999}
+
+
+def test_evenly_spaced_decimals_are_round():
+    assert parse_space(["gamma=0.1..0.5/5"])["gamma"].values == (0.1, 0.2, 0.3, 0.4, 0.5)
+    decades = tuple(float(f"1e-{power}") for power in range(7, 0, -1))
+    assert parse_space(["tau=log:1e-7..0.1/7"])["tau"].values == decades
+    assert Range(0.0, 1.0).at(Fraction(1, 3)) == 1 / 3
     assert Range(10_000, 123_456, integer=True).at(1.0) == 123_456
-    assert Range(0.12346, 0.2).at(0.0) == 0.1235 and Range(0.12344, 0.2).at(0.0) == 0.12344
+    for low, high in ((0.99, 0.99999), (0.12346, 0.2)):
+        assert Range(low, high, log=True).at(0.0) == low
+        assert Range(low, high, log=True).at(1.0) == high
 
 
 @pytest.mark.parametrize("sobol", [False, True])
@@ -102,10 +127,10 @@ def test_samples_fill_their_space(sobol):
 @pytest.mark.parametrize("sobol", [False, True])
 def test_no_setting_comes_twice(sobol):
     """Its seeds would be counted again, though they say nothing new."""
-    few = parse_space(["batch_size=32,64", "window=1..2"])
+    few = parse_space(["batch_size=32,64", "n_step=1..2"])
     settings = sample(few, 32, sobol=sobol)
     assert len(settings) == 4 and all(settings.count(setting) == 1 for setting in settings)
-    assert len(grid(parse_space(["window=1..3/5"]))) == 3
+    assert len(grid(parse_space(["n_step=1..3/5"]))) == 3
 
 
 def test_a_setting_changes_structure_numbers_and_the_environment():
@@ -119,3 +144,48 @@ def test_a_setting_changes_structure_numbers_and_the_environment():
 
 def test_a_space_survives_json():
     assert space_from_document(space_document(SPACE)) == SPACE
+
+
+def test_labels_have_as_many_digits_as_tell_them_apart():
+    assert format_values([0.000123456, 0.98765432]) == ["0.000123456", "0.9877"]
+    assert format_values([0.98765432, 0.98765433, 0.5]) == ["0.98765432", "0.98765433", "0.5"]
+    assert format_values([1, 1.0, True, (2, 3), 0.25]) == ["1", "1", "true", "2x3", "0.25"]
+    settings = [{"gamma": 0.98765432, "env_params.size": 1.0}, {"gamma": 0.98765433}]
+    assert describe_all(settings) == ["gamma=0.98765432 size=1", "gamma=0.98765433"]
+    assert describe_all([]) == [] and describe_all([{}]) == [""]
+
+
+def test_numbers_of_ones_own_are_lanes_and_structure_is_a_program_each():
+    config = replace(Config(), extra=("depth=1", "kind=a"))
+    space = parse_space(["extra.beta=1,2", "extra.depth=2,3"], config)
+    assert space == {"extra.beta": Choice((1.0, 2.0)), "extra.depth": Choice(("2", "3"))}
+    made, numbers = apply(config, HParams(extra={"alpha": 0.5}), grid(space)[1])
+    assert made.extra == ("depth=3", "kind=a")
+    assert numbers.extra == {"alpha": 0.5, "beta": 1.0}
+    assert flatten(numbers)["extra.beta"] == 1.0 and "extra" not in flatten(numbers)
+    assert with_numbers(HParams(), flatten(numbers)) == numbers
+    assert describe({"extra.beta": 2.0}) == "beta=2"
+    assert parse_space(["extra.depth=1..2"])["extra.depth"] == Range(1.0, 2.0)
+
+
+def test_a_space_from_data():
+    """As from the same words; a value is what its field says."""
+    words = ["learning_rate=1e-4,0.3000000001", "widths=64,120x84", "layer_norm=true,false"]
+    given = {
+        "learning_rate": [1e-4, 0.3000000001],
+        "widths": [(64,), (120, 84)],
+        "layer_norm": [True, False],
+    }
+    assert as_space(given) == parse_space(words)
+    assert as_space({"batch_size": Range(2, 4), "tau": "0.1..1"}) == {
+        "batch_size": Range(2, 4, integer=True),
+        "tau": Range(0.1, 1),
+    }
+    for wrong, message in (
+        ({"gama": [1]}, "did you mean gamma"),
+        ({"gamma": 0.5}, "must be a list"),
+        ({"backup": Range(0, 1)}, "only numbers"),
+        ({"batch_size": [1.5]}, "not of the form"),
+    ):
+        with pytest.raises(ConfigError, match=message):
+            as_space(wrong)

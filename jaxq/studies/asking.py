@@ -1,0 +1,116 @@
+"""What a caller may ask for, from a script or a notebook, as a study that has no parts yet."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from jaxq.config import Preset
+from jaxq.errors import ConfigError, require, unknown
+from jaxq.recipes.presets import PRESETS
+from jaxq.settings import ENV_PARAM
+from jaxq.studies import spaces
+from jaxq.studies.study import Study
+
+_NOTHING: Mapping[str, Any] = {}
+
+
+def make_study(
+    base: str | Preset,
+    *,
+    name: str | None = None,
+    grid: Mapping[str, Any] = _NOTHING,
+    space: Mapping[str, Any] = _NOTHING,
+    random: int | None = None,
+    sobol: int | None = None,
+    optuna: int | None = None,
+    at_once: int = 8,
+    search_seed: int = 0,
+    halving: int | None = None,
+    pbt: int | None = None,
+    pbt_replay: bool = False,
+    seeds: int | Sequence[int] | None = None,
+    steps: int | None = None,
+    fresh_seeds: int | None = None,
+) -> Study:
+    """Many settings of one base, and how the best of them is found.
+
+    Args:
+      base: the name of a preset, or one of one's own; settings change some of its fields.
+      name: what results call it; the name of the preset by default.
+      grid: name -> values, all combinations of which are settings.
+      space: name -> values or a ``Range``, to choose from. In both, words such as
+        ``log:1e-4..1e-2/5`` are read as on the command line.
+      random: so many settings of the space, chosen independently.
+      sobol: so many settings of the space, spread evenly.
+      optuna: so many settings of the space, each batch chosen from the results before it.
+      at_once: settings in a batch of optuna.
+      search_seed: seed of these choices.
+      halving: at every rung only the best of so many settings goes on.
+      pbt: after every so many evaluations the worst settings go on from the best ones, with
+        numbers changed within the space.
+      pbt_replay: these also take over the replay.
+      seeds: how many, from 0 on, or which; as many as the preset by default.
+      steps: environment steps per seed; as many as the preset by default.
+      fresh_seeds: on how many the best setting is trained again; by default as many as before; 0
+        is none.
+
+    Raises:
+      ConfigError: bad input.
+    """
+    name, preset = _named(base, name)
+    seeds = preset.seeds if seeds is None else seeds
+    seeds = tuple(range(seeds) if isinstance(seeds, int) else map(int, seeds))
+    steps = preset.steps if steps is None else steps
+    counts = {"random": random, "sobol": sobol, "optuna": optuna, "at_once": at_once}
+    counts |= {"halving": halving, "pbt": pbt, "steps": steps, "seeds": len(seeds)}
+    _check_at_least(1, counts)
+    _check_at_least(0, {"fresh_seeds": fresh_seeds, "search_seed": search_seed})
+    if sum(map(bool, (halving, pbt, optuna))) > 1:
+        raise ConfigError("halving, pbt and optuna cannot be combined; choose one.")
+    if optuna:
+        require("optuna", "optuna", extra="tune")
+    grid, space = (spaces.as_space(given, preset.config) for given in (grid, space))
+    _check_one_way({"random": random, "sobol": sobol, "optuna": optuna}, grid, space, pbt)
+    search: dict[str, Any] = {"kind": "fixed"}
+    if halving:
+        search = {"kind": "halving", "eta": halving}
+    if pbt:
+        search = {"kind": "pbt", "every": pbt, "space": spaces.space_document(space)}
+        search["replay"] = pbt_replay
+    settings = spaces.grid(grid)
+    if random or sobol:
+        settings = spaces.sample(space, random or sobol, search_seed, sobol=bool(sobol))
+    if optuna:
+        settings = []
+        search = {"kind": "optuna", "num_trials": optuna, "at_once": at_once}
+        search |= {"space": spaces.space_document(space), "seed": search_seed, "trials": []}
+    is_one_task = not any(changed.startswith(ENV_PARAM) for changed in (*grid, *space))
+    is_chosen = is_one_task and not pbt and len(settings) != 1
+    count, first = len(seeds) if fresh_seeds is None else fresh_seeds, max(seeds) + 1
+    fresh = tuple(range(first, first + count)) if is_chosen else ()
+    base = name, preset.config, preset.hparams
+    return Study(*base, settings, seeds, steps, fresh, search=search)
+
+
+def _named(base: str | Preset, name: str | None) -> tuple[str, Preset]:
+    if isinstance(base, Preset):
+        return name or "sweep", base
+    if base not in PRESETS:
+        raise unknown("preset", base, PRESETS)
+    return name or base, PRESETS[base]
+
+
+def _check_at_least(least: int, counts: Mapping[str, int | None]) -> None:
+    for name, value in counts.items():
+        if value is not None and (not isinstance(value, int) or value < least):
+            raise ConfigError(f"{name}={value} must be a whole number of at least {least}.")
+
+
+def _check_one_way(ways: Mapping[str, int | None], grid, space, pbt: int | None) -> None:
+    """Settings come from one place, and a space is there for whoever chooses from it."""
+    chosen = [name for name, count in ways.items() if count]
+    if len(chosen) > 1 or (chosen and grid):
+        raise ConfigError(f"{' and '.join(chosen)} cannot be combined; choose one, or a grid.")
+    if bool(chosen or pbt) != bool(space):
+        raise ConfigError("space is what random, sobol, optuna and pbt choose from; give both.")
+    if space:
+        spaces.check_space(space)

@@ -1,0 +1,243 @@
+"""A sweep from beginning to end: settings, their scores, the best of them again, and figures.
+
+    scores = sweep("dqn-cartpole", grid={"learning_rate": [1e-4, 1e-3]}, directory="runs/rates")
+    scores = sweep(resume="runs/rates")
+
+Numbers are lanes of one compiled program; every value of a structural field is a program of its
+own. The directory holds what ``study`` says, and figures.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from rich.console import Console
+
+from jaxq.config import Preset
+from jaxq.errors import ConfigError
+from jaxq.runs import files as results
+from jaxq.runs.machine import use_machine
+from jaxq.runs.runner import Spread
+from jaxq.runs.sinks import check_kind
+from jaxq.scoring import plots
+from jaxq.scoring.protocol import protocol_words
+from jaxq.scoring.scores import rank, without_diverged
+from jaxq.settings import describe, describe_all
+from jaxq.studies import searches
+from jaxq.studies import study as studies
+from jaxq.studies.asking import make_study
+from jaxq.studies.cutting import cut as cut_parts
+from jaxq.studies.executors import HERE, Executor, is_complete, train_once
+from jaxq.studies.planning import print_plan
+from jaxq.studies.study import Part, Study
+
+_DRAWN = 8  # curves in one figure
+_CHOSEN = Spread()  # by this house
+
+Report = Callable[[Study, Mapping[str, Any]], None]
+
+
+def sweep(
+    base: str | Preset | None = None,
+    *,
+    directory: str | Path | None = None,
+    resume: str | Path | None = None,
+    trusted: Sequence[str] = (),
+    spread: Spread = _CHOSEN,
+    executor: Executor = HERE,
+    num_parts: int = 1,
+    report: Report | None = None,
+    console: Console | None = None,
+    **asked: Any,
+) -> dict[str, Any]:
+    """Train many settings as one experiment, and the best one again on fresh seeds.
+
+    Args:
+      base: the name of a preset, or one of one's own.
+      directory: the home of the sweep, new or empty.
+      resume: go on with the sweep in this directory instead; it knows the base and what was asked.
+      trusted: functions of somebody's own that a resumed sweep may name; no others are run.
+      spread, executor, num_parts, report, console: as for ``carry_out``.
+      asked: as for ``make_study``: ``grid``, ``space`` and ``random``, ``seeds``, ``steps`` ...
+
+    Returns:
+      What ``scores.json`` holds.
+
+    Raises:
+      ConfigError: bad input, before anything compiles.
+      Interrupted: a signal came; the sweep can be resumed.
+    """
+    how = {"spread": spread, "executor": executor, "num_parts": num_parts}
+    how |= {"report": report, "console": console}
+    if resume is None:
+        if base is None or directory is None:
+            raise ConfigError("sweep needs base and directory, or resume.")
+        return carry_out(Path(directory), make_study(base, **asked), **how)
+    for name, value in {"base": base, "directory": directory, **asked}.items():
+        if value is not None:
+            raise ConfigError(f"{name}={value} cannot be changed by a resumed sweep.")
+    return carry_out(Path(resume), trusted=trusted, **how)
+
+
+def carry_out(
+    directory: Path,
+    study: Study | None = None,
+    *,
+    trusted: Sequence[str] = (),
+    spread: Spread = _CHOSEN,
+    executor: Executor = HERE,
+    num_parts: int = 1,
+    report: Report | None = None,
+    console: Console | None = None,
+) -> dict[str, Any]:
+    """Train a study to its end; also one that was begun.
+
+    Args:
+      directory: new or empty, or the one of the study.
+      study: without parts; None goes on with the one in the directory.
+      trusted: functions of somebody's own that the one in the directory may name.
+      spread: of every part; its batch is kept by a study that goes on.
+      executor: who trains the parts.
+      num_parts: runs into which every program is cut, unless the executor says.
+      report: ``report(study, scores)`` hears what was measured before the best is trained again.
+      console: where to show progress and what is found, stderr by default;
+        ``Console(quiet=True)`` shows none.
+
+    Returns, Raises:
+      As ``sweep``.
+    """
+    use_machine()
+    console = console or Console(stderr=True)
+    for kind in spread.track:
+        check_kind(kind)
+    if study is not None:
+        study = _to_be_cut(study, spread, executor.num_parts or num_parts)
+        trusted = (*trusted, *study.functions())
+    if executor.follow:
+        executor.follow(directory, _reader(directory, study, trusted), spread)
+        return results.read_scores(directory)
+    if study is None:
+        study = studies.read_study(directory, trusted)
+    else:
+        study = _begun(study, spread)
+        studies.create(directory, study)
+
+    def train(study: Study, indices: Sequence[int]) -> None:
+        places = {index: studies.part_directory(directory, index) for index in indices}
+        left = [index for index, place in places.items() if not is_complete(place)]
+        executor.train(directory, study, left, spread, console)
+
+    search = searches.search_of(study)
+    study = search.go_on(directory, study, train, _cutter(spread))
+    scores = studies.collect(directory, study)
+    if report:
+        report(study, scores)
+    if search.moves:
+        console.print(
+            "Numbers are those with which a member began; parts/*/metrics.npz has the rest."
+        )
+    if study.fresh_seeds and np.isfinite(rank(scores["lanes"][scores["best"]])):
+        scores = _confirm(directory, study, scores, spread, console)
+    _draw(directory, study, scores)
+    results.write_text(directory / results.COMPLETE, f"{scores['steps']}\n")
+    return scores
+
+
+def plan(study: Study, console: Console, *, spread: Spread = _CHOSEN, num_parts: int = 1) -> None:
+    """Only say what ``carry_out`` would train: programs, memory, time.
+
+    Raises:
+      ConfigError: bad input, or settings that are chosen later.
+    """
+    use_machine()
+    if searches.search_of(study).grows:
+        raise ConfigError("plan needs settings that are known; optuna chooses them later.")
+    print_plan(_begun(_to_be_cut(study, spread, num_parts), spread), spread.num_devices, console)
+
+
+def _reader(directory: Path, asked: Study | None, trusted: Sequence[str]) -> Callable[[], Study]:
+    """What reads a study that another process leads, and refuses one that was not asked for."""
+
+    def read() -> Study:
+        found = studies.read_study(directory, trusted)
+        if asked is not None and not searches.is_same(found, asked):
+            raise ConfigError(f"out={directory} holds another sweep than the one asked for.")
+        return found
+
+    return read
+
+
+def _to_be_cut(study: Study, spread: Spread, num_parts: int) -> Study:
+    """The study, which now knows how it is cut wherever it goes on."""
+    search = {**study.search, "batch": spread.batch, "num_parts": num_parts}
+    return study._replace(search=search)
+
+
+def _begun(study: Study, spread: Spread) -> Study:
+    """The study with its first parts, checked."""
+    parts = searches.search_of(study).begin(study, _cutter(spread))
+    study = study._replace(parts=parts)
+    searches.check(study)
+    return study
+
+
+def _cutter(spread: Spread) -> searches.Cut:
+    def cut(study: Study, indices: Sequence[int], steps: int) -> list[Part]:
+        batch, num_parts = study.search["batch"], study.search["num_parts"]
+        if batch is None and study.parts:
+            batch = study.parts[0].batch  # wherever a search goes on
+        by_seeds = searches.search_of(study).moves
+        return cut_parts(study, indices, steps, num_parts, batch, spread.num_devices, by_seeds)
+
+    return cut
+
+
+def _confirm(
+    directory: Path, study: Study, scores: dict[str, Any], spread: Spread, console: Console
+) -> dict[str, Any]:
+    """Train the best setting on fresh seeds: the number by which it was chosen is too good.
+
+    That is the maximum of noisy numbers (Patterson et al. 2024, on two-stage selection).
+    """
+    best, place = scores["best"], directory / results.WINNER
+    spread = spread._replace(batch=None)  # it was chosen for other members
+    train_once(study.winner_spec(best), place, spread, console=console)
+    second = results.read_scores(place)["lanes"][0]
+    first, scores = scores["lanes"][best], {**scores, "winner": second}
+    results.write_scores(directory, scores, studies.study_rows(scores))
+    console.print(f"Best: [bold]{describe(study.settings[best]) or 'the only setting'}[/]")
+    for lane, what in (
+        (second, f"on {second['num_seeds']} fresh seeds"),
+        (first, f"on the {first['num_seeds']} seeds it was chosen by, which is biased upwards"),
+    ):
+        low, high = lane["iqm_95"]
+        console.print(f"  IQM {lane['iqm']:.4g} ({low:.4g} to {high:.4g}) {what}", highlight=False)
+    return scores
+
+
+def _draw(directory: Path, study: Study, scores: dict[str, Any]) -> None:
+    """Sensitivity to every swept field, a heat map for two, and the best curves."""
+    names, note = list(study.settings[0]), protocol_words(scores["protocol"])
+    num_seeds = scores["lanes"][0]["num_seeds"]
+    title = (
+        f"{study.name}: evaluation IQM at step {scores['steps']:,}, 95% interval over "
+        f"{num_seeds} seeds"
+    )
+    lanes = zip(studies.study_rows(scores), scores["lanes"])
+    rows = [row for row, lane in lanes if not lane["cut"]]
+    if names and not searches.search_of(study).moves:
+        plots.draw_sensitivity(directory / results.SENSITIVITY, rows, names, title, note)
+        if plots.is_grid(rows, names):
+            plots.draw_heatmap(directory / results.HEATMAP, rows, names, title, note)
+    curves = without_diverged(results.read_arrays(directory / results.METRICS))
+    order = studies.best_first(scores["lanes"])[:_DRAWN]
+    runs = {
+        label or study.name: {
+            "steps": curves["steps"],
+            "eval_return": curves["eval_return"][lane["lane"]][None],
+        }
+        for label, lane in zip(describe_all([lane["setting"] for lane in order]), order)
+    }
+    which = f", the best {_DRAWN}" if len(scores["lanes"]) > _DRAWN else ""
+    plots.draw_comparison(directory / results.CURVES, runs, f"{study.name}{which}", note)

@@ -1,0 +1,189 @@
+"""A sweep in this process: what is asked for, what is found, what a script makes of words."""
+
+import importlib.util
+import io
+from typing import NamedTuple
+
+import numpy as np
+import pytest
+from common import SMALL, SMALL_HPARAMS
+from conftest import ROOT
+from rich.console import Console
+
+from jaxq.config import Preset
+from jaxq.errors import ConfigError
+from jaxq.runs import files as results
+from jaxq.runs.runner import Spread
+from jaxq.studies import executors, planning, searches, spaces, sweeping
+from jaxq.studies import study as studies
+from jaxq.studies.asking import make_study
+from jaxq.studies.spaces import Range
+
+BASE = Preset("Small.", SMALL, SMALL_HPARAMS, steps=240, seeds=2)
+GRID = {"learning_rate": [1e-4, 1e-2], "gamma": [0.9, 0.99]}
+SPREAD = Spread(batch=2, num_devices=1)
+RATES = {"learning_rate": Range(1e-4, 1e-2, log=True)}
+
+
+class Swept(NamedTuple):
+    directory: object
+    scores: dict
+    reports: list
+    words: str
+
+
+@pytest.fixture(scope="module")
+def swept(tmp_path_factory):
+    directory, reports = tmp_path_factory.mktemp("sweep") / "run", []
+    console = Console(file=io.StringIO(), width=200)
+    scores = sweeping.sweep(
+        BASE,
+        grid=GRID,
+        directory=directory,
+        spread=SPREAD,
+        report=lambda study, scores: reports.append((study, scores)),
+        console=console,
+    )
+    return Swept(directory, scores, reports, console.file.getvalue())
+
+
+def test_a_sweep_ends_with_scores_a_winner_and_figures(swept):
+    assert swept.scores == results.read_scores(swept.directory)
+    assert [lane["setting"] for lane in swept.scores["lanes"]] == spaces.grid(spaces.as_space(GRID))
+    assert swept.scores["lanes"][0]["seeds"] == [0, 1]
+    assert swept.scores["winner"]["seeds"] == [2, 3]
+    assert "on 2 fresh seeds" in swept.words and "biased upwards" in swept.words
+    rows = (swept.directory / results.TABLE).read_text().splitlines()
+    assert rows[0].startswith("lane,learning_rate,gamma,iqm,low,high") and len(rows) == 5
+    arrays = results.read_arrays(swept.directory / results.METRICS)
+    assert arrays["eval_return"].shape == (4, 2, 2)
+    for figure in ("sensitivity.png", "heatmap.png", "curves.png"):
+        assert (swept.directory / figure).read_bytes().startswith(b"\x89PNG")
+    assert executors.is_complete(swept.directory)
+
+
+def test_a_report_hears_of_all_settings_before_the_winner(swept):
+    ((study, scores),) = swept.reports
+    assert study == studies.read_study(swept.directory)
+    assert "winner" not in scores and scores["lanes"] == swept.scores["lanes"]
+
+
+def test_a_complete_sweep_is_not_trained_again(swept, monkeypatch):
+    monkeypatch.setattr(executors, "run", pytest.fail)
+    assert sweeping.sweep(resume=swept.directory) == swept.scores
+
+
+def test_a_directory_is_not_swept_into_twice(swept):
+    with pytest.raises(ConfigError, match="holds another"):
+        sweeping.sweep(BASE, grid=GRID, directory=swept.directory, spread=SPREAD)
+
+
+def test_whoever_follows_knows_the_study_it_was_asked_for(swept):
+    def follow(directory, read, spread):
+        assert read() == studies.read_study(directory)
+
+    how = {"spread": SPREAD, "executor": executors.Executor(pytest.fail, 2, follow)}
+    asked = make_study(BASE, grid=GRID)
+    assert sweeping.carry_out(swept.directory, asked, **how) == swept.scores
+    with pytest.raises(ConfigError, match="holds another sweep"):
+        sweeping.carry_out(swept.directory, asked._replace(steps=300), **how)
+
+
+def test_a_sweep_is_begun_or_resumed(tmp_path):
+    with pytest.raises(ConfigError, match="base and directory, or resume"):
+        sweeping.sweep("dqn-cartpole")
+    with pytest.raises(ConfigError, match="steps=9 cannot be changed"):
+        sweeping.sweep(resume=tmp_path, steps=9)
+
+
+@pytest.mark.parametrize(
+    "asked, message",
+    [
+        ({"grid": GRID, "random": 3, "space": RATES}, "random cannot be combined"),
+        ({"random": 3, "sobol": 3, "space": RATES}, "random and sobol cannot be combined"),
+        ({"random": 3}, "give both"),
+        ({"space": RATES}, "give both"),
+        ({"grid": {"gama": [1.0]}}, "did you mean gamma"),
+        ({"grid": GRID, "halving": 2, "pbt": 2}, "halving, pbt and optuna"),
+        ({"random": 0, "space": RATES}, "random=0 must be a whole number of at least 1"),
+        ({"grid": GRID, "fresh_seeds": -1}, "fresh_seeds=-1"),
+        ({"grid": GRID, "seeds": 0}, "seeds=0"),
+        ({"grid": {"gamma": Range(0.5, 1.0)}}, "grid=gamma is a range"),
+        ({"random": 3, "space": {"gamma": Range(1.0, 0.5)}}, "must go up"),
+    ],
+)
+def test_what_cannot_be_asked_for_is_one_sentence(asked, message):
+    with pytest.raises(ConfigError, match=message):
+        make_study(BASE, **asked)
+
+
+def test_what_is_asked_for_is_a_study():
+    study = make_study("dqn-cartpole", random=5, space=RATES, seeds=[3, 4], steps=20_000)
+    assert study.name == "dqn-cartpole" and study.seeds == (3, 4) and study.fresh_seeds == (5, 6)
+    assert len(study.settings) == 5 and study.search == {"kind": "fixed"}
+    assert make_study(BASE, grid=GRID, fresh_seeds=0).fresh_seeds == ()
+    assert make_study(BASE, grid={"gamma": [0.9]}).fresh_seeds == ()  # nothing is chosen
+    assert make_study(BASE, grid={"env_params.length": [0.5, 1.0]}).fresh_seeds == ()
+    evolving = make_study(BASE, random=4, space=RATES, pbt=2)
+    assert evolving.fresh_seeds == () and searches.search_of(evolving).moves
+    halving = make_study(BASE, grid=GRID, halving=2)
+    assert halving.search == {"kind": "halving", "eta": 2}
+
+
+@pytest.mark.parametrize("num_parts, duration", [(1, "17 min"), (8, "33 min")])
+def test_a_plan_counts_every_member(num_parts, duration, monkeypatch):
+    """4 settings x 2 seeds, two at a time or in parts of their own, 200 s after prefill; a quarter
+    more for the best one on two fresh seeds."""
+    cost = planning.Cost(1_000_000, 0, 0.0, 0.0, 1.0, 0.0)
+    monkeypatch.setattr(planning, "measure", lambda *_: cost)
+    console, study = Console(file=io.StringIO(), width=200), make_study(BASE, grid=GRID)
+    sweeping.plan(study, console, spread=SPREAD, num_parts=num_parts)
+    words = console.file.getvalue()
+    assert "4 settings x 2 seeds" in words and "1 program to compile" in words
+    assert f"about {duration} here" in words
+
+
+def test_a_plan_needs_settings():
+    pytest.importorskip("optuna")
+    with pytest.raises(ConfigError, match="settings that are known"):
+        sweeping.plan(make_study(BASE, optuna=4, space=RATES), Console(quiet=True))
+
+
+@pytest.fixture(scope="module")
+def script():
+    spec = importlib.util.spec_from_file_location("sweep_script", ROOT / "experiments/sweep.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def test_words_ask_for_the_same_as_data(script):
+    words = "dqn-cartpole --seeds 2 --steps 20000 --batch 2 --grid gamma=0.9,0.99 --halving 2"
+    options, study = script.parse(words.split())
+    grid = {"gamma": (0.9, 0.99)}
+    assert options.batch == 2
+    assert study == make_study("dqn-cartpole", seeds=2, steps=20_000, grid=grid, halving=2)
+    words = "dqn-cartpole --seeds 1 --sobol 4 --space learning_rate=log:1e-4..1e-2 --search-seed 1"
+    _, study = script.parse(words.split())
+    assert study == make_study("dqn-cartpole", seeds=1, sobol=4, space=RATES, search_seed=1)
+
+
+@pytest.mark.parametrize(
+    "words, message",
+    [
+        ("--resume somewhere --grid gamma=0.9", "grid="),
+        ("dqn-cartpole --grid gama=1", "sweep=gama does not exist; did you mean gamma"),
+        ("dqn-cartpole --grid gamma=0.9 --distributed auto", "distributed needs --out"),
+        ("dqn-cartpole --grid gamma=0.9 --seeds 0", "seeds=0"),
+    ],
+)
+def test_words_that_are_refused(script, words, message):
+    with pytest.raises(ConfigError, match=message):
+        script.parse(words.split())
+
+
+def test_one_setting_is_swept_from(script, swept):
+    config = swept.directory / "parts" / "000" / results.CONFIG
+    with pytest.raises(ConfigError, match="several lanes"):
+        script.parse([str(config)])
+    assert np.shape(results.read_document(config)["lanes"]) == (4,)
