@@ -22,13 +22,16 @@ from jaxq.cli import tasks
 from jaxq.config import Preset
 from jaxq.errors import ConfigError, require
 from jaxq.reports.terminal import print_study
-from jaxq.runs.runner import Interrupted, Spread
+from jaxq.runs.runner import Interrupted
 from jaxq.studies import executors, spaces, sweeping
 from jaxq.studies.asking import make_study
 from jaxq.studies.study import Study
 
 # What a resumed sweep may be told anew, and what make_study is told under the same name.
-_STAYS = "resume trust save_every devices ray ray_cpus ray_gpus distributed heartbeat track".split()
+_STAYS = (
+    "resume trust accept_changed_code save_every devices track "
+    "ray ray_cpus ray_gpus distributed heartbeat"
+).split()
 _ASKED = "random sobol optuna at_once search_seed halving pbt pbt_replay fresh_seeds".split()
 
 
@@ -78,7 +81,7 @@ class SweepOptions(cli.SharedOptions):
 
 def sweep(arguments: list[str], console: Console) -> None:
     options, study = parse(arguments)
-    spread = Spread(options.batch, options.devices, options.save_every, options.track)
+    spread = tasks.spread_of(options, options.batch)
     if options.plan:
         sweeping.plan(study, console, spread=spread, num_parts=options.parts)
         return

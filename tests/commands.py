@@ -35,9 +35,9 @@ def start(*arguments, script="train.py", **options) -> subprocess.Popen:
     return subprocess.Popen(command(*arguments, script=script), **pipes, **options)
 
 
-def refused(message: str, *arguments, script="train.py") -> None:
+def refused(message: str, *arguments, script="train.py", **options) -> None:
     """Exit code 2 and one sentence, quickly, whose words include ``message``."""
-    run = execute(*arguments, script=script)
+    run = execute(*arguments, script=script, **options)
     assert run.returncode == 2, run.stdout + run.stderr
     (line,) = [line for line in run.stderr.splitlines() if line.strip()]
     assert line.startswith("error: ") and line.count(". ") == 0 and line.endswith((".", "?"))

@@ -46,6 +46,8 @@ class SharedOptions:
     """Also report every chunk there."""
     trust: tuple[str, ...] = ()
     """Functions of your own, module:function, that a run or its config.json may name."""
+    accept_changed_code: bool = False
+    """resume: functions of your own have changed since the run was made; that is recorded."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -58,8 +60,6 @@ class RunOptions(SharedOptions):
     """Stop once every seed has finished this many training episodes."""
     until_return: float | None = None
     """Stop once the evaluation IQM has held this for three evaluations."""
-    accept_changed_code: bool = False
-    """resume: functions of your own have changed since the run was made; that is recorded."""
 
 
 def main(program: Callable[[list[str], Console], None]) -> None:

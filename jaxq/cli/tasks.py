@@ -47,9 +47,8 @@ def train(request: Request, console: Console) -> tuple[Path, dict[str, Any]]:
             spec,
             directory,
             stop=Stop(options.until_return, options.episodes),
-            spread=Spread(batch, options.devices, options.save_every, options.track),
+            spread=spread_of(options, batch),
             resume=options.resume is not None,
-            accept_changed_code=options.accept_changed_code,
             console=console,
         )
     except ConfigError:
@@ -65,6 +64,12 @@ def train(request: Request, console: Console) -> tuple[Path, dict[str, Any]]:
     print_scores(console, scores, lane_labels(request.lanes))
     console.print(f"Results: {directory}", soft_wrap=True, highlight=False)
     return directory, scores
+
+
+def spread_of(options: SharedOptions, batch: int | None) -> Spread:
+    """How a run, or each of a sweep, is carried out."""
+    how = options.devices, options.save_every, options.track, options.accept_changed_code
+    return Spread(batch, *how)
 
 
 def check_counts(options: SharedOptions, names: Sequence[str]) -> None:

@@ -136,8 +136,9 @@ def same_parts(there: Mapping[str, Any], here: Mapping[str, Any], accept: bool) 
             names = [part["name"] if part else "none of one's own" for part in (before, now)]
             changes.append(f"{field} ({names[0]} there, {names[1]} here)")
         elif before["source"] != now["source"] and not accept:
+            name = now["name"] if field == now["name"] else f"{field} {now['name']}"
             changes.append(
-                f"source of {field} {now['name']} ({before['source']} there, {now['source']} here; "
+                f"source of {name} ({before['source']} there, {now['source']} here; "
                 f"--accept-changed-code goes on with it and records that)"
             )
     return changes

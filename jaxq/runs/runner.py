@@ -52,6 +52,7 @@ class Spread(NamedTuple):
     num_devices: int | None = None  # all if None
     save_every: float = 30.0  # seconds between checkpoints; one is always saved at the end
     track: Sequence[str] = ()  # what else hears of every chunk, ``wandb`` or ``tensorboard``
+    accept_changed_code: bool = False  # of parts of one's own, in a run that goes on
 
 
 def run(
@@ -64,7 +65,6 @@ def run(
     start: Point | None = None,
     evolve: Evolve | None = None,
     experiment: Experiment | None = None,
-    accept_changed_code: bool = False,
     console: Console | None = None,
 ) -> dict[str, Any]:
     """Train and evaluate all members; leave a complete run directory.
@@ -80,7 +80,6 @@ def run(
         same configuration with functions of one's own, see ``make_experiment``. Only who hands them
         over again can resume or evaluate such a run; a name like ``module:function`` in the
         configuration is as good, and every script takes it.
-      accept_changed_code: with ``resume``, that the source of parts of one's own has changed.
       console: where to show progress, stderr by default; ``Console(quiet=True)`` shows none.
 
     Returns:
@@ -94,7 +93,7 @@ def run(
     experiment = compose(spec, experiment)
     document, protocol = spec.document(experiment.made_of), protocol_of(spec, experiment)
     if resume:
-        batch = check_same(document, directory, spread.batch, accept_changed_code)
+        batch = check_same(document, directory, spread.batch, spread.accept_changed_code)
         spread = spread._replace(batch=batch)
     members = (spec.lanes, spec.seeds, spread.batch, spread.num_devices)
     population = Population(experiment.trainer, experiment.evaluate, *members)

@@ -11,6 +11,7 @@ from rich.table import Table
 
 from jaxq.config import Config, HParams
 from jaxq.recipes.experiment import make_experiment
+from jaxq.recipes.reading import prefill_of
 from jaxq.runs.measurement import one_batch_each, shortened, time_chunks
 from jaxq.runs.placement import tree_bytes
 from jaxq.settings import describe, is_structure
@@ -57,8 +58,8 @@ def measure(config: Config, lane: HParams, batch: int, num_devices: int) -> Cost
 def seconds_of(part: Part, config: Config, cost: Cost, num_devices: int) -> float:
     """How long a part takes: compiling once, then its batches, ``num_devices`` at a time."""
     rounds = math.ceil(_groups(part) / num_devices)
-    evaluations = math.ceil((part.steps - config.prefill) / config.chunk_steps)
-    running = cost.step_seconds * (part.steps - config.prefill)
+    steps = part.steps - prefill_of(config)
+    evaluations, running = math.ceil(steps / config.chunk_steps), cost.step_seconds * steps
     each = cost.init_seconds + running + evaluations * cost.evaluation_seconds
     return cost.compile_seconds + rounds * each
 

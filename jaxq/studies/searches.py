@@ -15,6 +15,7 @@ import numpy as np
 
 from jaxq.config import HParams
 from jaxq.errors import ConfigError, require
+from jaxq.recipes.reading import prefill_of
 from jaxq.runs.history import History
 from jaxq.runs.population import LEARNER
 from jaxq.runs.runner import Evolve, Move, RunSpec, compose
@@ -81,7 +82,8 @@ def is_same(study: Study, asked: Study) -> bool:
     def begun(study: Study) -> dict:
         settings = [] if search_of(study).grows else study.settings
         search = {k: v for k, v in study.search.items() if k not in ("trials", "num_parts")}
-        return study._replace(parts=(), settings=settings, search=search).document()
+        begun = {"parts": (), "settings": settings, "search": search, "made_of": {}}
+        return study._replace(**begun).document()
 
     return begun(study) == begun(asked)
 
@@ -131,7 +133,7 @@ def _rungs(study: Study) -> list[evolution.Rung]:
     """When a halving study cuts, and how many settings it keeps."""
     config = study.config
     size = study.steps, len(study.settings), config.chunk_steps
-    return evolution.rungs(*size, study.search["eta"], start=config.prefill)
+    return evolution.rungs(*size, study.search["eta"], start=prefill_of(config))
 
 
 def _begin_optuna(study: Study, cut: Cut) -> list[Part]:

@@ -31,7 +31,8 @@ from jaxq.config import (
 )
 from jaxq.errors import ConfigError
 from jaxq.recipes.experiment import make_experiment
-from jaxq.recipes.own import is_own
+from jaxq.recipes.own import description, is_own, resolve
+from jaxq.recipes.reading import settle
 from jaxq.runs import files as results
 from jaxq.runs.files import PARTS, STUDY
 from jaxq.runs.population import Population
@@ -66,10 +67,12 @@ class Study(NamedTuple):
     fresh_seeds: Sequence[int]  # for the winner; none is no second stage
     parts: Sequence[Part] = ()
     search: Mapping[str, Any] = {"kind": "fixed"}  # how it goes on, and is cut into parts
+    made_of: Mapping[str, Any] = {}  # name -> name and source, of functions of somebody's own
 
     def applied(self, index: int) -> tuple[Config, HParams]:
-        """What the setting ``index`` makes of the base."""
-        return apply(self.config, self.hparams, self.settings[index])
+        """What the setting ``index`` makes of the base; what it makes idle is at its default."""
+        setting = self.settings[index]
+        return settle(*apply(self.config, self.hparams, setting), asked=setting)
 
     def spec(self, part: Part) -> RunSpec:
         """What a part trains."""
@@ -91,6 +94,10 @@ class Study(NamedTuple):
         )
         own = [value for value in values if is_own(value) and not isinstance(value, FromFile)]
         return tuple(dict.fromkeys(own))
+
+    def described(self) -> dict[str, Any]:
+        """``made_of`` as the functions are now; their modules are imported."""
+        return {name: description(resolve("study", name)) for name in self.functions()}
 
     def document(self) -> dict[str, Any]:
         """What ``study.json`` holds."""
@@ -159,6 +166,7 @@ def read_study(directory: Path, trusted: Sequence[str] = ()) -> Study:
             tuple(document["fresh_seeds"]),
             [Part(*map(as_tuple, part.values())) for part in document["parts"]],
             search,
+            document.get("made_of", {}),
         )
     except (ValueError, TypeError, KeyError, AttributeError) as error:
         raise ConfigError(f"study={path} cannot be read: {error}.") from error

@@ -16,6 +16,7 @@ from rich.console import Console
 
 from jaxq.config import Preset
 from jaxq.errors import ConfigError
+from jaxq.recipes.own import same_parts
 from jaxq.runs import files as results
 from jaxq.runs.machine import use_machine
 from jaxq.runs.runner import Spread
@@ -119,8 +120,12 @@ def carry_out(
         return results.read_scores(directory)
     if study is None:
         study = studies.read_study(directory, trusted)
+        changes = same_parts(study.made_of, study.described(), spread.accept_changed_code)
+        if changes:
+            raise ConfigError(f"resume={directory} was begun with a different {changes[0]}.")
     else:
         study = _begun(study, spread)
+        study = study._replace(made_of=study.described())
         studies.create(directory, study)
 
     def train(study: Study, indices: Sequence[int]) -> None:
