@@ -40,8 +40,8 @@ def check_trust(config: Config) -> None:
     names = " ".join(name for name in own_names(config) if isinstance(name, FromFile))
     if names:
         raise ConfigError(
-            f"code={names} is named by a file, and a file never decides what code runs; to run it "
-            f"say so yourself: --trust {names}"
+            f"code={names} is named by a file, and a file never decides what code runs; "
+            f"--trust {names} says that you want it."
         )
 
 
