@@ -33,7 +33,7 @@ from gymnax.environments import environment, spaces  # noqa: E402
 
 @jaxq.declares(alpha=(0.0, 1.0))
 def gap_increasing(values, a_tm1, hparams):
-    """The greedy backup less ``alpha (max_a Q(s, a) - Q(s, a_tm1))``, from the target network."""
+    """The greedy backup less alpha (max_a Q(s, a) - Q(s, a_tm1)) (Bellemare et al. 2016)."""
     greedy = jaxq.backups.greedy(values, a_tm1, hparams)
     gap = jnp.max(values.target_tm1) - values.target_tm1[a_tm1]
     return greedy._replace(bonus=-hparams.extra["alpha"] * gap)

@@ -1,0 +1,64 @@
+"""What the README shows is there: files, functions, options."""
+
+import re
+
+import pytest
+from conftest import ROOT
+
+import jaxq
+from jaxq.cli.arguments import FIELDS
+from jaxq.recipes.methods import METHODS
+from jaxq.recipes.parts import OPEN
+from jaxq.recipes.presets import PRESETS
+from jaxq.runs.files import RUN_FILES, listing
+from jaxq.settings import format_value
+
+TEXT = (ROOT / "README.md").read_text()
+
+
+def test_it_can_be_read_in_one_sitting():
+    assert len(TEXT.splitlines()) <= 250
+
+
+def test_the_files_of_a_run_directory_are_those_that_are_written():
+    lines = [f"    {line}" for line in listing(RUN_FILES).splitlines()]
+    assert "\n".join(lines) in TEXT
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_a_row_is_what_a_method_changes(name):
+    row = re.search(rf"^\| `{name}` \|(.*)$", TEXT, re.M)[1].split("|")
+    words = lambda value: value if isinstance(value, bool) else format_value(value)  # noqa: E731
+    changes = [f"{key}={words(value)}" for key, value in METHODS[name].config.items()]
+    assert row[2].strip().strip("`") == ", ".join(changes)
+    assert row[0].strip() == METHODS[name].paper
+
+
+def test_the_pieces_of_a_method_of_ones_own_are_its_file():
+    source = (ROOT / "experiments" / "own_method.py").read_text()
+    pieces = [piece for piece in re.findall(r"```python\n(.*?)```", TEXT, re.S) if "def " in piece]
+    assert len(pieces) == 2 and all(piece in source for piece in pieces)
+
+
+def test_every_kind_of_part_that_can_be_ones_own_is_named():
+    for field in OPEN:
+        assert f"| `--{field.replace('_', '-')}` |" in TEXT
+
+
+def test_presets_and_options_exist():
+    for preset in re.findall(r"experiments/(?:train|sweep)\.py ([a-z][\w-]+)", TEXT):
+        assert preset in PRESETS, preset
+    options = {option.replace("-", "_") for option in re.findall(r"--([a-z][\w-]+)", TEXT)}
+    others = {
+        *"help help_all out seeds steps until_return episodes resume batch track trust".split(),
+        *"grid random sobol space optuna at_once halving pbt plan ray parts ray_gpus".split(),
+        *"distributed purejaxrl purejaxql peer_python".split(),
+    }
+    assert options <= {*FIELDS, *others}, options - {*FIELDS, *others}
+
+
+def test_the_notebook_needs_no_other_import():
+    example = next(p for p in re.findall(r"```python\n(.*?)```", TEXT, re.S) if "RunSpec" in p)
+    assert example.startswith("import jaxq\n") and example.count("import") == 1
+    for name in re.findall(r"jaxq\.(\w+)", TEXT):
+        assert name in jaxq.__all__, name
