@@ -26,11 +26,11 @@ from pathlib import Path
 
 import tyro
 from rich.console import Console
-from workloads import WORKLOADS
+from workloads import WORKLOADS, Workload, workload_of
 
 from jaxq.cli import main as cli
 from jaxq.cli import tasks
-from jaxq.errors import ConfigError, unknown
+from jaxq.errors import ConfigError
 from jaxq.runs import files as results
 from jaxq.runs import machine, provenance
 from jaxq.scoring import plots
@@ -43,7 +43,7 @@ START = "start"
 @dataclasses.dataclass(frozen=True)
 class Arguments:
     names: tyro.conf.Positional[tuple[str, ...]] = ()
-    """Workloads; all by default."""
+    """Workloads, presets, or paths of a run's config.json; all workloads by default."""
     members: tuple[int, ...] = (1, 8, 32)
     """Numbers of members."""
     cores: int = machine.num_cores()
@@ -58,6 +58,8 @@ class Arguments:
     """Directory of a checkout."""
     purejaxql: Path | None = None
     """Directory of a checkout."""
+    trust: tuple[str, ...] = ()
+    """Functions of your own, module:function, that such a file may name."""
     peer_python: Path = Path(sys.executable)
     """The Python in which the peers' dependencies, rejax and stable-baselines3 are installed."""
     out: Path | None = None
@@ -113,9 +115,8 @@ class Process:
 
 def benchmark(arguments: list[str], console: Console) -> None:
     args = tyro.cli(Arguments, args=arguments, prog="benchmark.py", description=__doc__)
-    for name in args.names:
-        if name not in (*WORKLOADS, START):
-            raise unknown("workload", name, (*WORKLOADS, START))
+    names = args.names or (*WORKLOADS, START)
+    workloads = {name: workload_of(name) for name in names if name != START}
     for field in ("members", "turns", "cores"):
         value = getattr(args, field)
         if min(value if field == "members" else (value,)) < 1:
@@ -132,11 +133,11 @@ def benchmark(arguments: list[str], console: Console) -> None:
         "records": [],
         "start": [],
     }
-    for name in args.names or (*WORKLOADS, START):
+    for name in names:
         if name == START:
             document["start"] = measure_start(args, console)
-        for members in args.members if name in WORKLOADS else ():
-            document["records"] += measure(name, members, args, console)
+        for members in args.members if name != START else ():
+            document["records"] += measure(workloads[name], members, args, console)
         results.write_json(out / "benchmark.json", document)
         results.write_text(out / "benchmark.md", markdown(document))
     shown = [record for record in document["records"] if record["program"] not in PARTS]
@@ -145,12 +146,12 @@ def benchmark(arguments: list[str], console: Console) -> None:
     console.print(f"Results: {out}", soft_wrap=True)
 
 
-def measure(name: str, members: int, args: Arguments, console: Console) -> list[dict]:
+def measure(work: Workload, members: int, args: Arguments, console: Console) -> list[dict]:
     """One record per program, after ``turns`` turns of all."""
-    console.print(f"[bold]{WORKLOADS[name].title}[/], members {members}")
+    console.print(f"[bold]{work.title}[/], members {members}")
     processes: dict[str, Process] = {}
     try:
-        for label, python, contender, workload in contenders(name, members, args):
+        for label, python, contender, workload in contenders(work, members, args):
             try:
                 processes[label] = Process(python, contender, workload)
             except RuntimeError as error:
@@ -169,8 +170,8 @@ def measure(name: str, members: int, args: Arguments, console: Console) -> list[
             process.close()
     records = [
         {
-            "workload": name,
-            "title": WORKLOADS[name].title,
+            "workload": work.preset,
+            "title": work.title,
             "members": members,
             "program": label,
             "steps_per_second": [run["steps"] / run["seconds"] for run in runs],
@@ -192,7 +193,9 @@ def measure_start(args: Arguments, console: Console) -> list[dict]:
     seconds: dict[str, list[float]] = {}
     for _ in range(args.turns):
         with tempfile.TemporaryDirectory() as cache:
-            for label, python, contender, workload in contenders("cartpole-dqn", 1, args):
+            for label, python, contender, workload in contenders(
+                WORKLOADS["cartpole-dqn"], 1, args
+            ):
                 if label not in ("jaxq", "purejaxrl"):
                     continue
                 if label == "jaxq":  # learns as early as its peer
@@ -218,15 +221,15 @@ def _seconds_to_first_run(python: Path, contender: str, workload: dict, cache: s
     return time.perf_counter() - started
 
 
-def contenders(name: str, members: int, args: Arguments):
+def contenders(workload: Workload, members: int, args: Arguments):
     """``(label, python, contender, workload)`` of everything that is there and can do the work."""
-    workload = WORKLOADS[name]
     common = {"members": members, "cores": args.cores, "network": workload.network}
     ours = {
         **common,
         "preset": workload.preset,
         "config": {**workload.config, "chunk_steps": workload.chunk_steps},
         "batch": args.batch,
+        "trust": args.trust,
     }
     yield "jaxq", sys.executable, "jaxq", ours
     for part in PARTS if args.ceiling else ():
@@ -270,8 +273,8 @@ def markdown(document: dict) -> str:
     ]
     groups: dict[tuple, list[dict]] = {}
     for record in document["records"]:
-        groups.setdefault((record["workload"], record["members"]), []).append(record)
-    for (name, members), records in groups.items():
+        groups.setdefault((record["title"], record["members"]), []).append(record)
+    for (title, members), records in groups.items():
         rates = {record["program"]: record["steps_per_second"] for record in records}
         ours = statistics.median(rates.get("jaxq", [math.nan]))
         for record in records:
@@ -279,7 +282,7 @@ def markdown(document: dict) -> str:
                 continue
             rates = record["steps_per_second"]
             lines.append(
-                f"| {WORKLOADS[name].title} | {members} | {record['program']} | "
+                f"| {title} | {members} | {record['program']} | "
                 f"{_median_and_range(rates)} | {ours / statistics.median(rates):.2f}x | "
                 + " | ".join(
                     "" if record[field] is None else f"{record[field]:,.0f}"

@@ -31,13 +31,13 @@ def jaxq(workload: dict) -> Callable[[], tuple[int, float]]:
     """This library: chunks of a population, as train.py runs them."""
     from dataclasses import replace
 
+    from jaxq.cli.main import load_preset
     from jaxq.recipes.experiment import make_experiment
-    from jaxq.recipes.presets import PRESETS
     from jaxq.runs import machine
     from jaxq.runs.population import Population
 
     machine.use_cores()
-    preset = PRESETS[workload["preset"]]
+    _, preset, _ = load_preset(workload["preset"], workload.get("trust", ()))
     config = replace(preset.config, **workload["config"])
     experiment = make_experiment(config, preset.hparams)
     trainer = experiment.trainer

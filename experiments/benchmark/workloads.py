@@ -2,6 +2,8 @@
 
 from typing import Any, NamedTuple
 
+from jaxq.cli.main import load_preset
+
 
 class Workload(NamedTuple):
     """One kind of work, in the words of every program that can do it."""
@@ -146,3 +148,16 @@ WORKLOADS = {
         peer_round=4_096,
     ),
 }
+
+
+def workload_of(name: str) -> Workload:
+    """The workload called ``name``, or that of a preset or of a run's config.json, for which no
+    peer is known.
+
+    Raises:
+      ConfigError: it is none of these.
+    """
+    if name in WORKLOADS:
+        return WORKLOADS[name]
+    label, preset, _ = load_preset(name)
+    return Workload(label, name, preset.config.network, preset.config.chunk_steps)

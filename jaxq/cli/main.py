@@ -141,8 +141,13 @@ def parse(arguments: Sequence[str], script: str, options_type: type = RunOptions
     return Request(name, options, config, lanes, seeds, steps)
 
 
-def load_preset(name: str) -> tuple[str, Preset, dict[str, Any] | None]:
+def load_preset(
+    name: str, trusted: Sequence[str] = ()
+) -> tuple[str, Preset, dict[str, Any] | None]:
     """The preset called ``name``, or what a run's ``config.json`` describes, with that document.
+
+    Args:
+      trusted: functions of somebody's own that the file may name.
 
     Raises:
       ConfigError: neither exists.
@@ -155,7 +160,7 @@ def load_preset(name: str) -> tuple[str, Preset, dict[str, Any] | None]:
     document = results.read_document(path)
     preset = Preset(
         summary=f"The run in {path}.",
-        config=config_from_dict(document["config"]),
+        config=config_from_dict(document["config"], trusted),
         hparams=hparams_from_dict(document["lanes"][0]),
         steps=document["steps"],
         seeds=len(document["seeds"]),

@@ -1,6 +1,6 @@
 """Environments: gymnax classes as ``Env``, with exact episode ends and statistics.
 
-The only importer of gymnax (in functions: it takes half a second). Three decisions are made here,
+gymnax is imported in functions, since that takes half a second. Three decisions are made here,
 once, so that nothing downstream has to ask:
 
 * what a time limit means (``bootstrap``: the episode would have gone on, so values do;

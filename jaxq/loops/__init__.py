@@ -1,4 +1,4 @@
-"""The loops that train and evaluate one member, compiled whole; they know no method by name.
+"""The loops that train and evaluate one member, compiled whole; no method is named in them.
 
 Read ``rollout``, then ``off_policy``: THE loop of every method with a replay.
 

@@ -1,4 +1,4 @@
-"""The loop of every replay-based agent. It knows no algorithm.
+"""The loop of every agent with a replay; no method has a line of its own in it.
 
     iteration:  sample -> learn -> collect -> write one block
     period:     iterations up to the next target update, then that update

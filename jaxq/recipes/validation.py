@@ -7,6 +7,8 @@ all: types, ranges, and loops that are whole numbers of the loops inside them.
 from collections.abc import Mapping
 from typing import Any, Literal, get_args, get_origin, get_type_hints
 
+import numpy as np
+
 from jaxq.config import INFINITY, Config, HParams, words_as_values
 from jaxq.errors import ConfigError, unknown
 from jaxq.recipes.agents import AGENTS, check_backup
@@ -222,6 +224,10 @@ def _check_numbers(hparams: HParams) -> None:
             _check_range(name, value, *_RANGES.get(name, (0.0, INFINITY)))
     for name, value in hparams.extra.items():
         _check_range(f"extra.{name}", value, -INFINITY, INFINITY)
+    for name, value in hparams.env_params.items():
+        array = np.asarray(value)
+        if array.dtype.kind not in "biuf" or np.isnan(array).any():
+            raise ConfigError(f"env_params.{name}={value!r} must be a number, or an array of them.")
 
 
 def _check_range(name: str, value: Any, low: float, high: float) -> None:

@@ -109,12 +109,13 @@ def read(path: Path, name: str) -> Source:
     return Source(name, found, lanes, incomplete, sweep)
 
 
-def read_run(path: Path) -> Run:
+def read_run(path: str | Path) -> Run:
     """The run directory ``path``.
 
     Raises:
       ConfigError: it is not one, has no finished evaluation, or its files do not fit together.
     """
+    path = Path(path)
     document = results.read_document(path)
     if not ((path / results.SCORES).is_file() and (path / results.METRICS).is_file()):
         raise ConfigError(

@@ -64,7 +64,7 @@ def export(run: Path, spec: RunSpec, document: dict) -> Listener:
     return Listener(lambda moment: None, closed)
 
 
-def load_policy(run: Path, trusted: Sequence[str] = ()) -> Policy:
+def load_policy(run: str | Path, trusted: Sequence[str] = ()) -> Policy:
     """The policies that a run has exported; no code is imported.
 
     Args:

@@ -26,7 +26,8 @@ def record(directory: Path, spec: RunSpec) -> Listener:
         if not moment.scores:  # stopped before the first chunk ended
             return
         write(moment)
-        title, note = f"{spec.preset}: {spec.config.env}", protocol_words(moment.scores["protocol"])
+        protocol = moment.scores["protocol"]  # which knows an environment that was handed over
+        title, note = f"{spec.preset}: {protocol['environment']}", protocol_words(protocol)
         curves = without_diverged(moment.arrays)
         plots.draw_curves(directory / files.CURVES, curves, title, labels, note)
 

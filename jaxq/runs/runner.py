@@ -57,7 +57,7 @@ class Spread(NamedTuple):
 
 def run(
     spec: RunSpec,
-    directory: Path,
+    directory: str | Path,
     *,
     stop: Stop = Stop(),  # noqa: B008
     spread: Spread = Spread(),  # noqa: B008
@@ -90,6 +90,7 @@ def run(
       Interrupted: SIGINT or SIGTERM came; the run can be resumed.
     """
     use_machine()
+    directory = Path(directory)
     experiment = compose(spec, experiment)
     document, protocol = spec.document(experiment.made_of), protocol_of(spec, experiment)
     if resume:
