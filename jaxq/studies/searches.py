@@ -69,7 +69,10 @@ def check(study: Study) -> None:
       ConfigError: a run of the study, or what it needs beside, is not possible.
     """
     runs = [study.spec(part) for part in study.parts]
-    runs.append(RunSpec(study.name, study.config, [study.hparams], study.seeds, study.steps))
+    space = space_from_document(study.search.get("space", {}))
+    first = study.settings[0] if study.settings else _corner(space, 0.0)
+    config, hparams = study._replace(settings=[first]).applied(0)
+    runs.append(RunSpec(study.name, config, [hparams], study.seeds, study.steps))
     if study.fresh_seeds:
         runs.append(runs[-1]._replace(seeds=study.fresh_seeds))
     for spec in runs:
@@ -194,8 +197,12 @@ def _begin_pbt(study: Study, cut: Cut) -> list[Part]:
 
 
 def _check_corners(study: Study, space: Space, cut: Cut) -> None:
-    corners = [{name: values.at(unit) for name, values in space.items()} for unit in (0.0, 1.0)]
+    corners = [_corner(space, unit) for unit in (0.0, 1.0)]
     cut(study._replace(settings=corners), [0, 1], study.steps)
+
+
+def _corner(space: Space, unit: float) -> Setting:
+    return {name: values.at(unit) for name, values in space.items()}
 
 
 def _evolve(study: Study, part: Part) -> Evolve:
