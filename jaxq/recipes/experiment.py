@@ -80,6 +80,8 @@ def make_experiment(
     }
     if "agent" in own:
         agent = check_reads(config, own["agent"], env)
+        for lane in lanes if agent.loop == "off-policy" else ():
+            agents.check_backup(config, lane, agent.loss)
     else:
         agent = agents.make_agent_from(config, env)
     trainer = make_trainer_from(config, env, agent)

@@ -78,7 +78,7 @@ def readers(field: str, config: Config) -> str:
         words += [f"{kind}={' or '.join(map(format_value, names))}"] * bool(names)
     for loop, part in LOOPS.items():
         names = [name for name, row in AGENTS.items() if row.loop == loop]
-        words += [f"agent={' or '.join(names)}"] * (field in part.reads)
+        words += [f"an {loop} agent such as {names[0]}"] * (field in part.reads)
     return ", or ".join(words)
 
 
