@@ -41,7 +41,7 @@ def check_trust(config: Config) -> None:
     if names:
         raise ConfigError(
             f"code={names} is named by a file, and a file never decides what code runs; "
-            f"--trust {names} says that you want it."
+            f"--trust {names} says that you want it (in Python, trusted=[...] where it is read)."
         )
 
 
