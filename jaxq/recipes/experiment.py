@@ -71,13 +71,7 @@ def make_experiment(
     env = (make_env or make_env_from)(config, config.num_envs)
     for lane in lanes:
         env.params(lane.env_params)  # refuses unknown names
-    handed_over = {"agent": make_agent, "env": make_env}
-    own = {field: function for field, function in handed_over.items() if function}
-    own |= {
-        field: find(field, getattr(config, field)).make if field != "env" else resolve(field, name)
-        for field in OPEN
-        if is_own(name := getattr(config, field)) and field not in own
-    }
+    own = _own_functions(config, agent=make_agent, env=make_env)
     if "agent" in own:
         agent = check_reads(config, own["agent"], env)
         for lane in lanes if agent.loop == "off-policy" else ():
@@ -91,6 +85,13 @@ def make_experiment(
     evaluate = make_evaluator(eval_env, agent, config.eval_max_steps)
     made_of = {field: description(function) for field, function in own.items()}
     return Experiment(config, env, agent, trainer, evaluate, made_of)
+
+
+def _own_functions(config: Config, **handed_over: Callable | None) -> dict[str, Callable]:
+    """Field -> the function of somebody's own: the one handed over, or that which is named."""
+    named = {field: getattr(config, field) for field in OPEN}
+    found = {field: resolve(field, name) for field, name in named.items() if is_own(name)}
+    return found | {field: function for field, function in handed_over.items() if function}
 
 
 def make_trainer_from(config: Config, env: Env, agent: Agent) -> Trainer:
