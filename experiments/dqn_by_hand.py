@@ -42,8 +42,8 @@ def loss(network, params, target_params, key, steps, hparams):
     the task terminated there is none.
     """
     batch = losses.fold(steps, hparams)  # steps; the discount is gamma, or 0 where the task ended
-    q_tm1 = network.apply(params, batch.obs, key, ())[0].q_values  # [B, A]
-    q_t = network.apply(target_params, batch.next_obs, key, ())[0].q_values
+    q_tm1 = network.apply(params, batch.obs, None, ())[0].q_values  # [B, A]; there is no noise
+    q_t = network.apply(target_params, batch.next_obs, None, ())[0].q_values
     errors = jax.vmap(td.q_learning)(q_tm1, batch.action, batch.reward, batch.discount, q_t)
     return LossOutput(
         loss=td.huber_loss(errors, hparams.huber_delta),  # the square, at infinity
@@ -94,10 +94,11 @@ def main(total_steps: int = 500_000, seed: int = 0) -> None:
     trainer, evaluate = make_dqn()
     init, chunk, play = jax.jit(trainer.init), jax.jit(trainer.chunk), jax.jit(evaluate)
     numbers = jax.tree.map(jnp.float32, NUMBERS)
-    state, clock = init(jax.random.key(seed), numbers)  # fills the replay at random
+    key_train, key_play = jax.random.split(jax.random.key(seed))
+    state, clock = init(key_train, numbers)  # fills the replay at random
     while clock.steps < total_steps:
         state, clock, metrics = chunk(state, clock, numbers)
-        returns = play(state.params, jax.random.key(seed), numbers).returns
+        returns = play(state.params, jax.random.fold_in(key_play, clock.steps), numbers).returns
         print(f"{clock.steps:>9,} steps  return {returns.mean():5.1f}  loss {metrics['loss']:.3g}")
 
 

@@ -44,7 +44,7 @@ def gap_increasing(values, a_tm1, hparams):
 
 def loss(network, params, target_params, key, steps, hparams, backup):
     output = jaxq.losses.q_loss(network, params, target_params, key, steps, hparams, backup)
-    q_values = network.apply(params, steps.obs[:, 0], key, ())[0].q_values  # [B, A]
+    q_values = network.apply(params, steps.obs[:, 0], None, ())[0].q_values  # [B, A]
     best = jnp.sort(q_values, axis=1)
     return output._replace(aux={**output.aux, "action_gap": best[:, -1] - best[:, -2]})
 

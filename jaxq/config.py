@@ -257,12 +257,12 @@ _DICTS = ("env_params", "extra")  # fields of HParams that hold numbers by name
 
 
 def plain_numbers(hparams: HParams) -> dict:
-    """``HParams`` as a dictionary of plain floats, the same for 1 and 1.0."""
+    """``HParams`` as a dictionary of plain floats, the same for 1 and 1.0; of an environment's
+    parameters whole numbers stay whole, since they may be counts."""
     numbers = {k: float(v) for k, v in hparams._asdict().items() if k not in _DICTS}
-    return numbers | {
-        field: {name: np.asarray(value).tolist() for name, value in getattr(hparams, field).items()}
-        for field in _DICTS
-    }
+    env_params = {name: np.asarray(value).tolist() for name, value in hparams.env_params.items()}
+    extra = {name: float(value) for name, value in hparams.extra.items()}
+    return numbers | {"env_params": env_params, "extra": extra}
 
 
 def hparams_from_dict(document: dict) -> HParams:
@@ -271,6 +271,8 @@ def hparams_from_dict(document: dict) -> HParams:
     Raises:
       ConfigError: a name that does not exist, or a value that is no number.
     """
+    if not isinstance(document, dict):
+        raise ConfigError(f"lane={document!r} must hold numbers by name.")
     numbers = dict(document)
     dicts = {name: numbers.pop(name, {}) for name in _DICTS}
     for field, by_name in dicts.items():

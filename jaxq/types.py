@@ -1,8 +1,8 @@
 """The data that flows through jaxq, and the contracts between its parts.
 
-Everything here is a ``NamedTuple``: data tuples are JAX pytrees, contract tuples hold pure
-functions. Axes are named the same everywhere: ``S`` members, ``E`` environments, ``T`` window
-length, ``B`` batch, ``A`` actions.
+Data and contracts are ``NamedTuple``s: data are JAX pytrees, contracts hold pure functions. Axes
+are named the same everywhere: ``S`` members, ``E`` environments, ``T`` window length, ``B`` batch,
+``A`` actions.
 """
 
 from collections.abc import Callable, Mapping
@@ -18,7 +18,7 @@ class Step(NamedTuple):
     """What one step of an environment leaves behind."""
 
     obs: jax.Array  # [*obs]
-    action: jax.Array  # [] unsigned integer
+    action: jax.Array  # [] integer
     reward: jax.Array  # [] float32
     terminated: jax.Array  # [] bool: the task ended here, nothing follows
     done: jax.Array  # [] bool: the episode ended here, by termination or by a time limit
@@ -138,6 +138,7 @@ class Agent(NamedTuple):
     ``loss``: what the loop calls, and so by ``loop``
     off-policy: ``loss(params, target_params, key, steps [B, T, ...], hparams) -> LossOutput``
     on-policy: ``loss(params, key, steps [B, T, ...], returns [B, T], hparams) -> LossOutput``
+    ``check(hparams)`` raises ``ConfigError`` for numbers with which it cannot learn
     """
 
     init: Callable
@@ -146,6 +147,7 @@ class Agent(NamedTuple):
     act_greedy: Callable
     loss: Callable
     loop: str = "off-policy"
+    check: Callable = lambda hparams: None
 
 
 class Target(NamedTuple):

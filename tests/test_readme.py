@@ -8,7 +8,7 @@ from conftest import ROOT
 import jaxq
 from jaxq.cli.arguments import FIELDS
 from jaxq.recipes.methods import METHODS
-from jaxq.recipes.parts import OPEN
+from jaxq.recipes.own import OPEN
 from jaxq.recipes.presets import PRESETS
 from jaxq.runs.files import RUN_FILES, listing
 from jaxq.settings import format_value

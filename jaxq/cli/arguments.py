@@ -14,11 +14,12 @@ from typing import Annotated, Any, NamedTuple, get_type_hints
 import tyro
 
 from jaxq import config as config_module
-from jaxq.config import Config, FromFile, HParams, Preset
+from jaxq.config import Config, FromFile, HParams, Preset, words_as_values
 from jaxq.errors import ConfigError
-from jaxq.recipes.parts import OPEN, TABLES
+from jaxq.recipes.own import OPEN
+from jaxq.recipes.parts import TABLES
 from jaxq.recipes.reading import ENVIRONMENT, EVALUATION, FIELDS, LOOPS, reads, settle
-from jaxq.settings import format_value
+from jaxq.settings import describe
 
 _OWN = ("extra",)
 
@@ -53,6 +54,7 @@ _GROUPS = {
     "own": _Group("What parts of your own read.", (), _OWN),
 }
 _WORDS = ("env_params", *_OWN)  # given as words: NAME NUMBER, or NAME=VALUE for structure
+_SHORT = "Fields that have an effect; --help-all shows all."
 _HELP = ("-h", "--help", "--help-all")
 _KINDS = [kind for group in _GROUPS.values() for kind in group.kinds]
 
@@ -98,7 +100,7 @@ def parse(
     config, hparams, shown = parsed.config, parsed.hparams, FIELDS
     if "--help-all" not in wants_help:
         config, hparams = settle(config, hparams, parsed.asked)
-        shown = reads(config) or FIELDS
+        shown = {*reads(config), *_OWN}
     preset = preset._replace(config=config, hparams=hparams)
     _parse(["--help"], prog, preset, options, shown, ())
     raise SystemExit  # showing help has ended the program
@@ -113,12 +115,11 @@ def _parse(
     trusted: Sequence[str],
 ) -> Parsed:
     start = {**vars(preset.config), **preset.hparams._asdict()}
-    start |= {name: _as_words(getattr(preset.hparams, name)) for name in _WORDS}
-    start["extra"] += preset.config.extra
+    start |= dict.fromkeys(_WORDS, ())  # what is given is added to what the preset has
     values = tyro.cli(
-        _bundle(start, options, set(shown)),
+        _bundle(start, options, set(shown), _present(preset)),
         prog=prog,
-        description=f"{preset.summary}\n\nFields that have an effect; --help-all shows all.",
+        description=preset.summary if shown is FIELDS else f"{preset.summary}\n\n{_SHORT}",
         args=list(arguments),
     )
     found = dict(start)
@@ -131,8 +132,10 @@ def _parse(
     if others:
         raise ConfigError(f"env_params={' '.join(others)} must be names and numbers in turn.")
     extra, structure = _numbers(found.pop("extra"), "extra")
+    structure = words_as_values(preset.config.extra) | words_as_values(structure)
+    words = tuple(f"{name}={value}" for name, value in structure.items())
     fields = {name: found.pop(name) for name in vars(preset.config) if name != "extra"}
-    config = replace(preset.config, **fields, extra=structure)
+    config = replace(preset.config, **fields, extra=words)
     hparams = preset.hparams._replace(
         **found,
         env_params={**preset.hparams.env_params, **env_params},
@@ -141,11 +144,15 @@ def _parse(
     return Parsed(values.run, config, hparams, asked)
 
 
-def _bundle(start: Mapping[str, Any], options: Any, shown: set[str]) -> type:
+def _bundle(
+    start: Mapping[str, Any], options: Any, shown: set[str], has: Mapping[str, str]
+) -> type:
     """A dataclass with a group for the script's options and one for every group of fields."""
     home, hints = group_of(), get_type_hints(Config) | get_type_hints(HParams)
     hints |= {name: tuple[str, ...] for name in _WORDS}
     sentences = field_sentences()
+    for field, now in has.items():
+        sentences[field] += f" Now: {now}." if now else ""
     groups = [("run", tyro.conf.OmitArgPrefixes[type(options)], _default(options))]
     for name, group in _GROUPS.items():
         fields = [
@@ -158,6 +165,12 @@ def _bundle(start: Mapping[str, Any], options: Any, shown: set[str]) -> type:
             made.__doc__ = group.title
             groups.append((name, tyro.conf.OmitArgPrefixes[made], _default(made())))
     return dataclasses.make_dataclass("Arguments", groups, frozen=True)
+
+
+def _present(preset: Preset) -> dict[str, str]:
+    """The numbers by name, and the structure, that a preset has."""
+    numbers = {name: describe(getattr(preset.hparams, name)) for name in _WORDS}
+    return numbers | {"extra": " ".join([*preset.config.extra, numbers["extra"]]).strip()}
 
 
 def field_sentences() -> dict[str, str]:
@@ -180,10 +193,6 @@ def field_sentences() -> dict[str, str]:
 def _default(value: Any) -> Any:
     """A default that a dataclass accepts, whatever it is."""
     return dataclasses.field(default_factory=lambda: value)
-
-
-def _as_words(numbers: Mapping[str, float]) -> tuple[str, ...]:
-    return tuple(word for pair in numbers.items() for word in map(format_value, pair))
 
 
 def _numbers(words: Sequence[str], field: str) -> tuple[dict[str, float], tuple[str, ...]]:

@@ -1,14 +1,9 @@
-"""Environments: gymnax classes as ``Env``, with exact episode ends and statistics.
+"""What gymnax calls things: its environments by name, as ``Env``, under one protocol or another.
 
-gymnax is imported in functions, since that takes half a second. Three decisions are made here,
-once, so that nothing downstream has to ask:
-
-* what a time limit means (``bootstrap``: the episode would have gone on, so values do;
-  ``terminal``: the limit belongs to the task), explicitly for every environment;
-* how observations are encoded: yes/no images as ``bool``, images of bytes as they are, other
-  integers one-hot, the rest ``float32``;
-* the protocol of the MinAtar games: gymnax's, or with the suffix ``-original`` the one of
-  Young & Tian (2019), which published scores use.
+For every one it says what its time limit means (``episodes``) and how its observations are shown
+(``encoding``). The MinAtar games have gymnax's protocol, or with the suffix ``-original`` that of
+Young & Tian (2019), which published scores use. gymnax is imported in functions, since that takes
+half a second.
 """
 
 import importlib

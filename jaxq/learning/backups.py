@@ -13,6 +13,7 @@ import jax
 import jax.numpy as jnp
 
 from jaxq.config import HParams
+from jaxq.errors import ConfigError
 
 
 class Values(NamedTuple):
@@ -71,32 +72,45 @@ def munchausen(values: Values, a_tm1: jax.Array, hparams: HParams) -> Lookahead:
     return soft(values, a_tm1, hparams)._replace(bonus=bonus)
 
 
-def honours(*parts: str, any_window: bool = False) -> Callable[[Callable], Callable]:
-    """Marks a loss with the parts of a ``Lookahead`` that it honours.
+def honours(*parts: str) -> Callable[[Callable], Callable]:
+    """Marks a loss with the parts of a ``Lookahead`` that it honours, in windows of one step.
 
-    Args:
-      any_window: that it also honours entropies and bonuses within windows of several steps. Most
-        losses do not: they see the first step of a window and what follows its last.
+    Of longer windows losses see the first step and what follows the last, so that entropies and
+    bonuses in between would be lost.
     """
 
     def mark(loss: Callable) -> Callable:
-        loss.honours, loss.any_window = frozenset(parts), any_window
+        loss.honours = frozenset(parts)
         return loss
 
     return mark
 
 
-def sets(backup: Callable, hparams: HParams) -> frozenset[str]:
-    """The parts of a ``Lookahead`` that a backup sets, found by looking at what it returns."""
+def sets(backup: Callable, hparams: HParams, num_actions: int = 2) -> frozenset[str]:
+    """The parts of a ``Lookahead`` that a backup sets, found by looking at what it returns.
+
+    Raises:
+      ConfigError: it returns something else, or reads a number of its own that is missing.
+    """
     found = {}
 
     def look(values: Values, a_tm1: jax.Array) -> jax.Array:
         ahead = backup(values, a_tm1, hparams)
+        if not isinstance(ahead, Lookahead):
+            raise ConfigError(
+                f"backup gave an object of type {type(ahead).__name__}; a Lookahead is accepted."
+            )
         found.update(entropy=ahead.entropy, bonus=ahead.bonus)
         return ahead.policy
 
-    row = jax.ShapeDtypeStruct((2,), jnp.float32)
-    jax.eval_shape(look, Values(row, row, row, row), jax.ShapeDtypeStruct((), jnp.int32))
+    row = jax.ShapeDtypeStruct((num_actions,), jnp.float32)
+    try:
+        jax.eval_shape(look, Values(row, row, row, row), jax.ShapeDtypeStruct((), jnp.int32))
+    except KeyError as error:
+        name = error.args[0]
+        raise ConfigError(
+            f"extra.{name} is missing, which the backup reads; --extra {name} NUMBER gives it."
+        ) from error
     given = {name for name, value in found.items() if not _is_zero(value)}
     return frozenset({"policy", *given})
 

@@ -3,10 +3,12 @@
 import jax
 
 from jaxq.config import HParams
+from jaxq.learning.backups import honours
 from jaxq.learning.recurrent import sequence_output, taken, unroll
 from jaxq.types import LossOutput, Network, PyTree, Step
 
 
+@honours("policy")
 def lambda_loss(
     network: Network,
     params: PyTree,

@@ -21,6 +21,7 @@ from jaxq.loops.rollout import (
     Schedules,
     episode_metrics,
     episode_totals,
+    learning_metrics,
     make_act_and_step,
     step_shapes,
 )
@@ -100,7 +101,7 @@ def make_trainer(
         ring = replay.update(state.replay, sample.indices, output.priority, hparams)
         params = optax.apply_updates(state.params, updates)
         state = state._replace(params=params, opt_state=opt_state, replay=ring)
-        return state, jax.tree.map(jnp.mean, {"loss": output.loss, **output.aux})
+        return state, learning_metrics(output)
 
     def iteration(loop, hparams: HParams):
         state, clock = loop

@@ -17,11 +17,18 @@ import optax
 
 from jaxq.config import HParams
 from jaxq.learning.returns import lambda_returns
-from jaxq.loops.rollout import Actor, Schedules, episode_metrics, episode_totals, make_act_and_step
+from jaxq.loops.rollout import (
+    Actor,
+    Schedules,
+    episode_metrics,
+    episode_totals,
+    learning_metrics,
+    make_act_and_step,
+)
 from jaxq.types import Agent, Clock, Env, PyTree, Trainer
 
 
-class PQNState(NamedTuple):
+class OnPolicyState(NamedTuple):
     """Everything about one member that changes; with the clock, a complete checkpoint."""
 
     params: PyTree
@@ -43,7 +50,7 @@ class RoundLengths(NamedTuple):
     rounds_per_chunk: int
 
 
-def make_pqn(
+def make_on_policy_trainer(
     env: Env,
     agent: Agent,
     optimizer: Callable[[HParams, jax.Array], optax.GradientTransformation],
@@ -58,7 +65,7 @@ def make_pqn(
     """
     act_and_step = make_act_and_step(env, agent)
 
-    def collect(state: PQNState, clock: Clock, hparams: HParams, key: jax.Array):
+    def collect(state: OnPolicyState, clock: Clock, hparams: HParams, key: jax.Array):
         """A rollout [T, E, ...], the values [T, E] after its steps, and its episodes.
 
         After a terminal step, where nothing is to be had, the value is anything finite.
@@ -98,8 +105,7 @@ def make_pqn(
         gradients, output = jax.grad(objective, has_aux=True)(params)
         transform = optimizer(hparams, learning_rate)
         updates, opt_state = transform.update(gradients, opt_state, params)
-        summary = jax.tree.map(jnp.mean, {"loss": output.loss, **output.aux})
-        return (optax.apply_updates(params, updates), opt_state), summary
+        return (optax.apply_updates(params, updates), opt_state), learning_metrics(output)
 
     def epoch(learner, key, segments, hparams: HParams, learning_rate: jax.Array):
         """All segments once, in random minibatches."""
@@ -144,7 +150,7 @@ def make_pqn(
         }
         return (state, clock), totals
 
-    def chunk(state: PQNState, clock: Clock, hparams: HParams):
+    def chunk(state: OnPolicyState, clock: Clock, hparams: HParams):
         (state, clock), rounds = jax.lax.scan(
             lambda loop, _: one_round(loop, hparams),
             (state, clock),
@@ -158,13 +164,13 @@ def make_pqn(
         }
         return state, clock, metrics
 
-    def init(key: jax.Array, hparams: HParams) -> tuple[PQNState, Clock]:
+    def init(key: jax.Array, hparams: HParams) -> tuple[OnPolicyState, Clock]:
         key, key_env, key_carry, key_params = jax.random.split(key, 4)
         obs, env_state = env.reset(key_env, env.params(hparams.env_params))
         carry = agent.initial_carry(key_carry, env.num_envs)
         params = agent.init(key_params, obs)
         opt_state = optimizer(hparams, jnp.float32(0.0)).init(params)
-        state = PQNState(params, opt_state, env_state, obs, carry, key)
+        state = OnPolicyState(params, opt_state, env_state, obs, carry, key)
         return state, Clock(jnp.int32(0), jnp.int32(0))
 
     return Trainer(init, chunk)

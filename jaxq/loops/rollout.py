@@ -7,7 +7,10 @@ import jax
 import jax.numpy as jnp
 
 from jaxq.config import HParams
-from jaxq.types import Agent, Env, Episode, PyTree, Step, where
+from jaxq.errors import ConfigError
+from jaxq.types import Agent, Env, Episode, LossOutput, PyTree, Step, where
+
+_RESERVED = "steps loss episodes train_return train_length epsilon temperature".split()
 
 
 class Actor(NamedTuple):
@@ -47,6 +50,18 @@ def make_act_and_step(env: Env, agent: Agent) -> Callable:
         return Actor(obs, carry, env_state), (step, episode)
 
     return act_and_step
+
+
+def learning_metrics(output: LossOutput) -> dict[str, jax.Array]:
+    """The means of a batch of what a loss says.
+
+    Raises:
+      ConfigError: a metric of its own has the name of one that every run has.
+    """
+    for name in output.aux:
+        if name in _RESERVED or name.startswith(("eval_", "hparams/")):
+            raise ConfigError(f"aux={name} of a loss is the name of another metric; choose one.")
+    return jax.tree.map(jnp.mean, {"loss": output.loss, **output.aux})
 
 
 def episode_totals(episodes: Episode) -> dict[str, jax.Array]:

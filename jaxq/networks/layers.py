@@ -1,4 +1,4 @@
-"""Layers that flax lacks or that are slow there: convolution, LSTM, noisy and spectral layers."""
+"""Dense layers that flax lacks: noisy and spectral ones."""
 
 from functools import partial
 

@@ -3,13 +3,14 @@
 import inspect
 from collections.abc import Callable
 from functools import partial
+from typing import NamedTuple
 
 import flax.linen as nn
 import jax.numpy as jnp
 
 from jaxq.config import INFINITY, Config, HParams
 from jaxq.errors import ConfigError, unknown
-from jaxq.learning import backups, ensembles, exploration, losses, on_policy, recurrent
+from jaxq.learning import backups, ensembles, losses, on_policy, recurrent
 from jaxq.learning.agents import make_agent
 from jaxq.networks import ensembles as ensemble_networks
 from jaxq.networks import heads, memory, modules
@@ -39,58 +40,81 @@ def make_agent_from(
     Raises:
       ConfigError: parts that do not fit together.
     """
-    if like is None and is_own(config.agent) and network is None and loss is None:
-        return find("agent", config.agent).make(config, env)
     row = _row(config, like)
     network = network or make_network_from(config, env, like)
+    honours = getattr(loss, "honours", row.make.loss.honours)  # as the loss that it replaces
+
+    def check(hparams: HParams) -> None:
+        if wrong := row.check(config, hparams):
+            raise ConfigError(f"{wrong}.")
+        if "backup" in row.reads:
+            check_backup(config, hparams, honours, env.num_actions)
+
     loss = make_loss_from(config, like, loss)
-    return make_agent(network, loss, make_selection_from(config), row.loop)
+    agent = make_agent(network, loss, make_selection_from(config), row.loop)
+    return agent._replace(check=check)
 
 
 def make_selection_from(config: Config) -> Callable:
-    """How ``config`` says that actions are selected."""
+    """How ``config`` says that actions are selected.
+
+    Raises:
+      ConfigError: ties are to be broken by a function that has no parameter for it.
+    """
     select = find("action_selection", config.action_selection).make
-    if select is exploration.epsilon_greedy:
+    if "break_ties" in inspect.signature(select).parameters:
         return partial(select, break_ties=config.break_ties)
+    if config.break_ties:
+        raise ConfigError(
+            f"break_ties=True has no effect on action_selection={config.action_selection}, which "
+            f"has no parameter of that name; leave it at its default."
+        )
     return select
 
 
 def make_loss_from(
     config: Config, like: str | None = None, loss: Callable | None = None
 ) -> Callable:
-    """The loss that ``config`` names, with its backup; ``like`` and ``loss`` as above."""
-    loss = loss or _row(config, like).make[0]
-    offered = {
-        "backup": find("backup", config.backup).make,
-        "burn_in": config.burn_in,
-        "n_step": config.n_step,
-    }
+    """The loss that ``config`` names, with its backup; ``like`` and ``loss`` as above.
+
+    Raises:
+      ConfigError: a choice would be dropped, since the loss has no parameter for it.
+    """
+    row = _row(config, like)
+    loss = loss or row.make.loss
+    offered = {"backup": find("backup", config.backup).make, "burn_in": config.burn_in}
+    if "sequence_length" in row.reads:  # else windows of n steps are folded before
+        offered["n_step"] = config.n_step
     taken = {k: v for k, v in offered.items() if k in inspect.signature(loss).parameters}
-    if "backup" not in taken and config.backup != Config.backup:
-        raise ConfigError(
-            f"backup={config.backup} has no effect on a loss without a parameter backup; "
-            f"backup={Config.backup} is accepted."
-        )
+    for field in offered:
+        value, default = getattr(config, field), getattr(Config, field)
+        if field not in taken and value != default and field in row.reads:
+            raise ConfigError(
+                f"{field}={value} has no effect on a loss without a parameter of that name; "
+                f"{field}={default} is accepted."
+            )
     return partial(loss, **taken) if taken else loss
 
 
-def check_backup(config: Config, hparams: HParams, loss: Callable) -> None:
+def check_backup(
+    config: Config, hparams: HParams, honours: frozenset[str], num_actions: int = 2
+) -> None:
     """Refuse a backup that sets what a loss does not honour; whoever wrote either.
+
+    Args:
+      honours: the parts of a ``Lookahead`` that the loss honours, see ``backups.honours``.
 
     Raises:
       ConfigError: names both.
     """
-    while isinstance(loss, partial) and not hasattr(loss, "honours"):
-        loss = loss.func
-    honours = getattr(loss, "honours", frozenset({"policy", "entropy", "bonus"}))
-    sets = backups.sets(find("backup", config.backup).make, hparams)
+    sets = backups.sets(find("backup", config.backup).make, hparams, num_actions)
     if sets - honours:
         accepted = " or ".join(name for name, part in BACKUPS.items() if _fits(part, honours))
         raise ConfigError(
             f"backup={config.backup} sets {_words(sets - honours)}, which agent={config.agent} "
             f"does not honour; {accepted} or another that sets only {_words(honours)} is accepted."
         )
-    if sets - {"policy"} and config.n_step > 1 and not getattr(loss, "any_window", False):
+    if sets - {"policy"} and config.n_step > 1:
         raise ConfigError(
             f"n_step={config.n_step} must be 1 for backup={config.backup}, which sets "
             f"{_words(sets - {'policy'})}: later ones of a longer window would be lost."
@@ -99,9 +123,14 @@ def check_backup(config: Config, hparams: HParams, loss: Callable) -> None:
 
 def make_network_from(config: Config, env: Env, like: str | None = None) -> Network:
     """The network that ``config`` names, for ``env``; ``like`` as above."""
-    make_output = _row(config, like).make[1]
     torso = find("network", config.network).make(config, env.obs_spec)
-    return make_output(config, torso, partial(_head, config, env.num_actions))
+    if not isinstance(torso, nn.Module):
+        raise ConfigError(
+            f"network={config.network} gave an object of type {type(torso).__name__}; a flax "
+            f"module from observations to features is accepted."
+        )
+    make_head = partial(_head, config, env.num_actions)
+    return _row(config, like).make.output(config, torso, make_head)
 
 
 def _row(config: Config, like: str | None = None) -> Part:
@@ -120,6 +149,13 @@ def _head(config: Config, num_actions: int, num_outputs: int = 1) -> nn.Module:
         return heads.LinearHead(num_actions, num_outputs, dense)
     streams = config.stream_widths, config.layer_norm
     return heads.DuelingHead(num_actions, num_outputs, dense, *streams)
+
+
+class Recipe(NamedTuple):
+    """What an agent of ours is made of."""
+
+    loss: Callable
+    output: Callable  # (config, torso, make_head) -> Network
 
 
 # Outputs: from a torso and ``make_head(num_outputs=1)`` to a network.
@@ -192,22 +228,24 @@ _Q = (*_ALWAYS, "huber_delta")
 _ENSEMBLE = (*_Q, "ensemble_size", "prior_scale")
 _SEQUENCES = (*_Q, "memory", "sequence_length", "burn_in")
 
-# Name -> ((loss, output), what they read).
+# Name -> the recipe and what it reads.
 AGENTS |= {
-    "dqn": Part((losses.q_loss, _values), _Q),
-    "c51": Part((losses.categorical_loss, _categorical), (*_ALWAYS, "num_atoms", "support")),
-    "qr-dqn": Part((losses.quantile_loss, _quantiles), (*_Q, "num_atoms"), _finite_kappa),
-    "iqn": Part((losses.quantile_loss, _implicit_quantiles), (*_Q, "num_atoms"), _finite_kappa),
-    "bootstrapped": Part(
-        (ensembles.bootstrapped_loss, _ensemble), (*_ENSEMBLE, "mask_probability")
+    "dqn": Part(Recipe(losses.q_loss, _values), _Q),
+    "c51": Part(Recipe(losses.categorical_loss, _categorical), (*_ALWAYS, "num_atoms", "support")),
+    "qr-dqn": Part(Recipe(losses.quantile_loss, _quantiles), (*_Q, "num_atoms"), _finite_kappa),
+    "iqn": Part(
+        Recipe(losses.quantile_loss, _implicit_quantiles), (*_Q, "num_atoms"), _finite_kappa
     ),
-    "rem": Part((ensembles.random_mixture_loss, _ensemble), _ENSEMBLE),
-    "maxmin": Part((ensembles.maxmin_loss, partial(_ensemble, combine=jnp.min)), _ENSEMBLE),
-    "averaged": Part((ensembles.averaged_loss, _values), _Q, _several_targets),
-    "drqn": Part((recurrent.recurrent_q_loss, _values), _SEQUENCES, _sequences),
-    "r2d2": Part((recurrent.r2d2_loss, _values), _SEQUENCES, _sequences),
+    "bootstrapped": Part(
+        Recipe(ensembles.bootstrapped_loss, _ensemble), (*_ENSEMBLE, "mask_probability")
+    ),
+    "rem": Part(Recipe(ensembles.random_mixture_loss, _ensemble), _ENSEMBLE),
+    "maxmin": Part(Recipe(ensembles.maxmin_loss, partial(_ensemble, combine=jnp.min)), _ENSEMBLE),
+    "averaged": Part(Recipe(ensembles.averaged_loss, _values), _Q, _several_targets),
+    "drqn": Part(Recipe(recurrent.recurrent_q_loss, _values), _SEQUENCES, _sequences),
+    "r2d2": Part(Recipe(recurrent.r2d2_loss, _values), _SEQUENCES, _sequences),
     "pqn": Part(
-        (on_policy.lambda_loss, _values),
+        Recipe(on_policy.lambda_loss, _values),
         (*_ACTING, "memory", "huber_delta", "td_lambda", "sequence_length"),
         loop="on-policy",
     ),

@@ -1,6 +1,6 @@
 """Everything that a ``Config`` names, composed: environment, agent, trainer, evaluation."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -9,17 +9,19 @@ import jax
 from jaxq.config import Config, HParams
 from jaxq.envs import gymnax as envs
 from jaxq.envs import own as own_envs
+from jaxq.errors import ConfigError
 from jaxq.learning import optimizers
 from jaxq.loops import resets
 from jaxq.loops.evaluation import make_evaluator
 from jaxq.loops.off_policy import Lengths, make_trainer
-from jaxq.loops.on_policy import RoundLengths, make_pqn
+from jaxq.loops.on_policy import RoundLengths, make_on_policy_trainer
 from jaxq.loops.rollout import Schedules
 from jaxq.recipes import agents
-from jaxq.recipes.own import description, is_own, resolve
-from jaxq.recipes.parts import OPEN, find
+from jaxq.recipes.own import OPEN, description, is_own, resolve
+from jaxq.recipes.parts import find
+from jaxq.recipes.reading import loop_of
 from jaxq.recipes.validation import validate, validate_structure
-from jaxq.recipes.watching import check_numbers, check_reads
+from jaxq.recipes.watching import check_reads, check_trace
 from jaxq.types import Agent, Env, PyTree, Target, Trainer
 
 
@@ -67,24 +69,35 @@ def make_experiment(
     """
     validate_structure(config)
     for lane in lanes:
-        validate(config, lane)
+        validate(config, lane, handed_over=bool(make_agent))
     env = (make_env or make_env_from)(config, config.num_envs)
-    for lane in lanes:
-        env.params(lane.env_params)  # refuses unknown names
     own = _own_functions(config, agent=make_agent, env=make_env)
     if "agent" in own:
-        agent = check_reads(config, own["agent"], env)
-        for lane in lanes if agent.loop == "off-policy" else ():
-            agents.check_backup(config, lane, agent.loss)
+        agent = check_reads(config, own["agent"], env, loop_of(config))
     else:
         agent = agents.make_agent_from(config, env)
     trainer = make_trainer_from(config, env, agent)
-    if lanes and (own or lanes[0].extra):
-        check_numbers(trainer, lanes[0])
     eval_env = (make_env or make_env_from)(config, config.eval_episodes)
     evaluate = make_evaluator(eval_env, agent, config.eval_max_steps)
     made_of = {field: description(function) for field, function in own.items()}
-    return Experiment(config, env, agent, trainer, evaluate, made_of)
+    experiment = Experiment(config, env, agent, trainer, evaluate, made_of)
+    check_lanes(experiment, lanes)
+    return experiment
+
+
+def check_lanes(experiment: Experiment, lanes: Sequence[HParams]) -> None:
+    """Refuse numbers with which an experiment cannot run, or which it would not read.
+
+    Raises:
+      ConfigError: names the number.
+    """
+    config, agent, made_of = experiment.config, experiment.agent, experiment.made_of
+    for lane in lanes:
+        validate(config, lane, handed_over="agent" in made_of and not is_own(config.agent))
+        experiment.env.params(lane.env_params)  # refuses unknown names
+        agent.check(lane)
+    if lanes and (made_of or lanes[0].extra):
+        check_trace(config, experiment.trainer, lanes[0])
 
 
 def _own_functions(config: Config, **handed_over: Callable | None) -> dict[str, Callable]:
@@ -98,7 +111,9 @@ def make_trainer_from(config: Config, env: Env, agent: Agent) -> Trainer:
     """The trainer of ``config``, for any environment and agent."""
     optimizer, schedules = make_optimizer_from(config), make_schedules(config)
     if agent.loop == "on-policy":
-        trainer = make_pqn(env, agent, optimizer, schedules, make_round_lengths(config))
+        trainer = make_on_policy_trainer(
+            env, agent, optimizer, schedules, make_round_lengths(config)
+        )
     else:
         make_replay, target = make_replay_from(config), make_target_from(config)
         lengths = make_lengths(config)
@@ -117,7 +132,13 @@ def make_replay_from(config: Config) -> Callable:
 
 def make_target_from(config: Config) -> Target:
     """How the target network follows the online network."""
-    return find("target", config.target).make(config)
+    target = find("target", config.target).make(config)
+    if not isinstance(target, Target):
+        raise ConfigError(
+            f"target={config.target} gave an object of type {type(target).__name__}; a jaxq Target "
+            f"is accepted."
+        )
+    return target
 
 
 def make_optimizer_from(config: Config) -> Callable:

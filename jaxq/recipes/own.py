@@ -11,7 +11,7 @@ import importlib
 import inspect
 import os
 import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import partial
 from pathlib import Path
 from types import ModuleType
@@ -19,6 +19,10 @@ from typing import Any
 
 from jaxq.config import Config, FromFile
 from jaxq.errors import ConfigError, unknown
+
+OPEN = (
+    "env agent backup network replay target optimizer action_selection exploration"
+).split()  # fields that accept functions of one's own
 
 
 def is_own(name: Any) -> bool:
@@ -28,7 +32,8 @@ def is_own(name: Any) -> bool:
 
 def own_names(config: Config) -> list[str]:
     """The functions of somebody's own that ``config`` names."""
-    return list(dict.fromkeys(name for name in vars(config).values() if is_own(name)))
+    named = (getattr(config, field) for field in OPEN)
+    return list(dict.fromkeys(name for name in named if is_own(name)))
 
 
 def check_trust(config: Config) -> None:
@@ -37,7 +42,16 @@ def check_trust(config: Config) -> None:
     Raises:
       ConfigError: says how to ask for it.
     """
-    names = " ".join(name for name in own_names(config) if isinstance(name, FromFile))
+    refuse_untrusted(vars(config).values())
+
+
+def refuse_untrusted(values: Iterable[Any]) -> None:
+    """The same for any values of fields.
+
+    Raises:
+      ConfigError: as ``check_trust``.
+    """
+    names = " ".join(dict.fromkeys(name for name in values if isinstance(name, FromFile)))
     if names:
         raise ConfigError(
             f"code={names} is named by a file, and a file never decides what code runs; "
@@ -139,7 +153,7 @@ def same_parts(there: Mapping[str, Any], here: Mapping[str, Any], accept: bool) 
             name = now["name"] if field == now["name"] else f"{field} {now['name']}"
             changes.append(
                 f"source of {name} ({before['source']} there, {now['source']} here; "
-                f"--accept-changed-code goes on with it and records that)"
+                f"--accept-changed-code goes on all the same)"
             )
     return changes
 

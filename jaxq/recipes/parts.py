@@ -15,7 +15,7 @@ contract:
 | `optimizer` | ``scale(hparams) -> optax.GradientTransformation``, before minus the step size |
 | `action_selection` | ``select(key, q_values [E, A], amount) -> action [E]`` |
 | `exploration` | ``schedule(start, end, num_steps, step) -> amount`` |
-| `env` | see ``envs.gymnax.from_object`` |
+| `env` | see ``envs.own`` |
 """
 
 from collections.abc import Callable, Mapping
@@ -26,11 +26,11 @@ import flax.linen as nn
 import jax
 
 from jaxq import schedules
-from jaxq.config import Config, HParams
+from jaxq.config import Config, HParams, field_names
 from jaxq.errors import unknown
 from jaxq.learning import backups, exploration, optimizers, targets
 from jaxq.networks import layers, torsos
-from jaxq.recipes.own import is_own, resolve
+from jaxq.recipes.own import OPEN, is_own, resolve
 from jaxq.replay import prioritized, rings
 from jaxq.types import Replay, Step, Target
 
@@ -38,8 +38,8 @@ from jaxq.types import Replay, Step, Target
 class Part(NamedTuple):
     """A row: a function, and what it reads."""
 
-    make: Callable | None  # None where a loop or a head looks at the name itself
-    reads: tuple[str, ...] | None = ()  # None is not known: it may read everything
+    make: Any  # the function; of an agent of ours its ``Recipe``; None where the name is enough
+    reads: tuple[str, ...] = ()
     check: Callable[[Config, HParams], str | None] = lambda config, hparams: None  # what is wrong
     numbers: Mapping[str, tuple[float, float]] = {}  # of HParams.extra: lowest, highest
     loop: str = "off-policy"  # of an agent
@@ -188,9 +188,6 @@ TABLES: dict[str, dict[Any, Part]] = {
     "action_selection": SELECTIONS,
     "exploration": EXPLORATIONS,
 }
-OPEN = (
-    "env agent backup network replay target optimizer action_selection exploration"
-).split()  # fields that accept functions of one's own
 
 
 def find(field: str, name: Any) -> Part:
@@ -201,12 +198,23 @@ def find(field: str, name: Any) -> Part:
     """
     if field in OPEN and is_own(name):
         function = resolve(field, name)
-        return Part(
-            function,
-            getattr(function, "reads", None),
-            numbers=getattr(function, "numbers", {}),
-            loop=getattr(function, "loop", "off-policy"),
-        )
+        reads = getattr(function, "reads", None) or _may_read(field)
+        numbers, loop = getattr(function, "numbers", {}), getattr(function, "loop", "off-policy")
+        for read in reads:
+            if read not in (*field_names(Config), *HParams._fields):
+                raise unknown(f"{field}={name} reads", read, (*vars(Config()), *HParams._fields))
+        return Part(function, reads, numbers=numbers, loop=loop)
     if name not in TABLES[field]:
         raise unknown(field, name, map(str, TABLES[field]))
     return TABLES[field][name]
+
+
+# Kinds of part that receive all numbers.
+_WITH_NUMBERS = ("agent", "backup", "replay", "target", "optimizer")
+
+
+def _may_read(field: str) -> tuple[str, ...]:
+    """What a part of one's own may read that does not say: what the rows of its kind read, and all
+    numbers if it receives them."""
+    found = [name for part in TABLES.get(field, {}).values() for name in part.reads]
+    return tuple(dict.fromkeys([*found, *(HParams._fields if field in _WITH_NUMBERS else ())]))

@@ -35,8 +35,7 @@ def chosen(config: Config) -> dict[str, Part]:
     parts = {f"agent {config.agent}": agent, f"{agent.loop} loop": LOOPS[agent.loop]}
     todo = list(parts.values())
     while todo:
-        fields = todo.pop(0).reads
-        for field in tuple(TABLES) if fields is None else fields:
+        for field in todo.pop(0).reads:
             if field in TABLES and field != "agent":
                 value = getattr(config, field)
                 label = f"{field} {value}" if isinstance(value, str) else field
@@ -46,11 +45,9 @@ def chosen(config: Config) -> dict[str, Part]:
     return parts
 
 
-def reads(config: Config) -> dict[str, str] | None:
-    """Field -> the part that reads it; None if a part of one's own may read anything."""
+def reads(config: Config) -> dict[str, str]:
+    """Field -> the part that reads it, or may."""
     parts = chosen(config)
-    if any(part.reads is None for part in parts.values()):
-        return None
     found = {field: root for root, fields in _ROOTS.items() for field in fields}
     found |= {"agent": f"agent {config.agent}"}
     for label, part in parts.items():
@@ -62,17 +59,15 @@ def reads(config: Config) -> dict[str, str] | None:
 def without_effect(config: Config, hparams: HParams) -> list[str]:
     """The fields that are not at their defaults and that nothing reads."""
     found = reads(config)
-    if found is None:
-        return []
     idle = [field for field in FIELDS if field not in (*found, "extra")]
     return [field for field in idle if _value(config, hparams, field) != _default(field)]
 
 
 def readers(field: str, config: Config) -> str:
     """The choices that would read ``field``, in words; those that ``config`` has not made."""
-    found, words = reads(config) or {}, []
+    found, words = reads(config), []
     for kind, table in TABLES.items():
-        names = [name for name, part in table.items() if field in (part.reads or ())]
+        names = [name for name, part in table.items() if field in part.reads]
         if getattr(config, kind) in names and kind not in found:
             return readers(kind, config)  # chosen, and not read itself
         words += [f"{kind}={' or '.join(map(format_value, names))}"] * bool(names)
@@ -82,9 +77,14 @@ def readers(field: str, config: Config) -> str:
     return ", or ".join(words)
 
 
+def loop_of(config: Config) -> str:
+    """The loop that trains the agent of ``config``, a name of ``LOOPS``."""
+    return find("agent", config.agent).loop
+
+
 def prefill_of(config: Config) -> int:
     """Environment steps before the first update; on-policy learning has none."""
-    return 0 if "on-policy loop" in chosen(config) else config.prefill
+    return 0 if loop_of(config) == "on-policy" else config.prefill
 
 
 def settle(config: Config, hparams: HParams, asked: Iterable[str]) -> tuple[Config, HParams]:

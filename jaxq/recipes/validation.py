@@ -12,15 +12,18 @@ import numpy as np
 from jaxq.config import INFINITY, Config, HParams, words_as_values
 from jaxq.errors import ConfigError, unknown
 from jaxq.recipes.agents import AGENTS, check_backup
-from jaxq.recipes.own import check_trust, is_own
+from jaxq.recipes.own import check_trust, is_own, own_names
 from jaxq.recipes.parts import window_of
-from jaxq.recipes.reading import chosen, readers, without_effect
+from jaxq.recipes.reading import chosen, loop_of, readers, without_effect
 
 _MAY_BE_ZERO = ("prefill", "burn_in", "reset_period")
 
 
-def validate(config: Config, hparams: HParams) -> None:
+def validate(config: Config, hparams: HParams, handed_over: bool = False) -> None:
     """Check everything that can be known without the environment.
+
+    Args:
+      handed_over: that functions take the place of named parts, and may read any number.
 
     Raises:
       ConfigError: one sentence that names the field, its value and what is accepted.
@@ -37,9 +40,10 @@ def validate(config: Config, hparams: HParams) -> None:
         if wrong := part.check(config, hparams):
             raise ConfigError(f"{wrong}.")
         _check_own_numbers(label, part.numbers, hparams.extra)
-    if not is_own(config.agent) and "backup" in parts[f"agent {config.agent}"].reads:
-        check_backup(config, hparams, AGENTS[config.agent].make[0])
-    for field in without_effect(config, hparams):
+    takes_backup = "backup" in parts[f"agent {config.agent}"].reads
+    if takes_backup and not is_own(config.agent) and not is_own(config.backup):
+        check_backup(config, hparams, AGENTS[config.agent].make.loss.honours)
+    for field in without_effect(config, HParams() if handed_over else hparams):
         raise ConfigError(
             f"{field} has no effect without {readers(field, config)}; leave it at its default."
         )
@@ -56,8 +60,10 @@ def validate_structure(config: Config) -> None:
     _check_counts(config)
     words_as_values(config.env_kwargs, "env_kwargs")
     words_as_values(config.extra, "extra")
-    parts = chosen(config)
-    if "on-policy loop" in parts:
+    if config.extra and not own_names(config):
+        raise ConfigError(f"extra={' '.join(config.extra)} has no effect without your own parts.")
+    chosen(config)  # every name stands for something
+    if loop_of(config) == "on-policy":
         _check_rollout(config)
     else:
         _check_off_policy(config)
@@ -108,8 +114,8 @@ def _check_counts(config: Config) -> None:
         widths = getattr(config, name)
         if any(width < 1 for width in widths):
             raise ConfigError(f"{name}={list(widths)} must all be at least 1.")
-    if not config.support[0] < config.support[1]:
-        raise ConfigError(f"support={list(config.support)} must be increasing.")
+    if not -INFINITY < config.support[0] < config.support[1] < INFINITY:
+        raise ConfigError(f"support={list(config.support)} must be increasing and finite.")
     for name, least in (("num_atoms", 2), ("ensemble_size", 1)):
         if not least <= getattr(config, name) <= 255:
             raise ConfigError(f"{name}={getattr(config, name)} must be between {least} and 255.")

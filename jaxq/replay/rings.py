@@ -1,4 +1,4 @@
-"""Replay on the device: the newest steps, or a uniform or prioritized sample of the past.
+"""Rings of steps on the device: the newest ones, or a uniform sample of the past.
 
 A member's replay is ONE matrix ``[slots, words]``: one packed record per step, one gather per batch
 and one write per block. With one ring per field XLA copies whole rings at every step. The steps of

@@ -27,7 +27,8 @@ _ENDING = ".safetensors"
 
 
 def fingerprint(document: Any) -> str:
-    """A short hash of anything JSON can hold."""
+    """A short hash of anything JSON can hold, the same for 1 and 1.0."""
+    document = json.loads(json.dumps(document), parse_int=float)
     return hashlib.sha256(json.dumps(document, sort_keys=True).encode()).hexdigest()[:16]
 
 

@@ -87,6 +87,9 @@ def load_policy(run: str | Path, trusted: Sequence[str] = ()) -> Policy:
     except (OSError, ValueError) as error:
         raise ConfigError(f"run={run} holds a damaged policy: {error}.") from error
     document = files.of_this_version(document, run)
-    lanes = [hparams_from_dict(lane) for lane in document["lanes"]]
-    config, made_of = config_from_dict(document["config"], trusted), document.get("made_of", {})
-    return Policy(config, lanes, document["seeds"], params, made_of)
+    try:
+        lanes = [hparams_from_dict(lane) for lane in document["lanes"]]
+        config, seeds = config_from_dict(document["config"], trusted), document["seeds"]
+    except (KeyError, TypeError, AttributeError) as error:
+        raise ConfigError(f"run={run} holds a damaged policy: {error!r}.") from error
+    return Policy(config, lanes, seeds, params, document.get("made_of", {}))

@@ -75,6 +75,14 @@ def check_same(
     return batch
 
 
+def with_earlier_code(document: dict, directory: Path) -> dict:
+    """The document of a run that goes on, with the sources that its parts had before."""
+    made_of = results.read_document(directory).get("made_of", {})
+    if "made_of" not in document:
+        return document
+    return {**document, "made_of": with_history(made_of, document["made_of"])}
+
+
 def load(directory: Path, document: dict, shapes: PyTree) -> Point | None:
     """Where the run in ``directory`` was saved last, or None; the run goes on from there.
 
@@ -82,10 +90,6 @@ def load(directory: Path, document: dict, shapes: PyTree) -> Point | None:
       ConfigError: the checkpoint is damaged or belongs to another run; nothing is changed.
     """
     point = read_point(directory, document, shapes)
-    old = results.read_document(directory)
-    if "made_of" in document:
-        made_of = with_history(old.get("made_of", {}), document["made_of"])
-        document = {**document, "made_of": made_of}
     (directory / results.COMPLETE).unlink(missing_ok=True)
     results.write_document(directory / results.CONFIG, document)  # steps may have been raised
     return point

@@ -21,7 +21,7 @@ from jaxq.runs.policy import export
 from jaxq.runs.population import Population
 from jaxq.runs.progress import Progress
 from jaxq.runs.recording import Meta, record
-from jaxq.runs.resuming import Point, check_same, load, owner_of
+from jaxq.runs.resuming import Point, check_same, load, owner_of, with_earlier_code
 from jaxq.runs.signals import Interrupted, catch_signals
 from jaxq.runs.sinks import check_kind, copy_to, make_sink
 from jaxq.runs.spec import RunSpec, compose, lane_labels, protocol_of
@@ -96,6 +96,7 @@ def run(
     if resume:
         batch = check_same(document, directory, spread.batch, spread.accept_changed_code)
         spread = spread._replace(batch=batch)
+        document = with_earlier_code(document, directory)
     members = (spec.lanes, spec.seeds, spread.batch, spread.num_devices)
     population = Population(experiment.trainer, experiment.evaluate, *members)
     for kind in spread.track:
@@ -122,7 +123,7 @@ def run(
                 export(directory, spec, document),
                 meta.listener,
                 progress.listener,
-                *_sinks(spread.track, directory, spec, point, console),
+                *_sinks(spread.track, directory, spec, document, point, console),
                 stop_early(stop),
                 keep_checkpoints(directory, owner_of(document), spread.save_every),
             ]
@@ -160,9 +161,14 @@ def _tell(listeners: Sequence[Listener], moment: Moment) -> str | None:
 
 
 def _sinks(
-    kinds: Sequence[str], directory: Path, spec: RunSpec, point: Point | None, console: Console
+    kinds: Sequence[str],
+    directory: Path,
+    spec: RunSpec,
+    document: dict[str, Any],
+    point: Point | None,
+    console: Console,
 ) -> list[Listener]:
-    document, labels = spec.document(), lane_labels(spec.lanes)
+    labels = lane_labels(spec.lanes)
     since = int(point.clock.steps) if point else None
     return [copy_to(make_sink(k, directory, document, labels, console, since)) for k in kinds]
 

@@ -4,11 +4,12 @@ from collections.abc import Mapping, Sequence
 from importlib.metadata import version
 from typing import Any, NamedTuple
 
+import numpy as np
+
 from jaxq.config import Config, HParams, plain_numbers
 from jaxq.errors import ConfigError
-from jaxq.recipes.experiment import Experiment, make_experiment
+from jaxq.recipes.experiment import Experiment, check_lanes, make_experiment
 from jaxq.recipes.reading import prefill_of
-from jaxq.recipes.validation import validate
 from jaxq.runs.files import jsonable
 from jaxq.scoring.protocol import make_protocol
 from jaxq.settings import describe_all, differing, flatten
@@ -33,7 +34,7 @@ class RunSpec(NamedTuple):
         document = {
             "preset": self.preset,
             "steps": self.steps,
-            "seeds": list(self.seeds),
+            "seeds": [int(seed) for seed in self.seeds],
             "config": vars(self.config),
             "lanes": [plain_numbers(lane) for lane in self.lanes],
         }
@@ -48,6 +49,10 @@ def compose(spec: RunSpec, experiment: Experiment | None = None) -> Experiment:
       ConfigError: bad input.
     """
     seeds = list(spec.seeds)
+    if not all(isinstance(seed, int | np.integer) for seed in seeds):
+        raise ConfigError(f"seeds={short(seeds)} must be whole numbers.")
+    if not spec.lanes:
+        raise ConfigError("lanes is empty; at least one HParams is accepted.")
     if not seeds or len(set(seeds)) != len(seeds) or min(seeds) < 0 or max(seeds) >= 2**32:
         raise ConfigError(f"seeds={short(seeds)} must be different numbers from 0 to 2^32 - 1.")
     made = experiment or make_experiment(spec.config, *spec.lanes)
@@ -65,8 +70,8 @@ def compose(spec: RunSpec, experiment: Experiment | None = None) -> Experiment:
     for field in ("env_params", "extra"):
         if len({frozenset(getattr(lane, field)) for lane in spec.lanes}) != 1:
             raise ConfigError(f"{field} must name the same numbers in every lane.")
-    for lane in spec.lanes if experiment else ():
-        validate(spec.config, lane)
+    if experiment:
+        check_lanes(experiment, spec.lanes)
     return made
 
 

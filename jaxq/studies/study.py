@@ -31,7 +31,7 @@ from jaxq.config import (
 )
 from jaxq.errors import ConfigError
 from jaxq.recipes.experiment import make_experiment
-from jaxq.recipes.own import description, is_own, resolve
+from jaxq.recipes.own import OPEN, description, is_own, refuse_untrusted, resolve
 from jaxq.recipes.reading import settle
 from jaxq.runs import files as results
 from jaxq.runs.files import PARTS, STUDY
@@ -88,15 +88,24 @@ class Study(NamedTuple):
 
     def functions(self) -> tuple[str, ...]:
         """The functions of somebody's own that it names, but for those that only a file names."""
-        spaces = [values.get("values", ()) for values in self.search.get("space", {}).values()]
-        values = itertools.chain(
-            vars(self.config).values(), *(setting.values() for setting in self.settings), *spaces
-        )
-        own = [value for value in values if is_own(value) and not isinstance(value, FromFile)]
+        own = [value for value in self._names() if not isinstance(value, FromFile)]
         return tuple(dict.fromkeys(own))
 
+    def _names(self) -> list[str]:
+        """All functions of somebody's own that base, settings and space name."""
+        space = self.search.get("space", {})
+        spaces = [values.get("values", ()) for name, values in space.items() if name in OPEN]
+        tried = (setting[field] for setting in self.settings for field in OPEN if field in setting)
+        values = itertools.chain((getattr(self.config, field) for field in OPEN), tried, *spaces)
+        return [value for value in values if is_own(value)]
+
     def described(self) -> dict[str, Any]:
-        """``made_of`` as the functions are now; their modules are imported."""
+        """``made_of`` as the functions are now; their modules are imported.
+
+        Raises:
+          ConfigError: a file names one that nobody has asked for.
+        """
+        refuse_untrusted(self._names())
         return {name: description(resolve("study", name)) for name in self.functions()}
 
     def document(self) -> dict[str, Any]:

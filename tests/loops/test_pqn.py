@@ -38,7 +38,9 @@ def learn(agent, hparams, rounds: int):
     """The clock after some rounds of ``agent`` on the tabular environment."""
     config = RECIPES["pqn"]
     lengths = make_round_lengths(config)._replace(rounds_per_chunk=rounds)
-    trainer = pqn.make_pqn(ENV, agent, make_optimizer_from(config), make_schedules(config), lengths)
+    trainer = pqn.make_on_policy_trainer(
+        ENV, agent, make_optimizer_from(config), make_schedules(config), lengths
+    )
     _, clock, _ = jax.jit(trainer.chunk)(*trainer.init(jax.random.key(0), hparams), hparams)
     jax.effects_barrier()
     return clock
