@@ -18,11 +18,8 @@ _ON_CARTPOLE = {
     "c51": ({"num_atoms": 101}, {"optimizer_epsilon": 0.01 / 128}),
     # Both papers: the importance exponent grows to 1 in the course of the run.
     "prioritized-dqn": ({}, {"importance_exponent_steps": 500_000.0}),
-    # Streams with hidden layers of their own, as Hessel et al. have them on Atari.
-    "rainbow": (
-        {"widths": (120,), "stream_widths": (84,)},
-        {"importance_exponent_steps": 500_000.0},
-    ),
+    # Streams without hidden layers of their own, as Obando-Ceron & Castro (2021) have them.
+    "rainbow": ({}, {"importance_exponent_steps": 500_000.0}),
     # One of DQN's two hidden layers stays common, the other one is each stream's own.
     "dueling-dqn": ({"widths": (120,)}, {}),
     # 10 quantiles as in RL Baselines3 Zoo. Losses that are linear in large errors (quantiles, or a
