@@ -38,11 +38,12 @@ def test_bad_input_is_one_sentence_and_leaves_nothing(arguments, message, tmp_pa
 
 
 def test_unknown_options_and_choices_exit_with_2_and_a_suggestion(capsys):
-    for option, hint in (("--learning-rat 1", "--learning-rate"), ("--optimizer x", "rmsprop")):
-        with pytest.raises(SystemExit) as raised:
-            do("dqn-cartpole", *option.split())
-        output, errors = capsys.readouterr()
-        assert raised.value.code == 2 and hint in output + errors
+    with pytest.raises(SystemExit) as raised:
+        do("dqn-cartpole", "--learning-rat", "1")
+    output, errors = capsys.readouterr()
+    assert raised.value.code == 2 and "--learning-rate" in output + errors
+    with pytest.raises(ConfigError, match="rmsprop"):  # a function of one's own may stand there
+        do("dqn-cartpole", "--optimizer", "x")
 
 
 def test_help_lists_the_presets_and_every_option(capsys):

@@ -24,6 +24,8 @@ from jaxq.networks import heads, layers, modules
 from jaxq.networks import torsos as networks
 from jaxq.recipes.agents import AGENTS
 
+pytestmark = pytest.mark.usefixtures("compiled_quickly")
+
 LOSSES = {name: row.make[0] for name, row in AGENTS.items()}
 MDPS = {"lake": exact.lake, "random": exact.sparse_mdp}
 GAMMA = 0.9

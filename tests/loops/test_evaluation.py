@@ -16,8 +16,8 @@ KEY = jax.random.key(0)
 def constant_agent(num_actions=4):
     """Always action 0, whose value it believes to be 7."""
 
-    def act_greedy(params, carry, key, obs):
-        del params, key
+    def act_greedy(params, carry, obs):
+        del params
         return jnp.zeros(len(obs), jnp.int32), jnp.full(len(obs), 7.0), carry
 
     return Agent(None, lambda key, num_envs: (), None, act_greedy, None)
@@ -75,7 +75,7 @@ def test_epsilon_mixes_in_random_actions():
 
 def test_the_key_decides():
     experiment = small()
-    params = experiment.agent.init(KEY, jnp.zeros((1, 4)), ())
+    params = experiment.agent.init(KEY, jnp.zeros((1, 4)))
     play = jax.jit(experiment.evaluate)
     hparams = cast(HParams())
     first, again = (play(params, jax.random.key(1), hparams) for _ in range(2))

@@ -142,7 +142,7 @@ def test_tabular_composition_is_the_textbook_rule_step_by_step():
     sample = jax.jit(experiment.make_replay_from(config)(_shapes(env, agent)).sample)
     table = np.zeros((16, 4))
     for _ in range(300):
-        step = sample(state.replay, clock, jax.random.key(0)).steps
+        step = sample(state.replay, clock, jax.random.key(0), hparams).steps
         s, a = int(step.obs[0, 0].argmax()), int(step.action[0, 0])
         future = 0.0 if step.terminated[0, 0] else table[int(step.next_obs[0, 0].argmax())].max()
         rate = 0.3 * (1.0 - int(clock.steps) / 400.0)

@@ -19,7 +19,7 @@ from jaxq.errors import ConfigError
 from jaxq.reports.render import save_gif
 
 RIGHT = SimpleNamespace(  # always takes action 1
-    act_greedy=lambda params, carry, key, obs: (jnp.ones(1, jnp.int32), None, carry),
+    act_greedy=lambda params, carry, obs: (jnp.ones(1, jnp.int32), None, carry),
     initial_carry=lambda key, num_envs: (),
 )
 
