@@ -30,8 +30,8 @@ def _forget_programs(request):
     """A worker would keep every program that any of its files has compiled: gigabytes."""
     yield
     _forget(request.module)
+    _forget(sys.modules.get("common"))
     if psutil.Process().memory_info().rss > ENOUGH:
-        _forget(sys.modules.get("common"))
         jax.clear_caches()
         gc.collect()
 
@@ -41,6 +41,22 @@ def _forget(module):
     for value in list(vars(module).values()) if module else ():
         if hasattr(value, "cache_clear") and value.__module__ == module.__name__:
             value.cache_clear()
+
+
+@pytest.fixture(scope="module")
+def shared_programs():
+    """Runs and studies of a file whose programs are the same share them."""
+    from common import SharedPopulation, shared_experiment
+
+    from jaxq.runs import runner, spec
+    from jaxq.studies import study
+
+    with pytest.MonkeyPatch.context() as patch:
+        for module in (runner, study):
+            patch.setattr(module, "Population", SharedPopulation)
+        for module in (spec, study):
+            patch.setattr(module, "make_experiment", shared_experiment)
+        yield
 
 
 @pytest.fixture(scope="module")

@@ -185,7 +185,9 @@ def test_sticky_actions_repeat_one_in_ten():
         state = raw.step(key, state, action, params)[1]
         return state, state.last_action != action
 
-    _, repeated = jax.jit(partial(jax.lax.scan, body))(state, (jax.random.split(jax.random.key(1), 4_000), actions))
+    _, repeated = jax.jit(partial(jax.lax.scan, body))(
+        state, (jax.random.split(jax.random.key(1), 4_000), actions)
+    )
     assert 0.08 < float(repeated.mean()) < 0.12
 
 

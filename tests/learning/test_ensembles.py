@@ -48,9 +48,7 @@ def test_equal_members_without_masks_learn_as_dqn():
         jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=1e-5), got, expected)
 
 
-@pytest.mark.parametrize(
-    "loss", [random_mixture_loss, maxmin_loss], ids=["rem", "maxmin"]
-)
+@pytest.mark.parametrize("loss", [random_mixture_loss, maxmin_loss], ids=["rem", "maxmin"])
 def test_equal_members_mixed_are_dqn(loss):
     network, (params, target) = member_networks.ensemble(MODULE, 3), parameters()
     steps = random_steps(3)

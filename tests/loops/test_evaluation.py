@@ -3,12 +3,15 @@
 import jax
 import jax.numpy as jnp
 import numpy as np
+import pytest
 import tabular
 from common import cast, small, tabular_env
 
 from jaxq.config import HParams
 from jaxq.loops.evaluation import make_evaluator
 from jaxq.types import Agent
+
+pytestmark = pytest.mark.usefixtures("compiled_quickly")
 
 KEY = jax.random.key(0)
 

@@ -39,7 +39,9 @@ def learn(agent, hparams, rounds: int):
     config = RECIPES["pqn"]
     lengths = make_round_lengths(config)._replace(rounds_per_chunk=rounds)
     trainer = pqn.make_pqn(ENV, agent, make_optimizer_from(config), make_schedules(config), lengths)
-    _, clock, _ = jax.jit(trainer.chunk)(*trainer.init(jax.random.key(0), hparams), hparams)
+    options = {"xla_backend_optimization_level": 0}
+    start = jax.jit(trainer.init, compiler_options=options)(jax.random.key(0), hparams)
+    _, clock, _ = jax.jit(trainer.chunk, compiler_options=options)(*start, hparams)
     jax.effects_barrier()
     return clock
 
@@ -114,7 +116,7 @@ def test_the_value_after_a_step_is_that_of_its_own_next_observation(ends):
     assert done.any() == (ends != "none")
 
 
-@pytest.mark.parametrize("name", ["pqn", "pqn-lstm"])
+@pytest.mark.parametrize("name", ["pqn", pytest.param("pqn-lstm", marks=pytest.mark.slow)])
 def test_the_same_seed_gives_the_same_bits(name):
     init, chunk = programs(recipe(name).trainer)
     runs = [chunk(*init(jax.random.key(3), HPARAMS), HPARAMS) for _ in range(2)]

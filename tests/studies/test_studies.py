@@ -17,6 +17,8 @@ from jaxq.studies import study as studies
 from jaxq.studies.spaces import Choice, Range, space_document
 from jaxq.studies.study import Part, Study
 
+pytestmark = pytest.mark.usefixtures("shared_programs", "compiled_quickly")
+
 SETTINGS = [
     {"learning_rate": rate, "widths": widths} for widths in ((16,), (8,)) for rate in (1e-4, 1e-3)
 ]
