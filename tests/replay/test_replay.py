@@ -6,11 +6,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+
 from jaxq.config import HParams
 from jaxq.replay import prioritized, sumtree
 from jaxq.replay import rings as replay
 from jaxq.types import Clock, Replay, Step
-
 
 pytestmark = pytest.mark.usefixtures("compiled_quickly")
 
