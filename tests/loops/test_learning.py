@@ -63,7 +63,7 @@ def q_values(name: str, params) -> np.ndarray:
 
     def evaluate(params):
         carry = network.initial_carry(jax.random.key(0), 16)
-        output, _ = network.apply(params, every_state, None, carry, np.zeros(16, bool))
+        output, _ = network.apply(params, every_state, None, carry)
         return unscale(output.q_values) if config.agent == "r2d2" else output.q_values
 
     return np.asarray(jax.jit(jax.vmap(evaluate))(params))
