@@ -251,8 +251,9 @@ def test_sampling_frequencies_equal_flashbax():
         max_length=51, min_length=2, sample_batch_size=50, priority_exponent=0.6
     )
     theirs = buffer.init({"x": jnp.float32(0)})
+    add = jax.jit(buffer.add)
     for row in range(51):
-        theirs = buffer.add(theirs, {"x": jnp.float32(row)})
+        theirs = add(theirs, {"x": jnp.float32(row)})
     theirs = buffer.set_priorities(theirs, jnp.arange(50), jnp.array(priorities))
     keys = jax.random.split(jax.random.key(0), 400)
     drawn = jax.jit(jax.vmap(lambda key: buffer.sample(theirs, key)))(keys)
