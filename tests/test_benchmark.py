@@ -37,7 +37,7 @@ def test_learning_alone_updates_as_often_as_training():
     assert int(count) == 80 // 2
 
 
-@pytest.mark.parametrize("part", ["acting", "environment"])
+@pytest.mark.parametrize("part", ["acting", pytest.param("environment", marks=pytest.mark.slow)])
 def test_the_other_parts_do_something(part):
     trainer = part_trainer(part, CONFIG, make_experiment(CONFIG, SMALL_HPARAMS))
     state, clock = jax.jit(trainer.init)(jax.random.key(0), HPARAMS)

@@ -122,7 +122,8 @@ def test_the_value_after_a_step_is_that_of_its_own_next_observation():
         assert done.any() == (ends != "none")
 
 
-@pytest.mark.parametrize("name", ["pqn", pytest.param("pqn-lstm", marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["pqn", "pqn-lstm"])
 def test_the_same_seed_gives_the_same_bits(name):
     init, chunk = programs(recipe(name).trainer)
     runs = [chunk(*init(jax.random.key(3), HPARAMS), HPARAMS) for _ in range(2)]

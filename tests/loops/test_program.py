@@ -22,7 +22,10 @@ def program(name: str, batch: int = 1, **changes):
     return lowered.compile(), state
 
 
-PROGRAMS = pytest.mark.parametrize(("name", "batch"), [("dqn-breakout", 1), ("dqn-cartpole", 4)])
+PROGRAMS = pytest.mark.parametrize(
+    ("name", "batch"),
+    [("dqn-breakout", 1), pytest.param("dqn-cartpole", 4, marks=pytest.mark.slow)],
+)
 
 
 @PROGRAMS
@@ -38,12 +41,10 @@ def test_the_ring_is_updated_in_place(name, batch):
     assert compiled.memory_analysis().alias_size_in_bytes >= 4 * batch * ring.size
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "batch"),
-    [
-        ("prioritized-dqn-cartpole", 1),
-        pytest.param("rainbow-cartpole", 2, marks=pytest.mark.slow),
-    ],
+    [("prioritized-dqn-cartpole", 1), ("rainbow-cartpole", 2)],
 )
 def test_the_sum_tree_is_updated_in_place(name, batch):
     """Traps: an array that is written without waiting for its readers is copied whole, and one
@@ -71,9 +72,8 @@ def test_weights_are_updated_in_place(name):
     assert made and not [line for line in made if " copy(" in line]
 
 
-@pytest.mark.parametrize(
-    "name", ["pqn-cartpole", pytest.param("pqn-lstm-cartpole", marks=pytest.mark.slow)]
-)
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["pqn-cartpole", "pqn-lstm-cartpole"])
 def test_a_rollout_takes_one_pass_a_step(name):
     """Trap: the value of an observation is free only as long as XLA sees that acting computes the
     same. Three passes are left: acting, steps that a limit cut, and what follows the rollout."""
