@@ -198,7 +198,7 @@ def test_sticky_actions_repeat_one_in_ten():
         ("Pendulum-v1", (), "env=Pendulum-v1 has continuous actions"),
         ("MNISTBandit-bsuite", (), "downloads data"),
         ("DeepSea-bsuite", ("sise=4",), "env_kwargs=.*sise"),
-        ("DeepSea-bsuite", ("size",), "not of the form name=value"),
+        ("DeepSea-bsuite", ("size",), "env_kwargs=size must be name=value"),
     ],
 )
 def test_bad_environments_are_refused_in_one_sentence(name, kwargs, message):
