@@ -111,10 +111,32 @@ def recipe(name: str) -> Experiment:
     return Experiment(config, env, agent, trainer, evaluate)
 
 
+class SharedPopulation(Population):
+    """Its programs are those of all others in a file with the same trainer and batch: what is
+    common to them is traced and compiled once."""
+
+    def __init__(self, trainer, evaluate, *arguments, **spread):
+        super().__init__(trainer, evaluate, *arguments, **spread)
+        numbers = jax.tree.structure(self.hparams)
+        key = trainer, evaluate, self.plan.batch, self.plan.num_devices, numbers
+        self._programs = _known().setdefault(key, self._programs)
+
+
+def shared_experiment(config, *lanes):
+    """``make_experiment`` that checks all lanes, and gives the same experiment every time."""
+    made = make_experiment(config, *lanes)
+    return _known().setdefault(config, made)
+
+
+@cache
+def _known() -> dict:
+    return {}
+
+
 def train_small(lanes, seeds, chunks=2, evaluate=False, **spread):
     """The population of ``small`` after some chunks: it, its state, last metrics and evaluation."""
     experiment = small()
-    members = Population(experiment.trainer, experiment.evaluate, lanes, seeds, **spread)
+    members = SharedPopulation(experiment.trainer, experiment.evaluate, lanes, seeds, **spread)
     states, clock = members.init()
     for _ in range(chunks):
         states, clock, metrics = members.chunk(states, clock)

@@ -1,11 +1,13 @@
 """Two CPU devices, no others, and a persistent compilation cache, for every test."""
 
+import gc
 import os
 import sys
 import tempfile
 from pathlib import Path
 
 import jax
+import psutil
 import pytest
 
 ROOT = Path(__file__).parent.parent
@@ -17,12 +19,52 @@ _cache = os.environ.setdefault(
 Path(_cache).mkdir(mode=0o700, exist_ok=True)
 jax.config.update("jax_platforms", os.environ.setdefault("JAX_PLATFORMS", "cpu"))
 jax.config.update("jax_compilation_cache_dir", _cache)
-jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.2)
+jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
 jax.config.update("jax_num_cpu_devices", 2)
+
+ENOUGH = 1_000_000_000  # bytes of a worker
 
 
 @pytest.fixture(scope="module", autouse=True)
-def _forget_programs():
+def _forget_programs(request):
     """A worker would keep every program that any of its files has compiled: gigabytes."""
     yield
-    jax.clear_caches()
+    _forget(request.module)
+    _forget(sys.modules.get("common"))
+    if psutil.Process().memory_info().rss > ENOUGH:
+        jax.clear_caches()
+        gc.collect()
+
+
+def _forget(module):
+    """Empty the ``functools.cache`` of every function of a module."""
+    for value in list(vars(module).values()) if module else ():
+        if hasattr(value, "cache_clear") and value.__module__ == module.__name__:
+            value.cache_clear()
+
+
+@pytest.fixture(scope="module")
+def shared_programs():
+    """Runs and studies of a file whose programs are the same share them."""
+    from common import SharedPopulation, shared_experiment
+
+    from jaxq.runs import runner, spec
+    from jaxq.studies import study
+
+    with pytest.MonkeyPatch.context() as patch:
+        for module in (runner, study):
+            patch.setattr(module, "Population", SharedPopulation)
+        for module in (spec, study):
+            patch.setattr(module, "make_experiment", shared_experiment)
+        yield
+
+
+@pytest.fixture(scope="module")
+def compiled_quickly():
+    """For tests whose programs hardly run: their optimization takes longer than it saves.
+
+    Not for tests of what is compiled, or of bits that training has.
+    """
+    jax.config.update("jax_disable_most_optimizations", True)
+    yield
+    jax.config.update("jax_disable_most_optimizations", False)

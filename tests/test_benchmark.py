@@ -19,6 +19,8 @@ sys.path.insert(0, str(EXPERIMENTS))
 from ceiling import NUM_INPUTS, part_trainer  # noqa: E402
 from workloads import WORKLOADS  # noqa: E402
 
+pytestmark = pytest.mark.usefixtures("compiled_quickly")
+
 HPARAMS = cast(SMALL_HPARAMS)
 CONFIG = replace(SMALL, chunk_steps=80, train_every=2)
 
@@ -27,7 +29,7 @@ def test_learning_alone_updates_as_often_as_training():
     """Adam counts its updates; the inputs are what the replay holds."""
     trainer = part_trainer("learning", CONFIG, make_experiment(CONFIG, SMALL_HPARAMS))
     state, clock = jax.jit(trainer.init)(jax.random.key(0), HPARAMS)
-    steps, _ = state.inputs
+    steps = state.inputs
     assert steps.reward.shape == (NUM_INPUTS, CONFIG.batch_size, 1)
     assert len(np.unique(steps.obs[:, 0, 0, 0])) > NUM_INPUTS // 2  # they differ
     after, _, _ = jax.jit(trainer.chunk)(state, clock, HPARAMS)
@@ -35,7 +37,7 @@ def test_learning_alone_updates_as_often_as_training():
     assert int(count) == 80 // 2
 
 
-@pytest.mark.parametrize("part", ["acting", "environment"])
+@pytest.mark.parametrize("part", ["acting", pytest.param("environment", marks=pytest.mark.slow)])
 def test_the_other_parts_do_something(part):
     trainer = part_trainer(part, CONFIG, make_experiment(CONFIG, SMALL_HPARAMS))
     state, clock = jax.jit(trainer.init)(jax.random.key(0), HPARAMS)
@@ -46,8 +48,12 @@ def test_the_other_parts_do_something(part):
 def test_workloads_name_presets_and_whole_rounds():
     for workload in WORKLOADS.values():
         config = replace(PRESETS[workload.preset].config, **workload.config)
-        assert workload.chunk_steps % config.target_period == 0
+        on_policy = config.agent == "pqn"
+        period = config.rollout_steps if on_policy else config.target_period
+        assert workload.chunk_steps % period == 0
         updates = workload.chunk_steps // config.train_every * config.updates_per_round
+        if on_policy:
+            updates = workload.chunk_steps // period * config.minibatches * config.epochs
         assert updates % NUM_INPUTS == workload.chunk_steps // config.num_envs % NUM_INPUTS == 0
 
 

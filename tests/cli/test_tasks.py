@@ -10,6 +10,8 @@ from jaxq.config import Preset
 from jaxq.errors import ConfigError
 from jaxq.studies import executors
 
+pytestmark = pytest.mark.usefixtures("shared_programs", "compiled_quickly")
+
 QUIET = Console(quiet=True)
 
 

@@ -12,6 +12,8 @@ from jaxq.envs import gymnax as envs
 from jaxq.errors import ConfigError
 from jaxq.types import Outcome
 
+pytestmark = pytest.mark.usefixtures("compiled_quickly")
+
 
 @partial(jax.jit, static_argnames=("env", "num_steps"))
 def _rollout(env, key, env_params, num_steps):
@@ -41,13 +43,20 @@ def rollout(env, num_steps, params=None, seed=0):
     return _rollout(_Hashable(env), jax.random.key(seed), env_params, num_steps)
 
 
+def members_playing(env):
+    """A function of the keys [3] of members: their rollouts of five steps, under ``vmap``."""
+    params = env.params({})
+    return jax.vmap(lambda key: _rollout(_Hashable(env), key, params, 5))
+
+
+KEYS = jax.random.split(jax.random.key(0), 3)
+
+
 @pytest.mark.parametrize("name", envs.env_names())
 def test_every_environment_steps_in_a_vmapped_scan(name):
     """gymnax mixes weak types, integer rewards and float clocks; none of it gets through."""
     env = envs.make_env(name, 2)
-    params = env.params({})
-    run = jax.vmap(lambda key: _rollout(_Hashable(env), key, params, 5))
-    (obs, state), (_, _, outcome, episode) = jax.jit(run)(jax.random.split(jax.random.key(0), 3))
+    (obs, state), (_, _, outcome, episode) = jax.eval_shape(members_playing(env), KEYS)
     assert isinstance(outcome, Outcome)
     reward, terminated, done, next_obs = outcome
     assert obs.shape == (3, 2, *env.obs_spec.shape) and obs.dtype == env.obs_spec.dtype
@@ -56,22 +65,39 @@ def test_every_environment_steps_in_a_vmapped_scan(name):
     assert (reward.shape, reward.dtype) == ((3, 5, 2), jnp.float32)
     assert terminated.dtype == done.dtype == episode.ended.dtype == jnp.bool_
     assert episode.total_reward.dtype == jnp.float32 and episode.length.dtype == jnp.int32
-    assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves((reward, next_obs)))
     assert not any(leaf.weak_type for leaf in jax.tree.leaves((obs, state, outcome)))
-    assert np.all(np.asarray(done) >= np.asarray(terminated))
 
 
-@pytest.mark.parametrize("name", [n for n, t in envs._TRAITS.items() if t.observations == "binary"])
+def slow_but(fast, names):
+    """All names as parameters, of which only some are among the fast tests."""
+    return [name if name in fast else pytest.param(name, marks=pytest.mark.slow) for name in names]
+
+
+@pytest.mark.parametrize("name", slow_but(("CartPole-v1", "DeepSea-bsuite"), envs.env_names()))
+def test_what_environments_give_is_finite_and_termination_is_an_end(name):
+    _, (_, _, outcome, _) = jax.jit(members_playing(envs.make_env(name, 2)))(KEYS)
+    assert all(np.isfinite(leaf).all() for leaf in (outcome.reward, outcome.next_obs))
+    assert np.all(np.asarray(outcome.done) >= np.asarray(outcome.terminated))
+
+
+BINARY = [name for name, traits in envs._TRAITS.items() if traits.observations == "binary"]
+
+
+@pytest.mark.parametrize("name", slow_but(("Breakout-MinAtar", "Catch-bsuite"), BINARY))
 def test_binary_observations_lose_nothing(name):
     """Where an observation is carried as bool, gymnax's own holds only 0 and 1."""
     raw, params = envs.make_gymnax(name)
-    key = jax.random.key(1)
-    obs, state = raw.reset(key, params)
-    step = jax.jit(raw.step)
-    for t in range(60):
-        action = jax.random.randint(jax.random.fold_in(key, t), (), 0, raw.num_actions)
-        assert set(np.unique(obs)) <= {0.0, 1.0}
-        obs, state, *_ = step(jax.random.fold_in(key, 1_000 + t), state, action, params)
+
+    def body(loop, key):
+        obs, state = loop
+        action = jax.random.randint(key, (), 0, raw.num_actions)
+        return raw.step(key, state, action, params)[:2], obs
+
+    @jax.jit
+    def play(key):
+        return jax.lax.scan(body, raw.reset(key, params), jax.random.split(key, 60))[1]
+
+    assert set(np.unique(play(jax.random.key(1)))) <= {0.0, 1.0}
 
 
 def test_integer_observations_become_one_hot():
@@ -151,7 +177,7 @@ def test_original_minatar_protocol(game):
 def test_sticky_actions_repeat_one_in_ten():
     """In Breakout the paddle moves left, right, left, ...; a repeated action shows."""
     raw, params = envs.make_gymnax("Breakout-MinAtar-original")
-    _, state = raw.reset(jax.random.key(0), params)
+    _, state = jax.jit(raw.reset)(jax.random.key(0), params)
     actions = jnp.tile(jnp.array([1, 3]), 2_000)
 
     def body(state, inputs):
@@ -159,7 +185,9 @@ def test_sticky_actions_repeat_one_in_ten():
         state = raw.step(key, state, action, params)[1]
         return state, state.last_action != action
 
-    _, repeated = jax.lax.scan(body, state, (jax.random.split(jax.random.key(1), 4_000), actions))
+    _, repeated = jax.jit(partial(jax.lax.scan, body))(
+        state, (jax.random.split(jax.random.key(1), 4_000), actions)
+    )
     assert 0.08 < float(repeated.mean()) < 0.12
 
 
@@ -170,7 +198,7 @@ def test_sticky_actions_repeat_one_in_ten():
         ("Pendulum-v1", (), "env=Pendulum-v1 has continuous actions"),
         ("MNISTBandit-bsuite", (), "downloads data"),
         ("DeepSea-bsuite", ("sise=4",), "env_kwargs=.*sise"),
-        ("DeepSea-bsuite", ("size",), "not of the form name=value"),
+        ("DeepSea-bsuite", ("size",), "env_kwargs=size must be name=value"),
     ],
 )
 def test_bad_environments_are_refused_in_one_sentence(name, kwargs, message):

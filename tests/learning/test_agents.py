@@ -1,8 +1,6 @@
 """Agents act as they say: noise is an environment's own, and nothing is computed row by row without
 need."""
 
-from functools import partial
-
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -12,6 +10,8 @@ from jaxq.learning import losses
 from jaxq.learning.agents import make_agent
 from jaxq.networks import heads, layers, modules
 from jaxq.networks import torsos as networks
+
+pytestmark = pytest.mark.usefixtures("compiled_quickly")
 
 OBS = jnp.ones((6, 3))  # the same in every environment
 
@@ -26,10 +26,10 @@ def test_every_environment_has_noise_of_its_own():
     network = network_of(layers.NoisyDense)
     values = lambda key, q_values, amount: q_values  # noqa: E731
     agent = make_agent(network, losses.q_loss, select_action=values)
-    params = network.init(jax.random.key(0), OBS)
-    q_values, _ = agent.act(params, (), jax.random.key(1), OBS, 0.0)
+    params = jax.jit(network.init)(jax.random.key(0), OBS)
+    q_values, _ = jax.jit(agent.act)(params, (), jax.random.key(1), OBS, 0.0)
     assert len(np.unique(q_values[:, 0])) == len(OBS)
-    greedy = agent.act_greedy(params, (), OBS)[1]
+    greedy = jax.jit(agent.act_greedy)(params, (), OBS)[1]
     np.testing.assert_array_equal(greedy, greedy[0])
 
 
@@ -43,7 +43,7 @@ def test_a_network_that_draws_nothing_sees_all_environments_at_once(dense, rows)
         seen.append(len(obs))
         return network.apply(params, obs, *rest)
 
-    params = network.init(jax.random.key(0), OBS)
+    params = jax.eval_shape(network.init, jax.random.key(0), OBS)
     spy = make_agent(network._replace(apply=apply), losses.q_loss)
-    action, _ = jax.jit(partial(spy.act, params, ()))(jax.random.key(1), OBS, 0.0)
+    action, _ = jax.eval_shape(spy.act, params, (), jax.random.key(1), OBS, 0.0)
     assert seen[-1] == rows and action.shape == (6,)

@@ -9,6 +9,8 @@ from jaxq.config import HParams
 from jaxq.learning import backups
 from jaxq.learning.backups import Values
 
+pytestmark = pytest.mark.usefixtures("compiled_quickly")
+
 VALUES = Values(
     online_tm1=jnp.array([7.0, 7.0, 7.0]),
     online_t=jnp.array([9.0, 0.0, 1.0]),

@@ -4,14 +4,24 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from test_losses import HPARAMS, KEY, NETWORK, parameters, random_steps
+from test_losses import HPARAMS, KEY, NETWORK, parameters, q_loss, random_steps
 
 from jaxq.learning import ensembles, targets
-from jaxq.learning.losses import q_loss
 from jaxq.networks import ensembles as member_networks
 from jaxq.networks import heads
 from jaxq.networks import torsos as networks
 
+pytestmark = pytest.mark.usefixtures("compiled_quickly")
+
+bootstrapped_loss, random_mixture_loss, maxmin_loss, averaged_loss = (
+    jax.jit(loss, static_argnums=0)
+    for loss in (
+        ensembles.bootstrapped_loss,
+        ensembles.random_mixture_loss,
+        ensembles.maxmin_loss,
+        ensembles.averaged_loss,
+    )
+)
 MODULE = heads.ValueNetwork(networks.MLP((16,)), heads.LinearHead(3))
 
 
@@ -28,18 +38,17 @@ def repeated(params, count):
 def test_equal_members_without_masks_learn_as_dqn():
     network, (params, target) = member_networks.ensemble(MODULE, 3), parameters()
     plain = lambda p: q_loss(NETWORK, p, target, KEY, random_steps(1), HPARAMS).loss.sum()  # noqa: E731
-    many = lambda p: ensembles.bootstrapped_loss(  # noqa: E731
+    many = lambda p: bootstrapped_loss(  # noqa: E731
         network, p, repeated(target, 3), KEY, steps_with_mask([True] * 3), HPARAMS
     ).loss.sum()
-    expected = jax.grad(plain)(params)
+    expected = jax.jit(jax.grad(plain))(params)
+    grads = jax.jit(jax.grad(many))(repeated(params, 3))["members"]
     for member in range(3):
-        got = jax.tree.map(lambda x, m=member: x[m], jax.grad(many)(repeated(params, 3))["members"])
+        got = jax.tree.map(lambda x, m=member: x[m], grads)
         jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=1e-5), got, expected)
 
 
-@pytest.mark.parametrize(
-    "loss", [ensembles.random_mixture_loss, ensembles.maxmin_loss], ids=["rem", "maxmin"]
-)
+@pytest.mark.parametrize("loss", [random_mixture_loss, maxmin_loss], ids=["rem", "maxmin"])
 def test_equal_members_mixed_are_dqn(loss):
     network, (params, target) = member_networks.ensemble(MODULE, 3), parameters()
     steps = random_steps(3)
@@ -59,19 +68,19 @@ def test_maxmin_takes_the_minimum_before_the_maximum():
         )
     )
     steps = random_steps(1)._replace(reward=jnp.zeros((32, 1)), terminated=jnp.zeros((32, 1), bool))
-    output = ensembles.maxmin_loss(fake, 0.0, 1.0, KEY, steps, HPARAMS)
+    output = maxmin_loss(fake, 0.0, 1.0, KEY, steps, HPARAMS)
     np.testing.assert_array_equal(output.loss, 0.0)
 
 
 def test_a_mask_stops_learning_and_a_prior_never_learns():
     network = member_networks.ensemble(MODULE, 2, prior_scale=3.0)
-    params = network.init(KEY, jnp.zeros((1, 4)))
+    params = jax.jit(network.init)(KEY, jnp.zeros((1, 4)))
     steps = steps_with_mask([True, False])
 
     def total(params):
-        return ensembles.bootstrapped_loss(network, params, params, KEY, steps, HPARAMS).loss.sum()
+        return bootstrapped_loss(network, params, params, KEY, steps, HPARAMS).loss.sum()
 
-    gradient = jax.grad(total)(params)
+    gradient = jax.jit(jax.grad(total))(params)
     assert all(not leaf.any() for leaf in jax.tree.leaves(gradient["priors"]))
     first, second = (jax.tree.map(lambda x, i=i: x[i], gradient["members"]) for i in range(2))
     assert any(leaf.any() for leaf in jax.tree.leaves(first))
@@ -81,15 +90,16 @@ def test_a_mask_stops_learning_and_a_prior_never_learns():
 def test_one_member_acts_for_an_episode_and_their_mean_greedily():
     network = member_networks.ensemble(MODULE, 5, prior_scale=1.0, mask_probability=0.5)
     obs = jax.random.normal(KEY, (64, 4))
-    params = network.init(KEY, obs)
+    params = jax.jit(network.init)(KEY, obs)
+    apply = jax.jit(network.apply)
     carry = network.initial_carry(jax.random.key(1), 64)
     assert set(np.unique(carry.member)) == set(range(5))
-    output, after = network.apply(params, obs, jax.random.key(2), carry)
+    output, after = apply(params, obs, jax.random.key(2), carry)
     chosen = output.members[jnp.arange(64), carry.member]
     np.testing.assert_array_equal(output.q_values, chosen)
     np.testing.assert_array_equal(after.member, carry.member)  # until the episode ends
     assert 0.3 < np.mean(after.mask) < 0.7 and np.any(after.mask != carry.mask)
-    greedy, _ = network.apply(params, obs, None, carry)
+    greedy, _ = apply(params, obs, None, carry)
     np.testing.assert_allclose(greedy.q_values, output.members.mean(axis=1), rtol=1e-6)
 
 
@@ -97,15 +107,16 @@ def test_the_minimum_of_maxmin_acts():
     """Lan et al. 2020, algorithm 1: while training, and greedily."""
     network = member_networks.ensemble(MODULE, 3, combine=jnp.min)
     obs = jax.random.normal(KEY, (16, 4))
-    params, carry = network.init(KEY, obs), network.initial_carry(KEY, 16)
+    params, carry = jax.jit(network.init)(KEY, obs), network.initial_carry(KEY, 16)
     for key in (None, jax.random.key(1)):
-        output, _ = network.apply(params, obs, key, carry)
+        output, _ = jax.jit(network.apply)(params, obs, key, carry)
         np.testing.assert_array_equal(output.q_values, output.members.min(axis=1))
 
 
 def test_averaged_targets_average_values():
     params, _ = parameters()
-    history = [NETWORK.init(jax.random.key(k), jnp.zeros((1, 4))) for k in range(3)]
+    init = jax.jit(NETWORK.init)
+    history = [init(jax.random.key(k), jnp.zeros((1, 4))) for k in range(3)]
     target = targets.latest(3)
     stack = target.init(params)
     for old in history:  # the newest comes first, the oldest falls out
@@ -116,8 +127,8 @@ def test_averaged_targets_average_values():
         *history,
     )
     steps = random_steps(1)
-    output = ensembles.averaged_loss(NETWORK, params, stack, KEY, steps, HPARAMS)
-    q_values = lambda p, obs: NETWORK.apply(p, obs, None, ())[0].q_values  # noqa: E731
+    output = averaged_loss(NETWORK, params, stack, KEY, steps, HPARAMS)
+    q_values = jax.jit(lambda p, obs: NETWORK.apply(p, obs, None, ())[0].q_values)
     mean = sum(q_values(old, steps.next_obs[:, 0]) for old in history) / 3
     taken = q_values(params, steps.obs[:, 0])[jnp.arange(32), steps.action[:, 0]]
     discount = HPARAMS.gamma * (1.0 - steps.terminated[:, 0])

@@ -8,6 +8,8 @@ import pytest
 from jaxq import schedules
 from jaxq.learning.exploration import epsilon_greedy
 
+pytestmark = pytest.mark.usefixtures("compiled_quickly")
+
 KEYS = jax.random.split(jax.random.key(0), 4_000)
 
 

@@ -24,8 +24,11 @@ from jaxq.networks import heads, layers, modules
 from jaxq.networks import torsos as networks
 from jaxq.recipes.agents import AGENTS
 
+pytestmark = pytest.mark.usefixtures("compiled_quickly")
+
 LOSSES = {name: row.make[0] for name, row in AGENTS.items()}
 MDPS = {"lake": exact.lake, "random": exact.sparse_mdp}
+NAMES = pytest.mark.parametrize("name", [pytest.param("lake", marks=pytest.mark.slow), "random"])
 GAMMA = 0.9
 HPARAMS = HParams(gamma=GAMMA, temperature=0.1)
 ZEROS = partial(nn.Dense, use_bias=False, kernel_init=nn.initializers.zeros)
@@ -77,7 +80,7 @@ def assert_close(q_values, expected, mdp, tolerance=0.02):
 SGD = optax.sgd(1.0)  # every (state, action) has total weight 1: one update is one exact backup
 
 
-@pytest.mark.parametrize("name", MDPS)
+@NAMES
 @pytest.mark.parametrize("backup", ["greedy", "double", "soft", "munchausen"])
 def test_values(name, backup):
     mdp, steps, weights = mdp_and_windows(name, 1)
@@ -91,7 +94,7 @@ def test_values(name, backup):
     assert_close(learned(network, params, len(mdp.ends)).q_values, expected, mdp, 1e-3)
 
 
-@pytest.mark.parametrize("name", MDPS)
+@NAMES
 def test_three_step_windows_of_a_uniform_policy(name):
     mdp, steps, weights = mdp_and_windows(name, 3)
     network = modules.from_flax(table(mdp.transition.shape[1]))
@@ -101,7 +104,7 @@ def test_three_step_windows_of_a_uniform_policy(name):
     assert_close(learned(network, params, len(mdp.ends)).q_values, expected, mdp, 1e-3)
 
 
-@pytest.mark.parametrize("name", MDPS)
+@NAMES
 def test_lambda_returns_of_a_uniform_policy(name):
     mdp, steps, weights = mdp_and_windows(name, 3)
     network = modules.from_flax(table(mdp.transition.shape[1]))
@@ -123,7 +126,7 @@ def test_lambda_returns_of_a_uniform_policy(name):
     assert_close(learned(network, params, len(mdp.ends)).q_values, expected, mdp, 1e-3)
 
 
-@pytest.mark.parametrize("name", MDPS)
+@NAMES
 @pytest.mark.parametrize("agent", ["drqn", "r2d2"])
 def test_sequences_and_rescaled_values(name, agent):
     mdp, steps, weights = mdp_and_windows(name, 1)
@@ -138,7 +141,7 @@ def test_sequences_and_rescaled_values(name, agent):
         assert off > 1e-3  # the mean of h is not h of the mean
 
 
-@pytest.mark.parametrize("name", MDPS)
+@NAMES
 @pytest.mark.parametrize("agent, tolerance", [("rem", 0.02), ("maxmin", 0.15)])
 def test_ensembles(name, agent, tolerance):
     """A random member learns, or each by its share: all reach Q*.
@@ -156,7 +159,7 @@ def test_ensembles(name, agent, tolerance):
     assert_close(output.members.mean(axis=1), exact.optimal(mdp, GAMMA), mdp, tolerance)
 
 
-@pytest.mark.parametrize("name", MDPS)
+@NAMES
 def test_bootstrapped_members_with_priors(name):
     """Whatever its prior and its mask, every member reaches Q*."""
     mdp, steps, weights = mdp_and_windows(name, 1)
@@ -173,7 +176,7 @@ def test_bootstrapped_members_with_priors(name):
         assert_close(output.members[:, member], exact.optimal(mdp, GAMMA), mdp)
 
 
-@pytest.mark.parametrize("name", MDPS)
+@NAMES
 def test_averaged_targets(name):
     mdp, steps, weights = mdp_and_windows(name, 1)
     network = modules.from_flax(table(mdp.transition.shape[1]))
@@ -183,7 +186,7 @@ def test_averaged_targets(name):
     )
 
 
-@pytest.mark.parametrize("name", MDPS)
+@NAMES
 def test_categorical(name):
     """Means and whole distributions under the projected operator; means equal Q* in the middle."""
     mdp, steps, weights = mdp_and_windows(name, 1)
@@ -202,7 +205,7 @@ def test_categorical(name):
     assert_close(output.q_values, exact.optimal(mdp, GAMMA), mdp, 0.03)
 
 
-@pytest.mark.parametrize("name", MDPS)
+@NAMES
 def test_quantiles(name):
     mdp, steps, weights = mdp_and_windows(name, 1)
     network = modules.from_flax(table(mdp.transition.shape[1], heads.QuantileNetwork, 7))
@@ -215,7 +218,7 @@ def test_quantiles(name):
     assert_close(output.q_values, expected.mean(axis=-1), mdp)
 
 
-@pytest.mark.parametrize("name", MDPS)
+@NAMES
 @pytest.mark.parametrize(
     "agent, backup, dense, tolerance",
     [

@@ -1,6 +1,6 @@
 """Losses: reductions to simpler cases, and where gradients may go."""
 
-from functools import partial
+from functools import cache, partial
 
 import jax
 import jax.numpy as jnp
@@ -8,18 +8,22 @@ import numpy as np
 import pytest
 
 from jaxq.config import HParams
-from jaxq.learning import backups
-from jaxq.learning.losses import q_loss
+from jaxq.learning import backups, losses
 from jaxq.networks import heads, modules
 from jaxq.networks import torsos as networks
 from jaxq.types import Step
 
+pytestmark = pytest.mark.usefixtures("compiled_quickly")
+
 NETWORK = modules.from_flax(heads.ValueNetwork(networks.MLP((16,)), heads.LinearHead(3)))
-double_q_loss = partial(q_loss, backup=backups.double)
+# Compiled whole: operation by operation takes many times as long.
+q_loss = jax.jit(losses.q_loss, static_argnums=0)
+double_q_loss = jax.jit(partial(losses.q_loss, backup=backups.double), static_argnums=0)
 KEY = jax.random.key(0)
 HPARAMS = HParams(gamma=0.9)
 
 
+@partial(jax.jit, static_argnums=(0, 1))
 def random_steps(window: int, batch: int = 32) -> Step:
     keys = jax.random.split(KEY, 6)
     shape = (batch, window)
@@ -34,9 +38,10 @@ def random_steps(window: int, batch: int = 32) -> Step:
     )
 
 
+@cache
 def parameters():
-    obs = jnp.zeros((1, 4))
-    return NETWORK.init(jax.random.key(1), obs), NETWORK.init(jax.random.key(2), obs)
+    init = jax.jit(NETWORK.init)
+    return tuple(init(jax.random.key(seed), jnp.zeros((1, 4))) for seed in (1, 2))
 
 
 @pytest.mark.parametrize("window", [1, 3])
@@ -56,7 +61,7 @@ def test_no_gradient_with_respect_to_the_target(loss):
     def total(params, target):
         return loss(NETWORK, params, target, KEY, steps, HPARAMS).loss.sum()
 
-    online, frozen = jax.grad(total, argnums=(0, 1))(params, target)
+    online, frozen = jax.jit(jax.grad(total, argnums=(0, 1)))(params, target)
     assert all(np.all(leaf == 0) for leaf in jax.tree.leaves(frozen))
     assert any(np.any(leaf != 0) for leaf in jax.tree.leaves(online))
 
@@ -64,7 +69,7 @@ def test_no_gradient_with_respect_to_the_target(loss):
 def test_double_selects_online_and_evaluates_with_the_target():
     params, target = parameters()
     steps = random_steps(1)
-    apply = lambda p, obs: NETWORK.apply(p, obs, KEY, ())[0].q_values  # noqa: E731
+    apply = jax.jit(lambda p, obs: NETWORK.apply(p, obs, KEY, ())[0].q_values)
     rows = jnp.arange(32)
     choice = apply(params, steps.next_obs[:, 0]).argmax(-1)
     future = apply(target, steps.next_obs[:, 0])[rows, choice]

@@ -4,9 +4,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
+import pytest
 
 from jaxq.config import HParams
 from jaxq.learning.optimizers import adam, make_optimizer, scale_by_centered_rms
+
+pytestmark = pytest.mark.usefixtures("compiled_quickly")
 
 
 def run(transform, gradients):

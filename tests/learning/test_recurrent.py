@@ -6,18 +6,25 @@ import numpy as np
 import pytest
 import tabular
 from common import tabular_env
-from test_losses import HPARAMS, KEY, NETWORK, parameters, random_steps
+from test_losses import HPARAMS, KEY, NETWORK, parameters, q_loss, random_steps
 
 from jaxq.config import Config
-from jaxq.learning import recurrent
+from jaxq.learning import losses, recurrent
 from jaxq.learning.agents import make_agent
-from jaxq.learning.losses import q_loss
 from jaxq.learning.returns import rescale
 from jaxq.loops.rollout import Actor, make_act_and_step
 from jaxq.networks import heads, memory
 from jaxq.networks import torsos as networks
 from jaxq.recipes import agents
 
+pytestmark = pytest.mark.usefixtures("compiled_quickly")
+
+recurrent_q_loss = jax.jit(
+    recurrent.recurrent_q_loss,
+    static_argnums=0,
+    static_argnames=("burn_in", "n_step", "rescaling"),
+)
+unroll = jax.jit(recurrent.unroll, static_argnums=0, static_argnames="burn_in")
 LSTM = memory.recurrent(memory.RecurrentNetwork(networks.MLP((8,)), heads.LinearHead(4), width=6))
 
 
@@ -25,30 +32,31 @@ def test_unrolling_from_the_stored_carry_reproduces_acting():
     """Episodes end after 10 steps; a sequence of 25 crosses two ends."""
     env, agent = tabular_env(3), make_agent(LSTM, recurrent.recurrent_q_loss)
     env_params = env.params(tabular.truncation())
-    obs, env_state = env.reset(KEY, env_params)
+    obs, env_state = jax.jit(env.reset)(KEY, env_params)
     carry = agent.initial_carry(KEY, 3)
-    params = agent.init(KEY, obs)
+    params = jax.jit(agent.init)(KEY, obs)
     step = make_act_and_step(env, agent)
     actor, seen, stored = Actor(obs, carry, env_state), [], []
+    apply, step = jax.jit(LSTM.apply), jax.jit(step)
     for key in jax.random.split(KEY, 30):
-        output, _ = LSTM.apply(params, actor.obs, None, actor.carry)
-        actor, (one, _) = jax.jit(step)(actor, key, params, 1.0, env_params)
+        output, _ = apply(params, actor.obs, None, actor.carry)
+        actor, (one, _) = step(actor, key, params, 1.0, env_params)
         seen.append(output.q_values)
         stored.append(one)
     steps = jax.tree.map(lambda *x: jnp.stack(x, axis=1), *stored[3:28])  # [E, 25, ...]
     assert int(steps.done.sum()) == 6
     start = jax.tree.map(lambda x: x[:, 0], steps.carry)
     assert all(leaf.any() for leaf in jax.tree.leaves(start))
-    values, _ = recurrent.unroll(LSTM, params, KEY, start, steps)
+    values, _ = unroll(LSTM, params, KEY, start, steps)
     np.testing.assert_allclose(values, jnp.stack(seen[3:28], axis=1), atol=1e-5)
-    late, _ = recurrent.unroll(LSTM, params, KEY, start, steps, burn_in=9)
+    late, _ = unroll(LSTM, params, KEY, start, steps, burn_in=9)
     np.testing.assert_allclose(late, values[:, 9:], atol=1e-6)
 
 
 @pytest.mark.parametrize("burn_in", [0, 3])
 def test_all_steps_at_once_are_one_step_after_the_other(burn_in):
     """Torso, head and the gradient of the recurrent weights leave the scan, and nothing changes."""
-    params = LSTM.init(KEY, jnp.zeros((1, 4)))
+    params = jax.jit(LSTM.init)(KEY, jnp.zeros((1, 4)))
     steps = random_steps(6)
     carry = jax.tree.map(lambda x: x + 0.5, LSTM.initial_carry(KEY, 32))
 
@@ -58,7 +66,7 @@ def test_all_steps_at_once_are_one_step_after_the_other(burn_in):
             weights = jnp.arange(values.size).reshape(values.shape) / values.size
             return jnp.sum(weights * values), (values, carries)
 
-        return jax.value_and_grad(total, has_aux=True)(params)
+        return jax.jit(jax.value_and_grad(total, has_aux=True))(params)
 
     together, apart = value_and_grad(LSTM), value_and_grad(LSTM._replace(unroll=None))
     assert steps.done.any()
@@ -71,7 +79,7 @@ def test_without_memory_it_is_the_feed_forward_loss():
     """A sequence is then a batch of one-step windows."""
     params, target = parameters()
     steps = random_steps(4)
-    sequence = recurrent.recurrent_q_loss(NETWORK, params, target, KEY, steps, HPARAMS)
+    sequence = recurrent_q_loss(NETWORK, params, target, KEY, steps, HPARAMS)
     alone = jax.tree.map(lambda x: x.reshape(-1, 1, *x.shape[2:]), steps)
     single = q_loss(NETWORK, params, target, KEY, alone, HPARAMS).loss.reshape(32, 4)
     np.testing.assert_allclose(sequence.loss, single.mean(axis=1), rtol=1e-4, atol=1e-6)
@@ -81,14 +89,14 @@ def test_without_memory_it_is_the_feed_forward_loss():
 def test_n_step_targets_inside_a_sequence_are_those_of_windows(n_step):
     params, target = parameters()
     steps = random_steps(6)
-    sequence = recurrent.recurrent_q_loss(
+    sequence = recurrent_q_loss(
         NETWORK, params, target, KEY, steps, HPARAMS, burn_in=6 - n_step, n_step=n_step
     )
     window = jax.tree.map(lambda x: x[:, 6 - n_step :], steps)
     if n_step == 1:
         expected = q_loss(NETWORK, params, target, KEY, window, HPARAMS).loss
         np.testing.assert_allclose(sequence.loss, expected, rtol=1e-4, atol=1e-6)
-    q_values = lambda p, obs: NETWORK.apply(p, obs, None, ())[0].q_values  # noqa: E731
+    q_values = jax.jit(lambda p, obs: NETWORK.apply(p, obs, None, ())[0].q_values)
     rows = jnp.arange(32)
     total = jnp.zeros(32)
     for k in range(n_step):  # by hand: every position bootstraps where it must
@@ -106,7 +114,7 @@ def test_n_step_targets_inside_a_sequence_are_those_of_windows(n_step):
 def test_rescaled_targets_by_hand():
     params, target = parameters()
     steps = random_steps(1)._replace(terminated=jnp.ones((32, 1), bool))
-    loss = recurrent.recurrent_q_loss(
+    loss = recurrent_q_loss(
         NETWORK, params, target, KEY, steps, HPARAMS, rescaling=recurrent.SIGNED_HYPERBOLIC
     )
     output, _ = NETWORK.apply(params, steps.obs[:, 0], None, ())
@@ -117,17 +125,18 @@ def test_rescaled_targets_by_hand():
 
 
 def test_burn_in_has_no_gradient_and_does_move_the_memory():
-    params = LSTM.init(KEY, jnp.zeros((1, 5)))
+    params = jax.jit(LSTM.init)(KEY, jnp.zeros((1, 5)))
     steps = random_steps(6)
     obs = jnp.concatenate([steps.obs, steps.reward[..., None]], axis=-1)
     steps = steps._replace(obs=obs, next_obs=obs, done=jnp.zeros((32, 6), bool))
     carry = LSTM.initial_carry(KEY, 32)
 
+    @jax.jit
     def total(early, late):
         mixed = steps._replace(obs=jnp.concatenate([early, late], axis=1))
         return recurrent.unroll(LSTM, params, KEY, carry, mixed, burn_in=3)[0].sum()
 
-    early, late = jax.grad(total, (0, 1))(obs[:, :3], obs[:, 3:])
+    early, late = jax.jit(jax.grad(total, (0, 1)))(obs[:, :3], obs[:, 3:])
     assert not early.any() and late.any()
     assert total(obs[:, :3], obs[:, 3:]) != total(0.0 * obs[:, :3], obs[:, 3:])
 
@@ -135,7 +144,7 @@ def test_burn_in_has_no_gradient_and_does_move_the_memory():
 def test_the_priority_mixes_the_largest_and_the_mean_error():
     params, target = parameters()
     steps = random_steps(4)
-    output = recurrent.recurrent_q_loss(NETWORK, params, target, KEY, steps, HPARAMS)
+    output = recurrent_q_loss(NETWORK, params, target, KEY, steps, HPARAMS)
     alone = jax.tree.map(lambda x: x.reshape(-1, 1, *x.shape[2:]), steps)
     size = q_loss(NETWORK, params, target, KEY, alone, HPARAMS).priority.reshape(32, 4)
     expected = 0.9 * size.max(axis=1) + 0.1 * size.mean(axis=1)
@@ -148,15 +157,16 @@ def test_noise_is_per_environment():
     env = tabular_env(16)
     agent = agents.make_agent_from(config, env)
     obs = jnp.zeros((16, 16), bool)
-    params = agent.init(KEY, obs)
+    params = jax.jit(agent.init)(KEY, obs)
     network = agents.make_network_from(config, env)
     alone = lambda key: network.apply(params, obs[:1], key, ())[0].q_values  # noqa: E731
-    noisy = jax.vmap(alone)(jax.random.split(KEY, 100))
+    noisy = jax.jit(jax.vmap(alone))(jax.random.split(KEY, 100))
     assert np.std(noisy[:, 0, 0]) > 1e-3
-    picker = make_agent(network, q_loss, lambda key, q_values, epsilon: q_values)
-    q_values, _ = picker.act(params, (), KEY, obs, 0.0)
+    picker = make_agent(network, losses.q_loss, lambda key, q_values, epsilon: q_values)
+    q_values, _ = jax.jit(picker.act)(params, (), KEY, obs, 0.0)
     assert len(np.unique(np.asarray(q_values)[:, 0])) == 16
-    first, second = (agent.act_greedy(params, (), obs)[1] for _ in range(2))
+    greedy = jax.jit(agent.act_greedy)
+    first, second = (greedy(params, (), obs)[1] for _ in range(2))
     np.testing.assert_array_equal(first, second)
 
 

@@ -8,6 +8,8 @@ import pytest
 from jaxq.learning.returns import fold_window, lambda_returns, n_step_returns, rescale, unscale
 from jaxq.types import Step
 
+pytestmark = pytest.mark.usefixtures("compiled_quickly")
+
 
 def make_steps(rewards, terminated=(), done=()):
     """Steps k = 0, 1, ... with observation [k] and next observation [k + 1 + 100 * done]."""

@@ -7,6 +7,8 @@ import pytest
 
 from jaxq.learning import td
 
+pytestmark = pytest.mark.usefixtures("compiled_quickly")
+
 Q_TM1 = jnp.array([[1.0, 1.0, 0.0], [1.0, 2.0, 0.0]])
 ACTION = jnp.array([0, 1])
 REWARD = jnp.ones(2)

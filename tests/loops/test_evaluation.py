@@ -3,6 +3,7 @@
 import jax
 import jax.numpy as jnp
 import numpy as np
+import pytest
 import tabular
 from common import cast, small, tabular_env
 
@@ -10,23 +11,29 @@ from jaxq.config import HParams
 from jaxq.loops.evaluation import make_evaluator
 from jaxq.types import Agent
 
+pytestmark = pytest.mark.usefixtures("compiled_quickly")
+
 KEY = jax.random.key(0)
 
 
 def constant_agent(num_actions=4):
     """Always action 0, whose value it believes to be 7."""
 
-    def act_greedy(params, carry, key, obs):
-        del params, key
+    def act_greedy(params, carry, obs):
+        del params
         return jnp.zeros(len(obs), jnp.int32), jnp.full(len(obs), 7.0), carry
 
     return Agent(None, lambda key, num_envs: (), None, act_greedy, None)
 
 
-def evaluate(env_params, num_episodes, max_steps=1_000, **hparams):
-    play = make_evaluator(tabular_env(num_episodes), constant_agent(), max_steps)
+# One program for all: what differs are the parameters of one environment.
+NUM_EPISODES, MAX_STEPS = 2_000, 17
+play = jax.jit(make_evaluator(tabular_env(NUM_EPISODES), constant_agent(), MAX_STEPS))
+
+
+def evaluate(env_params, **hparams):
     numbers = cast(HParams(env_params=env_params, **hparams))
-    return jax.device_get(jax.jit(play)((), KEY, numbers))
+    return jax.device_get(play((), KEY, numbers))
 
 
 def test_no_bias_towards_short_episodes():
@@ -45,37 +52,37 @@ def test_no_bias_towards_short_episodes():
     reward = np.zeros((states, 4))
     reward[1:14] = length / 13.0
     params = tabular.make_params(transition, reward, terminal=[14])
-    result = evaluate(params, 2_000)
-    assert result.returns.shape == (2_000,) and result.finished.all()
+    result = evaluate(params)
+    assert result.returns.shape == (NUM_EPISODES,) and result.finished.all()
     assert set(result.lengths) == {1, 14}
     assert abs(result.returns.mean() - length / 2) < 2.0
 
 
 def test_episodes_cut_by_the_cap_are_reported_as_cut():
     endless = tabular.make_params(np.ones((1, 4, 1)), np.ones((1, 4)))
-    result = evaluate(endless, 3, max_steps=17)
+    result = evaluate(endless)
     assert not result.finished.any()
-    np.testing.assert_array_equal(result.lengths, [17, 17, 17])
-    np.testing.assert_array_equal(result.returns, [17.0, 17.0, 17.0])
+    np.testing.assert_array_equal(result.lengths, MAX_STEPS)
+    np.testing.assert_array_equal(result.returns, float(MAX_STEPS))
 
 
 def test_only_the_first_episode_of_an_environment_counts():
-    result = evaluate(tabular.truncation(), 4)
-    np.testing.assert_array_equal(result.returns, [10.0] * 4)
-    np.testing.assert_array_equal(result.values, [7.0] * 4)
+    result = evaluate(tabular.truncation())
+    np.testing.assert_array_equal(result.returns, 10.0)
+    np.testing.assert_array_equal(result.values, 7.0)
 
 
 def test_epsilon_mixes_in_random_actions():
     """Action 0 pays 1 and the others -1, one step: 1 when greedy, -0.5 when random."""
     params = tabular.probes()["action"]
-    assert evaluate(params, 100).returns.mean() == 1.0
-    random = evaluate(params, 4_000, eval_epsilon=1.0).returns.mean()
+    assert evaluate(params).returns.mean() == 1.0
+    random = evaluate(params, eval_epsilon=1.0).returns.mean()
     assert abs(random + 0.5) < 0.06
 
 
 def test_the_key_decides():
     experiment = small()
-    params = experiment.agent.init(KEY, jnp.zeros((1, 4)), ())
+    params = jax.jit(experiment.agent.init)(KEY, jnp.zeros((1, 4)))
     play = jax.jit(experiment.evaluate)
     hparams = cast(HParams())
     first, again = (play(params, jax.random.key(1), hparams) for _ in range(2))

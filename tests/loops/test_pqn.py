@@ -12,6 +12,8 @@ from jaxq.loops import on_policy as pqn
 from jaxq.recipes.experiment import make_optimizer_from, make_round_lengths, make_schedules
 from jaxq.types import Agent, LossOutput
 
+pytestmark = pytest.mark.usefixtures("compiled_quickly")
+
 HPARAMS = cast(
     HParams(
         gamma=0.5,
@@ -34,16 +36,20 @@ def test_segments_are_consecutive_steps_of_one_environment():
     assert rows == {tuple(range(t + e, t + e + 4)) for t in (0, 4, 8) for e in (0, 100, 200)}
 
 
-def learn(agent, hparams, rounds: int):
-    """The clock after some rounds of ``agent`` on the tabular environment."""
+def make_learn(agent, rounds: int):
+    """A function of numbers: the clock after rounds of ``agent`` on the tabular environment."""
     config = RECIPES["pqn"]
     lengths = make_round_lengths(config)._replace(rounds_per_chunk=rounds)
-    trainer = pqn.make_on_policy_trainer(
-        ENV, agent, make_optimizer_from(config), make_schedules(config), lengths
-    )
-    _, clock, _ = jax.jit(trainer.chunk)(*trainer.init(jax.random.key(0), hparams), hparams)
-    jax.effects_barrier()
-    return clock
+    optimizer, schedules = make_optimizer_from(config), make_schedules(config)
+    trainer = pqn.make_on_policy_trainer(ENV, agent, optimizer, schedules, lengths)
+    init, chunk = jax.jit(trainer.init), jax.jit(trainer.chunk)
+
+    def learn(hparams):
+        _, clock, _ = chunk(*init(jax.random.key(0), hparams), hparams)
+        jax.effects_barrier()
+        return clock
+
+    return learn
 
 
 def test_every_step_is_seen_once_an_epoch_with_its_return():
@@ -67,7 +73,7 @@ def test_every_step_is_seen_once_an_epoch_with_its_return():
         loss=loss,
         loop="on-policy",
     )
-    clock = learn(agent, HPARAMS, rounds=1)
+    clock = make_learn(agent, rounds=1)(HPARAMS)
     targets = np.concatenate([np.asarray(targets)[:, 0] for targets, _, _ in seen])
     assert int(clock.steps) == 80 and int(clock.updates) == 8
     assert targets.size == 2 * 80  # two epochs
@@ -78,13 +84,11 @@ def test_every_step_is_seen_once_an_epoch_with_its_return():
     np.testing.assert_array_equal(counts, 16)  # 4 environments x 2 episodes x 2 epochs
 
 
-@pytest.mark.parametrize("ends", ["limit", "terminal", "none"])
-def test_the_value_after_a_step_is_that_of_its_own_next_observation(ends):
+def test_the_value_after_a_step_is_that_of_its_own_next_observation():
     """With lambda 0 the returns are ``r + gamma (1 - terminated) V(next_obs)``, whichever way an
     episode ends; memory included, and with the rollout's last step."""
     params = {"limit": tabular.truncation(), "terminal": tabular.probes()["delayed reward"]}
     params["none"] = {**params["limit"], "max_steps_in_episode": 10**6}
-    hparams = cast(HPARAMS._replace(td_lambda=0.0, env_params=params[ends]))
     weights = 1.0 + jnp.arange(ENV.obs_spec.shape[0])
     seen = []
 
@@ -110,12 +114,16 @@ def test_the_value_after_a_step_is_that_of_its_own_next_observation(ends):
         loss=loss,
         loop="on-policy",
     )
-    learn(agent, hparams, rounds=2)
-    targets, expected, done = (np.concatenate(arrays) for arrays in zip(*seen))
-    np.testing.assert_allclose(targets, expected, atol=1e-6)
-    assert done.any() == (ends != "none")
+    learn = make_learn(agent, rounds=2)
+    for ends, env_params in params.items():
+        seen.clear()
+        learn(cast(HPARAMS._replace(td_lambda=0.0, env_params=env_params)))
+        targets, expected, done = (np.concatenate(arrays) for arrays in zip(*seen))
+        np.testing.assert_allclose(targets, expected, atol=1e-6)
+        assert done.any() == (ends != "none")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["pqn", "pqn-lstm"])
 def test_the_same_seed_gives_the_same_bits(name):
     init, chunk = programs(recipe(name).trainer)

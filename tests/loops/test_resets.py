@@ -3,10 +3,13 @@
 import jax
 import jax.numpy as jnp
 import numpy as np
+import pytest
 from common import SMALL, SMALL_HPARAMS, cast, small
 
 from jaxq.loops import resets
 from jaxq.recipes.experiment import make_optimizer_from
+
+pytestmark = pytest.mark.usefixtures("compiled_quickly")
 
 HPARAMS = cast(SMALL_HPARAMS)
 

@@ -1,27 +1,18 @@
 """The rings against a NumPy reference, and the edges of their windows."""
 
-from typing import NamedTuple
+from functools import cache
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
 from jaxq.config import HParams
 from jaxq.replay import prioritized, sumtree
 from jaxq.replay import rings as replay
-from jaxq.types import Clock, Step
+from jaxq.types import Clock, Replay, Step
 
-
-class Ring(NamedTuple):
-    """A replay, jitted, with the clock and the NumPy reference it is held against."""
-
-    replay: object
-    add: object
-    sample: object
-
+pytestmark = pytest.mark.usefixtures("compiled_quickly")
 
 # Priorities as they are given, weights of a power 1/2.
 HPARAMS = HParams(priority_exponent=1.0, importance_exponent=0.5)
@@ -49,27 +40,34 @@ def clock_at(rows, num_envs):
     return Clock(jnp.int32(rows * num_envs), jnp.int32(0))
 
 
-@settings(max_examples=40, deadline=None)
-@given(
-    num_envs=st.integers(1, 4),
-    rows_per_block=st.integers(1, 3),
-    blocks_held=st.integers(1, 5),
-    window=st.integers(1, 4),
-    blocks_written=st.integers(1, 13),
+def compiled(ring):
+    """Its functions compiled whole: operation by operation takes many times as long."""
+    return Replay(ring.init, jax.jit(ring.add), jax.jit(ring.sample), jax.jit(ring.update))
+
+
+@pytest.mark.parametrize(
+    "num_envs, rows_per_block, blocks_held, window",
+    [(1, 1, 1, 1), (3, 2, 3, 4), (2, 3, 4, 3), (4, 1, 5, 2)],
 )
 def test_uniform_samples_every_valid_window_and_no_other(
-    num_envs, rows_per_block, blocks_held, window, blocks_written
+    num_envs, rows_per_block, blocks_held, window
 ):
+    """After every block, while the ring fills and when it has wrapped around twice."""
     rows = rows_per_block * blocks_held
-    written = rows_per_block * blocks_written
-    held = min(rows, written)
-    if window > held:
-        return
-    ring = replay.uniform(spec(num_envs), capacity=rows * num_envs, batch_size=2048, window=window)
+    ring = compiled(
+        replay.uniform(spec(num_envs), capacity=rows * num_envs, batch_size=2048, window=window)
+    )
     state = ring.init()
-    for first in range(0, written, rows_per_block):
+    for written in range(rows_per_block, 2 * rows + 2 * rows_per_block, rows_per_block):
+        first = written - rows_per_block
         block = block_at(first, rows_per_block, num_envs)
         state = ring.add(state, clock_at(first, num_envs), block)
+        if min(rows, written) >= window:
+            check_uniform(ring, state, num_envs, rows, window, written)
+
+
+def check_uniform(ring, state, num_envs, rows, window, written):
+    held = min(rows, written)
     sample = ring.sample(state, clock_at(written, num_envs), jax.random.key(written), HPARAMS)
 
     # What a NumPy ring holds: the newest rows; windows start anywhere that leaves T of them.
@@ -94,7 +92,7 @@ def test_uniform_samples_every_valid_window_and_no_other(
 
 def test_uniform_is_uniform():
     """Chi-square over 3 environments x 18 window starts, after wrapping around."""
-    ring = replay.uniform(spec(3), capacity=60, batch_size=20_000, window=3)
+    ring = compiled(replay.uniform(spec(3), capacity=60, batch_size=20_000, window=3))
     state = ring.init()
     for row in range(27):
         state = ring.add(state, clock_at(row, 3), block_at(row, 1, 3))
@@ -109,7 +107,7 @@ def test_uniform_is_uniform():
 @pytest.mark.parametrize("rows_per_block", [1, 2])
 def test_latest_returns_the_windows_that_end_in_the_newest_block(window, rows_per_block):
     num_envs = 2
-    ring = replay.latest(spec(num_envs), rows_per_block=rows_per_block, window=window)
+    ring = compiled(replay.latest(spec(num_envs), rows_per_block=rows_per_block, window=window))
     state = ring.init()
     for first in range(0, 8, rows_per_block):
         block = block_at(first, rows_per_block, num_envs)
@@ -140,35 +138,34 @@ def block_with_carry(first_row, num_rows, num_envs):
     return block._replace(carry=block.reward[..., None] * np.arange(1.0, 6.0, dtype=np.float32))
 
 
-@settings(max_examples=8, deadline=None)
-@given(
-    num_envs=st.integers(1, 3),
-    rows_per_block=st.integers(1, 5),
-    periods_held=st.integers(2, 4),
-    period=st.integers(1, 4),
-    more=st.integers(0, 3),
-    blocks_written=st.integers(1, 16),
+@pytest.mark.parametrize(
+    "num_envs, rows_per_block, periods_held, period, more",
+    [(1, 1, 3, 1, 0), (2, 2, 3, 2, 3), (3, 5, 2, 3, 1), (1, 3, 4, 4, 2)],
 )
 def test_prioritized_samples_every_complete_window_and_no_other(
-    num_envs, rows_per_block, periods_held, period, more, blocks_written
+    num_envs, rows_per_block, periods_held, period, more
 ):
-    """Windows, wrapping, carries at the beginnings, equal priorities: all against a NumPy ring."""
-    window = period + more
-    rows = rows_per_block * period * periods_held
-    written = rows_per_block * blocks_written
-    if window + rows_per_block > rows:
-        return
-    ring = prioritized.prioritized(
-        spec_with_carry(num_envs),
-        capacity=rows * num_envs,
-        batch_size=512,
-        window=window,
-        period=period,
+    """Windows, wrapping, carries at the beginnings, equal priorities: all against a NumPy ring,
+    after every block."""
+    window, rows = period + more, rows_per_block * period * periods_held
+    ring = compiled(
+        prioritized.prioritized(
+            spec_with_carry(num_envs),
+            capacity=rows * num_envs,
+            batch_size=512,
+            window=window,
+            period=period,
+        )
     )
     state = ring.init()
-    for first in range(0, written, rows_per_block):
+    for written in range(rows_per_block, 2 * rows + 2 * rows_per_block, rows_per_block):
+        first = written - rows_per_block
         block = block_with_carry(first, rows_per_block, num_envs)
         state = ring.add(state, clock_at(first, num_envs), block)
+        check_prioritized(ring, state, num_envs, rows, window, period, written)
+
+
+def check_prioritized(ring, state, num_envs, rows, window, period, written):
     oldest = max(0, written - rows)
     starts = [s for s in range(oldest, written - window + 1) if s % period == 0]
     held = sorted((s, e) for s in starts for e in range(num_envs))
@@ -195,8 +192,9 @@ def test_no_array_of_the_state_is_empty():
         assert all(leaf.size for leaf in jax.tree.leaves(state))
 
 
-def prioritized_ring(rows, batch_size, **options):
-    ring = prioritized.prioritized(spec(1), capacity=rows, batch_size=batch_size, **options)
+@cache
+def prioritized_ring(rows, batch_size):
+    ring = compiled(prioritized.prioritized(spec(1), capacity=rows, batch_size=batch_size))
     state = ring.init()
     for row in range(rows):
         state = ring.add(state, clock_at(row, 1), block_at(row, 1, 1))
@@ -253,8 +251,9 @@ def test_sampling_frequencies_equal_flashbax():
         max_length=51, min_length=2, sample_batch_size=50, priority_exponent=0.6
     )
     theirs = buffer.init({"x": jnp.float32(0)})
+    add = jax.jit(buffer.add)
     for row in range(51):
-        theirs = buffer.add(theirs, {"x": jnp.float32(row)})
+        theirs = add(theirs, {"x": jnp.float32(row)})
     theirs = buffer.set_priorities(theirs, jnp.arange(50), jnp.array(priorities))
     keys = jax.random.split(jax.random.key(0), 400)
     drawn = jax.jit(jax.vmap(lambda key: buffer.sample(theirs, key)))(keys)

@@ -9,6 +9,8 @@ from hypothesis import strategies as st
 
 from jaxq.replay import sumtree
 
+pytestmark = pytest.mark.usefixtures("compiled_quickly")
+
 
 def assert_sums(tree):
     """Every node is the sum of its children, to the rounding of one sum."""
@@ -22,10 +24,17 @@ def assert_sums(tree):
 PRIORITIES = st.floats(0, 100, width=32, allow_subnormal=False)  # XLA takes those for 0
 
 
+assign = jax.jit(sumtree.assign)
+
+
 @settings(max_examples=25, deadline=None)
 @given(
-    st.integers(1, 3_000),
-    st.lists(st.tuples(st.integers(0, 2_999), PRIORITIES), min_size=1, max_size=40),
+    st.sampled_from([1, 33, 2_000, 3_000]),
+    st.sampled_from([1, 40]).flatmap(
+        lambda size: st.lists(
+            st.tuples(st.integers(0, 2_999), PRIORITIES), min_size=size, max_size=size
+        )
+    ),
 )
 def test_leaves_and_sums(num_leaves, writes):
     """Duplicates in one call take the largest value; what lies beyond the leaves is ignored."""
@@ -34,7 +43,7 @@ def test_leaves_and_sums(num_leaves, writes):
     values = np.array([v for _, v in writes], np.float32)
     for index in set(indices) - {sumtree.NOWHERE}:
         expected[index] = values[indices == index].max()
-    tree = sumtree.assign(tree, jnp.array(indices), jnp.array(values))
+    tree = assign(tree, jnp.array(indices), jnp.array(values))
     np.testing.assert_array_equal(sumtree.leaves(tree)[:num_leaves], expected)
     assert not sumtree.leaves(tree)[num_leaves:].any()
     assert_sums(tree)
@@ -44,10 +53,10 @@ def test_leaves_and_sums(num_leaves, writes):
 def test_find_is_the_running_sum():
     random = np.random.default_rng(0)
     values = random.integers(0, 4, 2_000).astype(np.float32)  # whole numbers: sums are exact
-    tree = sumtree.assign(sumtree.make(2_000), jnp.arange(2_000), jnp.array(values))
+    tree = assign(sumtree.make(2_000), jnp.arange(2_000), jnp.array(values))
     targets = np.arange(values.sum(), dtype=np.float32)
     expected = np.searchsorted(np.cumsum(values), targets, side="right")
-    found, value = sumtree.find(tree, jnp.array(targets))
+    found, value = jax.jit(sumtree.find)(tree, jnp.array(targets))
     np.testing.assert_array_equal(found, expected)
     np.testing.assert_array_equal(value, values[expected])
 
@@ -55,9 +64,9 @@ def test_find_is_the_running_sum():
 def test_an_empty_leaf_is_never_found():
     """Also at and beyond the total, where rounding may lead."""
     values = jnp.zeros(5_000).at[jnp.array([7, 1_234, 4_000])].set(jnp.array([0.1, 1e-6, 0.3]))
-    tree = sumtree.assign(sumtree.make(5_000), jnp.arange(5_000), values)
+    tree = assign(sumtree.make(5_000), jnp.arange(5_000), values)
     targets = jnp.concatenate([jnp.linspace(0.0, 0.5, 10_001), jnp.array([jnp.inf])])
-    found, _ = sumtree.find(tree, targets)
+    found, _ = jax.jit(sumtree.find)(tree, targets)
     assert set(np.unique(found)) <= {7, 1_234, 4_000}
     assert int(found[-1]) == 4_000
 

@@ -48,8 +48,8 @@ def test_all_families_are_different_methods():
 def test_a_name_pools_nothing():
     """rainbow-v2 and rainbow-v3 are not one method called rainbow, whatever their names share."""
     presets = [
-        Preset("", Config(env=env, window=window), HParams(), 1_000, 1)
-        for env, window in ((ASTERIX, 2), (BREAKOUT, 3))
+        Preset("", Config(env=env, n_step=n_step), HParams(), 1_000, 1)
+        for env, n_step in ((ASTERIX, 2), (BREAKOUT, 3))
     ]
     lanes = [lane_of(f"rainbow-v{n}", preset) for n, preset in zip((2, 3), presets)]
     assert labels(*lanes) == ["rainbow-v2", "rainbow-v3"]
@@ -58,7 +58,7 @@ def test_a_name_pools_nothing():
 
 
 @pytest.mark.parametrize(
-    "change", [{"backup": "double"}, {"learning_rate": 0.5}, {"gamma": 0.9}, {"window": 3}]
+    "change", [{"backup": "double"}, {"learning_rate": 0.5}, {"gamma": 0.9}, {"n_step": 3}]
 )
 def test_a_changed_preset_is_another_method_and_says_what_changed(change):
     ((name, value),) = change.items()

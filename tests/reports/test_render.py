@@ -18,8 +18,10 @@ from jaxq.envs.episodes import from_gymnax
 from jaxq.errors import ConfigError
 from jaxq.reports.render import save_gif
 
+pytestmark = pytest.mark.usefixtures("compiled_quickly")
+
 RIGHT = SimpleNamespace(  # always takes action 1
-    act_greedy=lambda params, carry, key, obs: (jnp.ones(1, jnp.int32), None, carry),
+    act_greedy=lambda params, carry, obs: (jnp.ones(1, jnp.int32), None, carry),
     initial_carry=lambda key, num_envs: (),
 )
 

@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from common import SMALL_HPARAMS, cast, host, member, programs, same_bits, small
+from common import SMALL_HPARAMS, SharedPopulation, cast, host, member, programs, same_bits, small
 from common import train_small as train
 
 from jaxq.errors import ConfigError
@@ -76,7 +76,7 @@ def test_lanes_of_one_seed_start_equal_and_differ_in_their_numbers_only():
     _, states, _, _ = train(LANES, [7], chunks=1)
     assert not same_bits(member(states, 0).params, member(states, 1).params)
     experiment = small()
-    members = Population(experiment.trainer, experiment.evaluate, LANES, [7])
+    members = SharedPopulation(experiment.trainer, experiment.evaluate, LANES, [7])
     first = members.fetch(members.init()[0])
     assert same_bits(member(first, 0).params, member(first, 1).params)
 
@@ -126,13 +126,13 @@ def test_plans(num_members, batch, devices, expected):
 def test_a_batch_that_does_not_fit_is_refused_with_one_that_does(monkeypatch):
     """The states fit, and not what the program needs beside them."""
     experiment = small()
-    spread = {"batch": 4, "num_devices": 1}
-    members = Population(experiment.trainer, experiment.evaluate, LANES, [0, 1], **spread)
+    spread = {"batch": 2, "num_devices": 1}
+    members = SharedPopulation(experiment.trainer, experiment.evaluate, LANES, [0, 1], **spread)
     states = placement.tree_bytes(members.shapes)
     needed = members.prepare(["chunk"])
     monkeypatch.setattr(population, "free_memory", lambda _: int((states + 0.6 * needed) / 0.4))
-    members = Population(experiment.trainer, experiment.evaluate, LANES, [0, 1], **spread)
-    with pytest.raises(ConfigError, match=r"batch=4 needs .* at most --batch 2 fits"):
+    members = SharedPopulation(experiment.trainer, experiment.evaluate, LANES, [0, 1], **spread)
+    with pytest.raises(ConfigError, match=r"batch=2 needs .* at most --batch 1 fits"):
         members.prepare(["chunk"])
 
 

@@ -1,4 +1,8 @@
-"""Runs as users start, stop and kill them: in processes of their own."""
+"""Runs as users start, stop and kill them: in processes of their own.
+
+Only what needs a process; the rest is in ``test_runner.py``, ``test_checkpoint.py`` and
+``cli/test_requests.py``.
+"""
 
 import json
 import os
@@ -14,8 +18,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 from commands import CAPTURE, TINY, assert_same_run, execute, refused, start
-
-from jaxq.runs import files as results
 
 pytestmark = pytest.mark.slow
 
@@ -100,31 +102,6 @@ def test_a_signal_saves_and_says_how_to_resume(signum, reference, tmp_path):
     assert (directory / "checkpoints" / f"{done}.safetensors").exists()
 
 
-def test_a_finished_run_can_be_extended(reference, tmp_path):
-    directory = tmp_path / "longer"
-    execute(*TINY, "--out", directory, "--steps", "2000")
-    assert (directory / "COMPLETE").read_text() == "2000\n"
-    run = execute("--resume", directory, "--steps", "4000")
-    assert run.returncode == 0, run.stderr
-    assert_same_run(reference, directory)
-
-
-def test_its_config_can_be_given_back(reference, tmp_path):
-    run = execute(reference / "config.json", "--out", tmp_path / "again")
-    assert run.returncode == 0, run.stderr
-    assert_same_run(reference, tmp_path / "again")
-
-
-def test_the_checkpoint_before_a_damaged_one_is_taken(reference, tmp_path):
-    shutil.copytree(reference, tmp_path / "run")
-    newest = tmp_path / "run" / "checkpoints" / "4000.safetensors"
-    newest.write_bytes(b"")
-    run = execute("--resume", tmp_path / "run")
-    assert run.returncode == 0 and "4000.safetensors is damaged" in run.stderr
-    assert_same_run(reference, tmp_path / "run")
-    assert newest.stat().st_size  # saved again
-
-
 def test_seeds_and_devices_survive_a_resume(tmp_path):
     """Seeds not from 0, begun on one device and continued on two."""
     options = [*TINY, "--seeds", "4", "--first-seed", "7", "--out"]
@@ -153,52 +130,6 @@ def test_four_devices_are_one_bitwise(tmp_path):
 def snapshot(directory: Path) -> dict[str, bytes]:
     paths = [path for path in directory.rglob("*") if path.is_file()]
     return {str(path.relative_to(directory)): path.read_bytes() for path in paths}
-
-
-def test_a_damaged_or_foreign_checkpoint_is_refused_and_kept(reference, tmp_path):
-    damaged = tmp_path / "damaged"
-    shutil.copytree(reference, damaged)
-    for path in (damaged / "checkpoints").iterdir():
-        path.write_bytes(path.read_bytes()[:-7])
-    before = snapshot(damaged)
-    refused("is damaged", "--resume", damaged, "--steps", "5000")
-    assert snapshot(damaged) == before
-
-    (damaged / "metrics.npz").unlink()
-    shutil.rmtree(damaged / "checkpoints")
-    shutil.copytree(reference / "checkpoints", damaged / "checkpoints")
-    refused("metrics.npz cannot be read", "--resume", damaged, "--steps", "5000")
-
-    foreign, other = tmp_path / "foreign", tmp_path / "other"
-    execute(*TINY, "--out", other, "--steps", "500", "--gamma", "0.5")
-    shutil.copytree(reference, foreign)
-    shutil.rmtree(foreign / "checkpoints")
-    shutil.copytree(other / "checkpoints", foreign / "checkpoints")
-    before = snapshot(foreign)
-    refused("belongs to another run", "--resume", foreign, "--steps", "5000")
-    assert snapshot(foreign) == before
-
-
-def test_a_directory_with_another_run_is_never_written(reference, tmp_path):
-    before = snapshot(reference)
-    refused("holds another run", *TINY, "--out", reference)
-    refused(
-        "different gamma (0.99 there, 0.5 here)", *TINY, "--gamma", "0.5", "--resume", reference
-    )
-    refused("different widths", *TINY, "--widths", "8", "--resume", reference)
-    refused("different seeds", *TINY, "--seeds", "3", "--resume", reference)
-    assert snapshot(reference) == before
-    (tmp_path / "notes.txt").write_text("mine")
-    refused("is not empty", *TINY, "--out", tmp_path)
-    refused("holds no config.json", *TINY, "--resume", tmp_path)
-    refused("cannot be written: Not a directory", *TINY, "--out", tmp_path / "notes.txt" / "run")
-
-
-def test_a_run_that_is_being_written_is_left_alone(reference):
-    with results.lock(reference):
-        refused("is being written by another process", "--resume", reference, "--steps", "5000")
-    run = execute("--resume", reference)
-    assert run.returncode == 0, run.stderr
 
 
 @pytest.fixture
@@ -246,52 +177,12 @@ def test_a_run_goes_on_on_another_machine(reference, tmp_path):
     "arguments, message",
     [
         ("dqn-cartpol", "preset=dqn-cartpol does not exist; did you mean dqn-cartpole"),
-        ("dqn-cartpole --env CartPole", "env=CartPole does not exist; did you mean CartPole-v1"),
-        ("dqn-cartpole --env Pendulum-v1", "env=Pendulum-v1 has continuous actions"),
-        ("dqn-cartpole --batch-size 20000", "capacity=10000 must be at least 20000"),
-        ("dqn-cartpole --prefill 100", "prefill=100 must be at least 128, to hold batch_size=128"),
-        ("dqn-cartpole --capacity 10001", "capacity=10001 must be a multiple of train_every=10"),
-        ("dqn-cartpole --num-envs 0", "num_envs=0 must be a whole number of at least 1"),
-        ("dqn-cartpole --seeds -1", "seeds=-1 must be"),
-        ("dqn-cartpole --gamma 1.5", "gamma=1.5 must be between 0 and 1"),
-        ("dqn-cartpole --steps 100", "steps=100 must be larger than prefill=10000"),
-        ("dqn-cartpole --target-period 15", "target_period=15 must be a multiple of train_every"),
-        ("dqn-cartpole --network minatar", "network=minatar needs image observations"),
-        ("dqn-cartpole --env-params gravty 9", "env_params of CartPole-v1=gravty does not exist"),
         ("dqn-cartpole --capacity 1000000000", "members fit"),
     ],
 )
 def test_bad_input_is_one_sentence(arguments, message, tmp_path):
     refused(message, *arguments.split(), "--out", tmp_path / "run")
     assert not (tmp_path / "run").exists()
-
-
-def test_unknown_options_and_choices_exit_with_2_and_a_suggestion():
-    run = execute("dqn-cartpole", "--learning-rat", "1")
-    assert run.returncode == 2 and "--learning-rate" in run.stdout + run.stderr
-    run = execute("dqn-cartpole", "--optimizer", "adamm")
-    assert run.returncode == 2 and "rmsprop" in run.stdout + run.stderr
-
-
-def test_help_lists_the_presets_and_every_option():
-    assert "q-table-frozenlake" in execute("--help").stdout
-    text = execute("dqn-cartpole", "--help").stdout
-    assert "--learning-rate" in text and "Step size of the optimizer" in text
-
-
-def test_until_return_stops_after_three_evaluations(tmp_path):
-    execute(*TINY, "--until-return", "1", "--out", tmp_path / "run")
-    meta = json.loads((tmp_path / "run" / "meta.json").read_text())
-    assert meta["stopped_by"] == "until_return"
-    assert (tmp_path / "run" / "COMPLETE").read_text() == "400\n"  # prefill and three chunks
-
-
-def test_episodes_stops_once_every_seed_has_finished_them(tmp_path):
-    execute(*TINY, "--episodes", "30", "--out", tmp_path / "run")
-    with np.load(tmp_path / "run" / "metrics.npz") as arrays:
-        finished = arrays["episodes"].sum(axis=-1)  # [1, 2]
-        assert finished.min() >= 30
-        assert (arrays["episodes"][..., :-1].sum(axis=-1)).min() < 30
 
 
 def test_evaluate_plays_the_exported_policy(reference):

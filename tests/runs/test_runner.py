@@ -17,10 +17,11 @@ from jaxq.errors import ConfigError
 from jaxq.runs import files, runner
 from jaxq.runs.listening import Listener, Moment
 from jaxq.runs.policy import load_policy
-from jaxq.runs.population import Population
 from jaxq.runs.runner import Interrupted, RunSpec, Spread, run
 from jaxq.runs.stopping import Stop
 from jaxq.scoring import plots
+
+pytestmark = pytest.mark.usefixtures("shared_programs")
 
 QUIET = Console(quiet=True)
 EVERY_CHUNK = Spread(save_every=0.0)
@@ -28,22 +29,10 @@ SPEC = RunSpec("small", SMALL, [SMALL_HPARAMS], [0, 1], steps=440)  # prefill an
 HALF = SPEC._replace(steps=240)
 
 
-POPULATIONS = {}
-
-
-def shared(trainer, evaluate, *arguments):
-    """A population keeps nothing of a run but its programs, which are compiled once."""
-    key = repr(arguments)
-    if key not in POPULATIONS:
-        POPULATIONS[key] = Population(trainer, evaluate, *arguments)
-    return POPULATIONS[key]
-
-
 def train(spec, directory, *, spread=EVERY_CHUNK, console=QUIET, **options):
     """A run without its figure, which takes longer to draw than to train."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(plots, "draw_curves", lambda path, *_: path.touch())
-        patch.setattr(runner, "Population", shared)
         how = {"spread": spread, "console": console, "experiment": small(), **options}
         return run(spec, directory, **how)
 

@@ -82,16 +82,13 @@ def test_scores_without_a_survivor_are_numbers_when_read_back(tmp_path):
 def test_a_diverged_lane_leaves_its_neighbours_bits_alone():
     """They are vmapped together; nothing in the loop looks for them."""
     wild = SMALL_HPARAMS._replace(learning_rate=1e30)
-    calm = [SMALL_HPARAMS, SMALL_HPARAMS._replace(gamma=0.9)]
-    _, alone, _, _ = train_small([calm[0], calm[0], calm[1]], [0], batch=3, num_devices=1)
-    _, beside, metrics, result = train_small(
-        [calm[0], wild, calm[1]], [0], evaluate=True, batch=3, num_devices=1
-    )
-    for index in (0, 2):
-        assert same_bits(member(alone, index), member(beside, index))
-    history = History(3, 1)
+    calm, spread = SMALL_HPARAMS, {"batch": 2, "num_devices": 1}
+    _, alone, _, _ = train_small([calm, calm], [0], **spread)
+    _, beside, metrics, result = train_small([calm, wild], [0], evaluate=True, **spread)
+    assert same_bits(member(alone, 0), member(beside, 0))
+    history = History(2, 1)
     history.append(100, metrics, result)
-    assert (divergence(history.arrays()) >= 0).ravel().tolist() == [False, True, False]
+    assert (divergence(history.arrays()) >= 0).ravel().tolist() == [False, True]
 
 
 @pytest.mark.parametrize("wild", [1e30, 1e38])

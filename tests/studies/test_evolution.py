@@ -6,14 +6,14 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from common import SMALL_HPARAMS, host, same_bits, small
+from common import SMALL_HPARAMS, SharedPopulation, host, same_bits, small
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from jaxq.config import HParams
 from jaxq.errors import ConfigError
 from jaxq.runs.members import stack_members
-from jaxq.runs.population import LEARNER, Population
+from jaxq.runs.population import LEARNER
 from jaxq.studies import evolution
 from jaxq.studies.evolution import Rung, exploit, explore, keys_of, members_of, rungs, survivors
 from jaxq.studies.spaces import Range
@@ -248,7 +248,7 @@ LANES = [SMALL_HPARAMS._replace(learning_rate=rate) for rate in (1e-3, 2e-3, 3e-
 def trained():
     """Five members in three groups on two devices, the last one padded, after a chunk."""
     experiment = small()
-    members = Population(
+    members = SharedPopulation(
         experiment.trainer, experiment.evaluate, LANES, [0], batch=2, num_devices=2
     )
     assert members.plan.num_groups == 3
@@ -300,7 +300,9 @@ def test_a_member_with_new_numbers_trains_as_if_it_always_had_them(trained):
 
     experiment = small()
     lanes = [rows(numbers, index) for index in range(5)]
-    fresh = Population(experiment.trainer, experiment.evaluate, lanes, [0], batch=2, num_devices=2)
+    fresh = SharedPopulation(
+        experiment.trainer, experiment.evaluate, lanes, [0], batch=2, num_devices=2
+    )
     assert same_bits(after, fresh.fetch(fresh.chunk(fresh.place(start), clock)[0]))
     same = members.fetch(members.chunk(members.place(start), clock)[0])
     assert same_bits(rows(same, slice(1, 5)), rows(after, slice(1, 5)))

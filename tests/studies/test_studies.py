@@ -17,6 +17,8 @@ from jaxq.studies import study as studies
 from jaxq.studies.spaces import Choice, Range, space_document
 from jaxq.studies.study import Part, Study
 
+pytestmark = pytest.mark.usefixtures("shared_programs", "compiled_quickly")
+
 SETTINGS = [
     {"learning_rate": rate, "widths": widths} for widths in ((16,), (8,)) for rate in (1e-4, 1e-3)
 ]
@@ -154,6 +156,7 @@ def test_population_based_training_changes_numbers_within_their_range(tmp_path):
         searches.search_of(mixed).begin(mixed, lambda s, i, n: cutting.cut(s, i, n, 1, 2, 1, True))
 
 
+@pytest.mark.slow
 def test_population_based_training_rescues_a_diverged_member_and_its_replay(tmp_path):
     """It goes on as a whole copy; NaN priorities and memories would spoil the network again."""
     settings = [{"learning_rate": rate} for rate in (1e30, 3e-4, 1e-3, 3e-3)]

@@ -19,6 +19,8 @@ from jaxq.studies import study as studies
 from jaxq.studies.asking import make_study
 from jaxq.studies.spaces import Range
 
+pytestmark = pytest.mark.usefixtures("shared_programs", "compiled_quickly")
+
 BASE = Preset("Small.", SMALL, SMALL_HPARAMS, steps=240, seeds=2)
 GRID = {"learning_rate": [1e-4, 1e-2], "gamma": [0.9, 0.99]}
 SPREAD = Spread(batch=2, num_devices=1)
@@ -33,7 +35,7 @@ class Swept(NamedTuple):
 
 
 @pytest.fixture(scope="module")
-def swept(tmp_path_factory):
+def swept(tmp_path_factory, shared_programs, compiled_quickly):
     directory, reports = tmp_path_factory.mktemp("sweep") / "run", []
     console = Console(file=io.StringIO(), width=200)
     scores = sweeping.sweep(
