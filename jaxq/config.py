@@ -157,9 +157,9 @@ class Config:
     prefill: int = 10_000
     """Environment steps before the first update."""
     train_every: int = 10
-    """Environment steps between rounds of updates."""
-    updates_per_round: int = 1
-    """Updates per round."""
+    """Environment steps of an iteration: acting, then updates."""
+    updates_per_iteration: int = 1
+    """Updates per iteration of the loop."""
     target: str = "polyak"
     """What is kept as target network, and how it follows."""
     target_period: int = 500

@@ -51,7 +51,7 @@ def test_workloads_name_presets_and_whole_rounds():
         on_policy = config.agent == "pqn"
         period = config.rollout_steps if on_policy else config.target_period
         assert workload.chunk_steps % period == 0
-        updates = workload.chunk_steps // config.train_every * config.updates_per_round
+        updates = workload.chunk_steps // config.train_every * config.updates_per_iteration
         if on_policy:
             updates = workload.chunk_steps // period * config.minibatches * config.epochs
         assert updates % NUM_INPUTS == workload.chunk_steps // config.num_envs % NUM_INPUTS == 0

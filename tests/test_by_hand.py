@@ -3,6 +3,7 @@
 import sys
 
 import jax
+import pytest
 from common import cast, same_bits
 from conftest import ROOT
 
@@ -13,6 +14,7 @@ sys.path.insert(0, str(ROOT / "experiments"))
 import dqn_by_hand
 
 
+@pytest.mark.slow
 def test_dqn_by_hand_is_dqn_by_name():
     preset = PRESETS["dqn-cartpole"]
     numbers = cast(dqn_by_hand.NUMBERS)

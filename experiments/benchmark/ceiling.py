@@ -42,7 +42,7 @@ def part_trainer(part: str, config: Config, experiment: Experiment) -> Trainer:
     if experiment.agent.loop == "on-policy":
         updates = config.chunk_steps // config.rollout_steps * config.minibatches * config.epochs
     else:
-        updates = config.chunk_steps // config.train_every * config.updates_per_round
+        updates = config.chunk_steps // config.train_every * config.updates_per_iteration
     prepare, body = {
         "learning": _learning,
         "acting": _acting,

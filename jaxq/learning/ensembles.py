@@ -87,7 +87,7 @@ def averaged_loss(
     """Averaged-DQN (Anschel et al. 2017, algorithm 2): towards the mean of several targets.
 
     The network is a single one; the target parameters are a stack of its parameters at the last
-    updates, leaves [N, ...], as ``targets.latest`` keeps it.
+    updates, leaves [N, ...], as ``targets.stack`` keeps it.
     """
     q_values = q_values._replace(
         target_t=q_values.target_t.mean(axis=0), target_tm1=q_values.target_tm1.mean(axis=0)

@@ -17,7 +17,7 @@ def polyak() -> Target:
     return Target(lambda params: params, update)
 
 
-def latest(count: int) -> Target:
+def stack(count: int) -> Target:
     """A stack of the parameters at the last ``count`` updates, the newest first: [count, ...]."""
 
     def init(params: PyTree) -> PyTree:

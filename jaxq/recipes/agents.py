@@ -15,7 +15,7 @@ from jaxq.learning.agents import make_agent
 from jaxq.networks import ensembles as ensemble_networks
 from jaxq.networks import heads, memory, modules
 from jaxq.recipes.own import is_own
-from jaxq.recipes.parts import AGENTS, BACKUPS, DENSE, Part, find
+from jaxq.recipes.parts import AGENTS, BACKUPS, DENSE, Row, find
 from jaxq.types import Agent, Env, Network
 
 
@@ -133,7 +133,7 @@ def make_network_from(config: Config, env: Env, like: str | None = None) -> Netw
     return _row(config, like).make.output(config, torso, make_head)
 
 
-def _row(config: Config, like: str | None = None) -> Part:
+def _row(config: Config, like: str | None = None) -> Row:
     """The row of ``AGENTS`` called ``like``, or that of ``config``, or that of DQN."""
     name = like or ("dqn" if is_own(config.agent) else config.agent)
     if name not in AGENTS:
@@ -217,8 +217,8 @@ def _sequences(config: Config, hparams: HParams) -> str | None:
 
 
 def _several_targets(config: Config, hparams: HParams) -> str | None:
-    if config.target != "latest" and not is_own(config.target):
-        return f"target={config.target} must be latest for agent=averaged, which averages several"
+    if config.target != "stack" and not is_own(config.target):
+        return f"target={config.target} must be stack for agent=averaged, which averages several"
     return None
 
 
@@ -230,21 +230,21 @@ _SEQUENCES = (*_Q, "memory", "sequence_length", "burn_in")
 
 # Name -> the recipe and what it reads.
 AGENTS |= {
-    "dqn": Part(Recipe(losses.q_loss, _values), _Q),
-    "c51": Part(Recipe(losses.categorical_loss, _categorical), (*_ALWAYS, "num_atoms", "support")),
-    "qr-dqn": Part(Recipe(losses.quantile_loss, _quantiles), (*_Q, "num_atoms"), _finite_kappa),
-    "iqn": Part(
+    "dqn": Row(Recipe(losses.q_loss, _values), _Q),
+    "c51": Row(Recipe(losses.categorical_loss, _categorical), (*_ALWAYS, "num_atoms", "support")),
+    "qr-dqn": Row(Recipe(losses.quantile_loss, _quantiles), (*_Q, "num_atoms"), _finite_kappa),
+    "iqn": Row(
         Recipe(losses.quantile_loss, _implicit_quantiles), (*_Q, "num_atoms"), _finite_kappa
     ),
-    "bootstrapped": Part(
+    "bootstrapped": Row(
         Recipe(ensembles.bootstrapped_loss, _ensemble), (*_ENSEMBLE, "mask_probability")
     ),
-    "rem": Part(Recipe(ensembles.random_mixture_loss, _ensemble), _ENSEMBLE),
-    "maxmin": Part(Recipe(ensembles.maxmin_loss, partial(_ensemble, combine=jnp.min)), _ENSEMBLE),
-    "averaged": Part(Recipe(ensembles.averaged_loss, _values), _Q, _several_targets),
-    "drqn": Part(Recipe(recurrent.recurrent_q_loss, _values), _SEQUENCES, _sequences),
-    "r2d2": Part(Recipe(recurrent.r2d2_loss, _values), _SEQUENCES, _sequences),
-    "pqn": Part(
+    "rem": Row(Recipe(ensembles.random_mixture_loss, _ensemble), _ENSEMBLE),
+    "maxmin": Row(Recipe(ensembles.maxmin_loss, partial(_ensemble, combine=jnp.min)), _ENSEMBLE),
+    "averaged": Row(Recipe(ensembles.averaged_loss, _values), _Q, _several_targets),
+    "drqn": Row(Recipe(recurrent.recurrent_q_loss, _values), _SEQUENCES, _sequences),
+    "r2d2": Row(Recipe(recurrent.r2d2_loss, _values), _SEQUENCES, _sequences),
+    "pqn": Row(
         Recipe(on_policy.lambda_loss, _values),
         (*_ACTING, "memory", "huber_delta", "td_lambda", "sequence_length"),
         loop="on-policy",
@@ -252,7 +252,7 @@ AGENTS |= {
 }
 
 
-def _fits(part: Part, honours: frozenset[str]) -> bool:
+def _fits(part: Row, honours: frozenset[str]) -> bool:
     return backups.sets(part.make, HParams()) <= honours
 
 

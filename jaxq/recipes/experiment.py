@@ -177,7 +177,7 @@ def make_lengths(config: Config) -> Lengths:
     return Lengths(
         prefill_blocks=config.prefill // config.train_every,
         rows_per_block=config.train_every // config.num_envs,
-        updates_per_iteration=config.updates_per_round,
+        updates_per_iteration=config.updates_per_iteration,
         iterations_per_period=config.target_period // config.train_every,
         periods_per_chunk=config.chunk_steps // config.target_period,
     )

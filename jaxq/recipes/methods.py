@@ -121,7 +121,7 @@ METHODS = {
     "averaged-dqn": Method(
         "Anschel et al. 2017",
         "targets from the mean of the last target networks",
-        {"agent": "averaged", "target": "latest", "ensemble_size": 5},
+        {"agent": "averaged", "target": "stack", "ensemble_size": 5},
     ),
     "drqn": Method(
         "Hausknecht & Stone 2015",

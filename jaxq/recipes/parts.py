@@ -35,7 +35,7 @@ from jaxq.replay import prioritized, rings
 from jaxq.types import Replay, Step, Target
 
 
-class Part(NamedTuple):
+class Row(NamedTuple):
     """A row: a function, and what it reads."""
 
     make: Any  # the function; of an agent of ours its ``Recipe``; None where the name is enough
@@ -52,10 +52,10 @@ def _positive_temperature(config: Config, hparams: HParams) -> str | None:
 
 
 BACKUPS = {
-    "greedy": Part(backups.greedy),
-    "double": Part(backups.double),
-    "soft": Part(backups.soft, ("temperature",), _positive_temperature),
-    "munchausen": Part(
+    "greedy": Row(backups.greedy),
+    "double": Row(backups.double),
+    "soft": Row(backups.soft, ("temperature",), _positive_temperature),
+    "munchausen": Row(
         backups.munchausen,
         ("temperature", "munchausen_alpha", "munchausen_clip"),
         _positive_temperature,
@@ -69,12 +69,12 @@ def _dense(config: Config) -> tuple[Callable, Callable | None]:
 
 
 DENSE = {
-    "plain": Part(lambda config: (layers.Dense, None)),
-    "noisy": Part(
+    "plain": Row(lambda config: (layers.Dense, None)),
+    "noisy": Row(
         lambda config: (partial(layers.NoisyDense, sigma=config.noise_sigma), None),
         ("noise_sigma",),
     ),
-    "spectral": Part(lambda config: (layers.Dense, layers.SpectralDense)),
+    "spectral": Row(lambda config: (layers.Dense, layers.SpectralDense)),
 }
 
 
@@ -92,10 +92,10 @@ def _torso(
 
 _LAYERS = ("widths", "layer_norm", "dense", "dueling")
 TORSOS = {
-    "linear": Part(lambda config, obs_spec: torsos.Flatten()),
-    "mlp": Part(partial(_torso, torsos.MLP, 0), _LAYERS),
-    "minatar": Part(partial(_torso, torsos.MinAtarTorso, 3), _LAYERS),
-    "nature": Part(partial(_torso, torsos.NatureTorso, 36), _LAYERS),
+    "linear": Row(lambda config, obs_spec: torsos.Flatten()),
+    "mlp": Row(partial(_torso, torsos.MLP, 0), _LAYERS),
+    "minatar": Row(partial(_torso, torsos.MinAtarTorso, 3), _LAYERS),
+    "nature": Row(partial(_torso, torsos.NatureTorso, 36), _LAYERS),
 }
 
 
@@ -127,12 +127,12 @@ def _prioritized(config: Config, step: Step) -> Replay:
 
 _PRIORITIES = ("priority_exponent", "importance_exponent", "importance_exponent_end")
 REPLAYS = {
-    "uniform": Part(_uniform, ("capacity", "batch_size")),
-    "prioritized": Part(
+    "uniform": Row(_uniform, ("capacity", "batch_size")),
+    "prioritized": Row(
         _prioritized,
         ("capacity", "batch_size", "sequence_period", *_PRIORITIES, "importance_exponent_steps"),
     ),
-    "latest": Part(_latest),
+    "latest": Row(_latest),
 }
 
 
@@ -142,55 +142,55 @@ def _polyak(config: Config) -> Target:
 
 
 TARGETS = {
-    "polyak": Part(_polyak, ("tau",)),
-    "latest": Part(lambda config: targets.latest(config.ensemble_size), ("ensemble_size",)),
+    "polyak": Row(_polyak, ("tau",)),
+    "stack": Row(lambda config: targets.stack(config.ensemble_size), ("ensemble_size",)),
 }
 
 _ADAM = ("adam_beta1", "adam_beta2", "optimizer_epsilon")
 OPTIMIZERS = {
-    "adam": Part(optimizers.adam, _ADAM),
-    "adamw": Part(optimizers.adamw, (*_ADAM, "weight_decay")),
-    "radam": Part(optimizers.radam, _ADAM),
-    "rmsprop": Part(optimizers.rmsprop, ("rmsprop_decay", "optimizer_epsilon")),
-    "sgd": Part(optimizers.sgd),
+    "adam": Row(optimizers.adam, _ADAM),
+    "adamw": Row(optimizers.adamw, (*_ADAM, "weight_decay")),
+    "radam": Row(optimizers.radam, _ADAM),
+    "rmsprop": Row(optimizers.rmsprop, ("rmsprop_decay", "optimizer_epsilon")),
+    "sgd": Row(optimizers.sgd),
 }
 LEARNING_RATES = {
-    name: Part(schedule, ("learning_rate_end", "learning_rate_steps"))
+    name: Row(schedule, ("learning_rate_end", "learning_rate_steps"))
     for name, schedule in (("linear", schedules.linear), ("exponential", schedules.exponential))
 }
 
 _EPSILON = ("epsilon_start", "epsilon_end", "epsilon_delay", "epsilon_steps")
 SELECTIONS = {
-    "epsilon-greedy": Part(exploration.epsilon_greedy, ("break_ties", "exploration")),
-    "softmax": Part(exploration.softmax, ("temperature",), _positive_temperature),
+    "epsilon-greedy": Row(exploration.epsilon_greedy, ("break_ties", "exploration")),
+    "softmax": Row(exploration.softmax, ("temperature",), _positive_temperature),
 }
 EXPLORATIONS = {
-    "linear": Part(schedules.linear, _EPSILON),
-    "exponential": Part(schedules.exponential, _EPSILON),
+    "linear": Row(schedules.linear, _EPSILON),
+    "exponential": Row(schedules.exponential, _EPSILON),
 }
-MEMORIES = {"none": Part(None), "lstm": Part(None, ("memory_width",))}
+MEMORIES = {"none": Row(None), "lstm": Row(None, ("memory_width",))}
 
-AGENTS: dict[str, Part] = {}  # ``agents`` fills it: its rows are composed of all others
+AGENTS: dict[str, Row] = {}  # ``agents`` fills it: its rows are composed of all others
 
 # Field of ``Config`` -> its rows. Of a switch a row says what is read where it is on.
-TABLES: dict[str, dict[Any, Part]] = {
+TABLES: dict[str, dict[Any, Row]] = {
     "agent": AGENTS,
     "backup": BACKUPS,
     "network": TORSOS,
     "dense": DENSE,
-    "dueling": {False: Part(None), True: Part(None, ("stream_widths",))},
+    "dueling": {False: Row(None), True: Row(None, ("stream_widths",))},
     "memory": MEMORIES,
     "replay": REPLAYS,
     "target": TARGETS,
     "optimizer": OPTIMIZERS,
-    "clip_gradients": {False: Part(None), True: Part(None, ("max_gradient_norm",))},
+    "clip_gradients": {False: Row(None), True: Row(None, ("max_gradient_norm",))},
     "learning_rate_schedule": LEARNING_RATES,
     "action_selection": SELECTIONS,
     "exploration": EXPLORATIONS,
 }
 
 
-def find(field: str, name: Any) -> Part:
+def find(field: str, name: Any) -> Row:
     """The row called ``name``, or one made for a function of somebody's own.
 
     Raises:
@@ -203,7 +203,7 @@ def find(field: str, name: Any) -> Part:
         for read in reads:
             if read not in (*field_names(Config), *HParams._fields):
                 raise unknown(f"{field}={name} reads", read, (*vars(Config()), *HParams._fields))
-        return Part(function, reads, numbers=numbers, loop=loop)
+        return Row(function, reads, numbers=numbers, loop=loop)
     if name not in TABLES[field]:
         raise unknown(field, name, map(str, TABLES[field]))
     return TABLES[field][name]

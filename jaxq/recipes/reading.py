@@ -7,23 +7,23 @@ from typing import Any
 from jaxq.config import Config, HParams, field_names
 from jaxq.errors import unknown
 from jaxq.recipes.agents import AGENTS
-from jaxq.recipes.parts import TABLES, Part, find
+from jaxq.recipes.parts import TABLES, Row, find
 from jaxq.settings import format_value
 
 # What is read whatever is chosen, and by each loop.
 ENVIRONMENT = ("env", "env_kwargs", "time_limit", "num_envs", "env_params")
 EVALUATION = ("chunk_steps", "eval_episodes", "eval_max_steps", "eval_epsilon")
 _LEARNING = "optimizer learning_rate learning_rate_schedule clip_gradients reset_period".split()
-_REPLAY = "replay prefill train_every updates_per_round target target_period".split()
+_REPLAY = "replay prefill train_every updates_per_iteration target target_period".split()
 LOOPS = {
-    "off-policy": Part(None, (*_REPLAY, *_LEARNING)),
-    "on-policy": Part(None, ("rollout_steps", "minibatches", "epochs", *_LEARNING)),
+    "off-policy": Row(None, (*_REPLAY, *_LEARNING)),
+    "on-policy": Row(None, ("rollout_steps", "minibatches", "epochs", *_LEARNING)),
 }
 _ROOTS = {"environment": ENVIRONMENT, "evaluation": EVALUATION}
 FIELDS = (*field_names(Config), *HParams._fields)
 
 
-def chosen(config: Config) -> dict[str, Part]:
+def chosen(config: Config) -> dict[str, Row]:
     """The parts that ``config`` makes use of, by a name such as ``replay prioritized``.
 
     Raises:

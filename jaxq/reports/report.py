@@ -50,7 +50,7 @@ def write_report(paths: Sequence[Path], out: Path) -> Path:
     title = title if len(title) <= 80 else f"Report on {len(studies)} runs"
     num_seeds = sum(len(lane.scores) for lane in lanes)
     summary = f"{_counted(len(lanes), 'lane')}, {_counted(num_seeds, 'trained agent')} in all."
-    sections = compose(studies)
+    sections = sections_of(studies)
     try:
         out.parent.mkdir(parents=True, exist_ok=True)
         results.write_text(markdown, pages.to_markdown(title, summary, sections))
@@ -60,7 +60,7 @@ def write_report(paths: Sequence[Path], out: Path) -> Path:
     return markdown
 
 
-def compose(studies: Sequence[Source]) -> list[Section]:
+def sections_of(studies: Sequence[Source]) -> list[Section]:
     """The sections of a report."""
     lanes = [lane for study in studies for lane in study.lanes]
     left_out = [line for study in studies for line in study.incomplete]

@@ -117,7 +117,7 @@ def test_averaged_targets_average_values():
     params, _ = parameters()
     init = jax.jit(NETWORK.init)
     history = [init(jax.random.key(k), jnp.zeros((1, 4))) for k in range(3)]
-    target = targets.latest(3)
+    target = targets.stack(3)
     stack = target.init(params)
     for old in history:  # the newest comes first, the oldest falls out
         stack = target.update(old, stack, HPARAMS)

@@ -18,7 +18,7 @@ import pytest
 from jaxq.config import HParams
 from jaxq.learning import backups
 from jaxq.learning.returns import lambda_returns, unscale
-from jaxq.learning.targets import latest, polyak
+from jaxq.learning.targets import polyak, stack
 from jaxq.networks import ensembles as member_networks
 from jaxq.networks import heads, layers, modules
 from jaxq.networks import torsos as networks
@@ -180,7 +180,7 @@ def test_bootstrapped_members_with_priors(name):
 def test_averaged_targets(name):
     mdp, steps, weights = mdp_and_windows(name, 1)
     network = modules.from_flax(table(mdp.transition.shape[1]))
-    params = learn(LOSSES["averaged"], network, steps, weights, HPARAMS, SGD, 800, latest(4))
+    params = learn(LOSSES["averaged"], network, steps, weights, HPARAMS, SGD, 800, stack(4))
     assert_close(
         learned(network, params, len(mdp.ends)).q_values, exact.optimal(mdp, GAMMA), mdp, 1e-3
     )

@@ -54,8 +54,8 @@ def test_the_clock_counts_steps_and_updates():
     assert float(metrics["train_return"]) == float(metrics["train_length"])  # CartPole
 
 
-def test_several_updates_per_round():
-    trainer = small(updates_per_round=3).trainer
+def test_several_updates_per_iteration():
+    trainer = small(updates_per_iteration=3).trainer
 
     def train(key):
         state, clock, _ = trainer.chunk(*trainer.init(key, HPARAMS), HPARAMS)

@@ -114,7 +114,7 @@ def test_what_a_backup_sets_is_seen(backup, expected):
 @pytest.mark.parametrize("backup", [with_bonus, with_entropy])
 def test_a_backup_of_ones_own_is_refused_by_a_loss_that_would_lose_part_of_it(backup, monkeypatch):
     """C51 reads only the policy, R2D2 learns in other units, a longer window loses later ones."""
-    monkeypatch.setitem(parts.BACKUPS, "mine", parts.Part(backup))
+    monkeypatch.setitem(parts.BACKUPS, "mine", parts.Row(backup))
     sequences = {"memory": "lstm", "sequence_length": 4}
     for changes, message in (
         ({"agent": "c51"}, "which agent=c51 does not honour; greedy or double"),

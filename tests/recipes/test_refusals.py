@@ -47,7 +47,7 @@ def test_an_agent_of_ones_own_may_begin_with_the_one_that_is_configured():
     ("like", "changes", "message"),
     [
         ("iqn", {}, "huber_delta=inf must be positive and finite"),
-        ("averaged", {}, "target=polyak must be latest"),
+        ("averaged", {}, "target=polyak must be stack"),
         ("drqn", {}, "memory=none must be lstm"),
     ],
 )
