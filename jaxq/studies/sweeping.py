@@ -225,9 +225,10 @@ def _draw(directory: Path, study: Study, scores: dict[str, Any]) -> None:
     """Sensitivity to every swept field, a heat map for two, and the best curves."""
     names, note = list(study.settings[0]), protocol_words(scores["protocol"])
     num_seeds = scores["lanes"][0]["num_seeds"]
+    environment = scores["protocol"].get("environment", "several environments")
+    what = f"{study.name}, {environment}"
     title = (
-        f"{study.name}: evaluation IQM at step {scores['steps']:,}, 95% interval over "
-        f"{num_seeds} seeds"
+        f"{what}: evaluation IQM at step {scores['steps']:,}, 95% interval over {num_seeds} seeds"
     )
     lanes = zip(studies.study_rows(scores), scores["lanes"])
     rows = [row for row, lane in lanes if not lane["cut"]]
@@ -245,4 +246,4 @@ def _draw(directory: Path, study: Study, scores: dict[str, Any]) -> None:
         for label, lane in zip(describe_all([lane["setting"] for lane in order]), order)
     }
     which = f", the best {_DRAWN}" if len(scores["lanes"]) > _DRAWN else ""
-    plots.draw_comparison(directory / results.CURVES, runs, f"{study.name}{which}", note)
+    plots.draw_comparison(directory / results.CURVES, runs, f"{what}{which}", note)

@@ -15,6 +15,7 @@ pytestmark = pytest.mark.usefixtures("shared_programs", "compiled_quickly")
 QUIET = Console(quiet=True)
 
 
+@pytest.mark.slow
 def test_a_comparison_trains_what_is_missing(tmp_path, monkeypatch):
     preset = Preset("Small.", SMALL, SMALL_HPARAMS, steps=200, seeds=1)
     jobs = {"first": ("a", preset, 1), "second": ("b", preset, 2)}

@@ -222,7 +222,8 @@ def test_quantiles(name):
 @pytest.mark.parametrize(
     "agent, backup, dense, tolerance",
     [
-        ("dqn", "greedy", "noisy", 0.1),  # its own noise never vanishes entirely
+        # Its own noise never vanishes entirely.
+        pytest.param("dqn", "greedy", "noisy", 0.1, marks=pytest.mark.slow),
         # Of values up to 8; random fractions now and then select another action than midpoints.
         pytest.param("iqn", "greedy", "plain", 0.3, marks=pytest.mark.slow),
         pytest.param("iqn", "munchausen", "plain", 0.3, marks=pytest.mark.slow),

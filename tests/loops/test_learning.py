@@ -81,13 +81,20 @@ def exact_values(name: str, params: dict) -> np.ndarray:
 
 # One of each loop. Of the others every loss is held against its fixed point, and every trainer is
 # traced, in the fast tests.
-FAST = ("table", "pqn")
-
-
-@pytest.mark.parametrize(
-    "name",
-    [name if name in FAST else pytest.param(name, marks=pytest.mark.slow) for name in RECIPES],
+FAST = ("table",)
+# Traced in seconds each: one of every loss and of every kind of part.
+TRACED = (
+    "table rainbow munchausen-iqn bootstrapped-dqn averaged-dqn r2d2 pqn-lstm reset-dqn".split()
 )
+
+
+def marked(names):
+    """All recipes, those that are not among ``names`` slow."""
+    slow = pytest.mark.slow
+    return [name if name in names else pytest.param(name, marks=slow) for name in RECIPES]
+
+
+@pytest.mark.parametrize("name", marked(FAST))
 def test_every_recipe(name):
     """One compiled program a recipe, vmapped over the probe environments as lanes.
 
@@ -126,7 +133,7 @@ def test_every_recipe(name):
         )
 
 
-@pytest.mark.parametrize("name", RECIPES)
+@pytest.mark.parametrize("name", marked(TRACED))
 def test_every_recipe_consumes_its_keys_once_and_keeps_the_structure_of_its_state(name):
     """Traced only: the checker works on the program, not on numbers."""
     experiment, hparams = recipe(name), cast(numbers(name)._replace(env_params=PROBES["action"]))

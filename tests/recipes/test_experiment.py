@@ -17,6 +17,7 @@ from jaxq.recipes.experiment import make_experiment
 from jaxq.runs.runner import RunSpec, run
 
 QUIET = Console(quiet=True)
+pytestmark = pytest.mark.usefixtures("compiled_quickly")
 
 
 def test_functions_of_ones_own_train_like_named_ones(tmp_path: Path):

@@ -25,6 +25,7 @@ from jaxq.runs.runner import RunSpec, run
 from jaxq.runs.spec import compose
 
 QUIET = Console(quiet=True)
+pytestmark = pytest.mark.usefixtures("compiled_quickly")
 SPEC = RunSpec("mine", SMALL, [SMALL_HPARAMS], [0, 1], 140)
 
 

@@ -62,5 +62,6 @@ def test_the_answer_is_remembered(machine, tmp_path):
     assert json.loads(path.read_text())["batch"] == 4
 
 
+@pytest.mark.slow
 def test_a_real_measurement():
     assert fastest_batch(SMALL, [SMALL_HPARAMS], 2, num_devices=1) in (1, 2)

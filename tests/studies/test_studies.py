@@ -92,6 +92,7 @@ def trained(directory, study, num_parts):
     return study, studies.collect(directory, study)
 
 
+@pytest.mark.slow
 def test_what_is_found_does_not_depend_on_the_parts(tmp_path):
     _, whole = trained(tmp_path / "whole", study_of(), 1)
     study, pieces = trained(tmp_path / "pieces", study_of(), 2)
@@ -171,6 +172,7 @@ def test_population_based_training_rescues_a_diverged_member_and_its_replay(tmp_
     assert scores["lanes"][0]["num_diverged"] == 0
 
 
+@pytest.mark.slow
 def test_population_based_training_resumes_to_the_same_bits(tmp_path):
     """Numbers are found again from the history, networks in the checkpoint."""
     settings = [{"learning_rate": rate} for rate in (1e-4, 3e-4, 1e-3, 3e-3)]
