@@ -79,8 +79,8 @@ def exact_values(name: str, params: dict) -> np.ndarray:
     return exact.soft(tables, 0.9, number.temperature, alpha)
 
 
-# Of the others every loss is held against its fixed point, and every trainer is
-# traced, in the fast tests.
+# Of the others every loss is held against its fixed point, and every trainer is traced, in the fast
+# tests.
 FAST = ("table",)
 # Traced in seconds each: one of every loss and of every kind of part.
 TRACED = (
