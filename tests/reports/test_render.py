@@ -111,6 +111,7 @@ def test_an_environment_of_ones_own_draws_figures_and_they_are_closed(tmp_path):
 
 
 def test_what_gymnax_draws_is_drawn_by_it(tmp_path):
+    pytest.importorskip("pygame")
     raw, _ = envs.make_gymnax("Breakout-MinAtar-original")
     save(tmp_path / "a.gif", raw, max_steps=2)
     assert len(frames(tmp_path / "a.gif")) == 2

@@ -196,6 +196,7 @@ def test_population_based_training_resumes_to_the_same_bits(tmp_path):
 
 
 def test_a_space_is_tried_at_its_ends_before_a_search_begins():
+    pytest.importorskip("optuna")
     space = {"gamma": Range(0.9, 1.5)}
     search = {"kind": "optuna", "space": space_document(space), "trials": []}
     study = study_of([], **search)
