@@ -165,6 +165,7 @@ def _shapes(env, agent):
     return step_shapes(env, agent)
 
 
+@pytest.mark.slow
 def test_a_loss_from_a_script_takes_one_line():
     """What the README promises a fork: a new loss touches the call of ``make_agent``."""
 

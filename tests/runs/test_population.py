@@ -55,7 +55,7 @@ def test_evaluation_does_not_change_training():
     assert same_bits(with_evaluation, without)
 
 
-@pytest.mark.parametrize("batch", [1, 2])
+@pytest.mark.parametrize("batch", [pytest.param(1, marks=pytest.mark.slow), 2])
 def test_a_member_equals_a_run_compiled_without_vmap(batch):
     """To rounding over the first 200 updates; beyond, rounding grows as any trajectory does."""
     seeds = [0, 1]
