@@ -44,7 +44,7 @@ def refused(message: str, *arguments, script="train.py", **options) -> None:
     assert message in line, line
 
 
-def wait_until(condition, process=None, seconds: float = 60.0) -> None:
+def wait_until(condition, process=None, seconds: float = 200.0) -> None:
     """Until ``condition()`` holds, while ``process`` lives."""
     end = time.monotonic() + seconds
     while not condition():

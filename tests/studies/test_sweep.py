@@ -113,7 +113,7 @@ def test_files_can_be_read_at_every_moment(tmp_path):
     directory = tmp_path / "sweep"
     process = start(*SWEEP, *GRID, "--steps", "6000", "--out", directory, script="sweep.py")
     run, reads = directory / "parts" / "000", 0
-    wait_until((run / "scores.json").exists, process)
+    wait_until((run / "lanes.csv").exists, process)  # written last
     while process.poll() is None:
         rows = (run / "lanes.csv").read_text().splitlines()
         assert len(rows) == 5 and len({row.count(",") for row in rows}) == 1
