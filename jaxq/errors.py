@@ -17,6 +17,26 @@ def unknown(field: str, value: object, accepted: Iterable[str]) -> ConfigError:
     return ConfigError(f"{field}={value} does not exist; {hint}")
 
 
+def missing_number(name: str, who: str) -> ConfigError:
+    """A ``ConfigError`` for a number of ``HParams.extra`` that a part reads and nobody gave.
+
+    Args:
+      who: in words, up to the verb: ``which the backup reads``.
+    """
+    return ConfigError(f"extra.{name} is missing, {who}; --extra {name} NUMBER gives it.")
+
+
+def wrong_object(what: str, found: object, accepted: str) -> ConfigError:
+    """A ``ConfigError`` for a function of one's own that made something else than it should.
+
+    Args:
+      what: the part, such as ``agent=mine:agent``.
+      accepted: what it may make, in words.
+    """
+    kind = type(found).__name__
+    return ConfigError(f"{what} gave an object of type {kind}; {accepted} is accepted.")
+
+
 def require(option: str, package: str, extra: str) -> None:
     """Refuse an option whose package is not installed.
 

@@ -13,7 +13,7 @@ import jax
 import jax.numpy as jnp
 
 from jaxq.config import HParams
-from jaxq.errors import ConfigError
+from jaxq.errors import missing_number, wrong_object
 
 
 class Values(NamedTuple):
@@ -97,9 +97,7 @@ def sets(backup: Callable, hparams: HParams, num_actions: int = 2) -> frozenset[
     def look(values: Values, a_tm1: jax.Array) -> jax.Array:
         ahead = backup(values, a_tm1, hparams)
         if not isinstance(ahead, Lookahead):
-            raise ConfigError(
-                f"backup gave an object of type {type(ahead).__name__}; a Lookahead is accepted."
-            )
+            raise wrong_object("backup", ahead, "a Lookahead")
         found.update(entropy=ahead.entropy, bonus=ahead.bonus)
         return ahead.policy
 
@@ -107,10 +105,7 @@ def sets(backup: Callable, hparams: HParams, num_actions: int = 2) -> frozenset[
     try:
         jax.eval_shape(look, Values(row, row, row, row), jax.ShapeDtypeStruct((), jnp.int32))
     except KeyError as error:
-        name = error.args[0]
-        raise ConfigError(
-            f"extra.{name} is missing, which the backup reads; --extra {name} NUMBER gives it."
-        ) from error
+        raise missing_number(error.args[0], "which the backup reads") from error
     given = {name for name, value in found.items() if not _is_zero(value)}
     return frozenset({"policy", *given})
 

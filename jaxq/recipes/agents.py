@@ -9,7 +9,7 @@ import flax.linen as nn
 import jax.numpy as jnp
 
 from jaxq.config import INFINITY, Config, HParams
-from jaxq.errors import ConfigError, unknown
+from jaxq.errors import ConfigError, unknown, wrong_object
 from jaxq.learning import backups, ensembles, losses, on_policy, recurrent
 from jaxq.learning.agents import make_agent
 from jaxq.networks import ensembles as ensemble_networks
@@ -125,10 +125,8 @@ def make_network_from(config: Config, env: Env, like: str | None = None) -> Netw
     """The network that ``config`` names, for ``env``; ``like`` as above."""
     torso = find("network", config.network).make(config, env.obs_spec)
     if not isinstance(torso, nn.Module):
-        raise ConfigError(
-            f"network={config.network} gave an object of type {type(torso).__name__}; a flax "
-            f"module from observations to features is accepted."
-        )
+        accepted = "a flax module from observations to features"
+        raise wrong_object(f"network={config.network}", torso, accepted)
     make_head = partial(_head, config, env.num_actions)
     return _row(config, like).make.output(config, torso, make_head)
 

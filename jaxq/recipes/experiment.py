@@ -9,7 +9,7 @@ import jax
 from jaxq.config import Config, HParams
 from jaxq.envs import gymnax as envs
 from jaxq.envs import own as own_envs
-from jaxq.errors import ConfigError
+from jaxq.errors import wrong_object
 from jaxq.learning import optimizers
 from jaxq.loops import resets
 from jaxq.loops.evaluation import make_evaluator
@@ -17,10 +17,10 @@ from jaxq.loops.off_policy import Lengths, make_trainer
 from jaxq.loops.on_policy import RoundLengths, make_on_policy_trainer
 from jaxq.loops.rollout import Schedules
 from jaxq.recipes import agents
-from jaxq.recipes.own import OPEN, description, is_own, resolve
+from jaxq.recipes.own import description, is_own, own_fields, resolve
 from jaxq.recipes.parts import find
 from jaxq.recipes.reading import loop_of
-from jaxq.recipes.validation import validate, validate_structure
+from jaxq.recipes.validation import validate
 from jaxq.recipes.watching import check_reads, check_trace
 from jaxq.types import Agent, Env, PyTree, Target, Trainer
 
@@ -67,9 +67,7 @@ def make_experiment(
     Raises:
       ConfigError: anything that could not run, before anything compiles.
     """
-    validate_structure(config)
-    for lane in lanes:
-        validate(config, lane, handed_over=bool(make_agent))
+    validate(config, *lanes, handed_over=bool(make_agent) and not is_own(config.agent))
     env = (make_env or make_env_from)(config, config.num_envs)
     own = _own_functions(config, agent=make_agent, env=make_env)
     if "agent" in own:
@@ -81,7 +79,7 @@ def make_experiment(
     evaluate = make_evaluator(eval_env, agent, config.eval_max_steps)
     made_of = {field: description(function) for field, function in own.items()}
     experiment = Experiment(config, env, agent, trainer, evaluate, made_of)
-    check_lanes(experiment, lanes)
+    _check_composed(experiment, lanes)
     return experiment
 
 
@@ -91,19 +89,25 @@ def check_lanes(experiment: Experiment, lanes: Sequence[HParams]) -> None:
     Raises:
       ConfigError: names the number.
     """
-    config, agent, made_of = experiment.config, experiment.agent, experiment.made_of
+    config = experiment.config
+    handed_over = "agent" in experiment.made_of and not is_own(config.agent)
+    validate(config, *lanes, handed_over=handed_over)
+    _check_composed(experiment, lanes)
+
+
+def _check_composed(experiment: Experiment, lanes: Sequence[HParams]) -> None:
+    """What only the environment, the agent and a trace can say of numbers."""
+    config, made_of = experiment.config, experiment.made_of
     for lane in lanes:
-        validate(config, lane, handed_over="agent" in made_of and not is_own(config.agent))
         experiment.env.params(lane.env_params)  # refuses unknown names
-        agent.check(lane)
+        experiment.agent.check(lane)
     if lanes and (made_of or lanes[0].extra):
         check_trace(config, experiment.trainer, lanes[0])
 
 
 def _own_functions(config: Config, **handed_over: Callable | None) -> dict[str, Callable]:
     """Field -> the function of somebody's own: the one handed over, or that which is named."""
-    named = {field: getattr(config, field) for field in OPEN}
-    found = {field: resolve(field, name) for field, name in named.items() if is_own(name)}
+    found = {field: resolve(field, name) for field, name in own_fields(config).items()}
     return found | {field: function for field, function in handed_over.items() if function}
 
 
@@ -134,10 +138,7 @@ def make_target_from(config: Config) -> Target:
     """How the target network follows the online network."""
     target = find("target", config.target).make(config)
     if not isinstance(target, Target):
-        raise ConfigError(
-            f"target={config.target} gave an object of type {type(target).__name__}; a jaxq Target "
-            f"is accepted."
-        )
+        raise wrong_object(f"target={config.target}", target, "a jaxq Target")
     return target
 
 

@@ -30,10 +30,15 @@ def is_own(name: Any) -> bool:
     return isinstance(name, str) and ":" in name
 
 
+def own_fields(config: Config) -> dict[str, str]:
+    """Field -> the function of somebody's own that ``config`` names there."""
+    named = {field: getattr(config, field) for field in OPEN}
+    return {field: name for field, name in named.items() if is_own(name)}
+
+
 def own_names(config: Config) -> list[str]:
-    """The functions of somebody's own that ``config`` names."""
-    named = (getattr(config, field) for field in OPEN)
-    return list(dict.fromkeys(name for name in named if is_own(name)))
+    """The functions of somebody's own that ``config`` names, each once."""
+    return list(dict.fromkeys(own_fields(config).values()))
 
 
 def check_trust(config: Config) -> None:
@@ -102,7 +107,7 @@ def declares(
 
     Args:
       reads: fields of ``Config`` and ``HParams``. What nothing else reads is then refused; without
-        any, the part may read everything.
+        any, the part may read what a part of its kind can.
       loop: of an agent, the loop that trains it, ``off-policy`` by default.
       numbers: names of ``HParams.extra`` with the lowest and the highest value accepted.
     """

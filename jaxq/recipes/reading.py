@@ -21,6 +21,8 @@ LOOPS = {
 }
 _ROOTS = {"environment": ENVIRONMENT, "evaluation": EVALUATION}
 FIELDS = (*field_names(Config), *HParams._fields)
+_STRUCTURE = frozenset(field_names(Config))
+_DEFAULTS = {**vars(Config()), **HParams()._asdict()}
 
 
 def chosen(config: Config) -> dict[str, Row]:
@@ -60,7 +62,7 @@ def without_effect(config: Config, hparams: HParams) -> list[str]:
     """The fields that are not at their defaults and that nothing reads."""
     found = reads(config)
     idle = [field for field in FIELDS if field not in (*found, "extra")]
-    return [field for field in idle if _value(config, hparams, field) != _default(field)]
+    return [field for field in idle if _value(config, hparams, field) != _DEFAULTS[field]]
 
 
 def readers(field: str, config: Config) -> str:
@@ -94,14 +96,10 @@ def settle(config: Config, hparams: HParams, asked: Iterable[str]) -> tuple[Conf
     recorded as if they did.
     """
     idle = [field for field in without_effect(config, hparams) if field not in set(asked)]
-    structure = {field: _default(field) for field in idle if field in field_names(Config)}
-    numbers = {field: _default(field) for field in idle if field not in structure}
+    structure = {field: _DEFAULTS[field] for field in idle if field in _STRUCTURE}
+    numbers = {field: _DEFAULTS[field] for field in idle if field not in structure}
     return replace(config, **structure), hparams._replace(**numbers)
 
 
 def _value(config: Config, hparams: HParams, field: str) -> Any:
-    return getattr(config if field in field_names(Config) else hparams, field)
-
-
-def _default(field: str) -> Any:
-    return _value(Config(), HParams(), field)
+    return getattr(config if field in _STRUCTURE else hparams, field)

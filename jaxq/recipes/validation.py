@@ -10,32 +10,43 @@ from typing import Any, Literal, get_args, get_origin, get_type_hints
 import numpy as np
 
 from jaxq.config import INFINITY, Config, HParams, words_as_values
-from jaxq.errors import ConfigError, unknown
+from jaxq.errors import ConfigError, missing_number, unknown
 from jaxq.recipes.agents import AGENTS, check_backup
 from jaxq.recipes.own import check_trust, is_own, own_names
-from jaxq.recipes.parts import window_of
+from jaxq.recipes.parts import Row, window_of
 from jaxq.recipes.reading import chosen, loop_of, readers, without_effect
 
 _MAY_BE_ZERO = ("prefill", "burn_in", "reset_period")
 
 
-def validate(config: Config, hparams: HParams, handed_over: bool = False) -> None:
+def validate(config: Config, *lanes: HParams, handed_over: bool = False) -> None:
     """Check everything that can be known without the environment.
 
     Args:
+      lanes: numbers, any of which must fit.
       handed_over: that functions take the place of named parts, and may read any number.
 
     Raises:
       ConfigError: one sentence that names the field, its value and what is accepted.
     """
-    validate_structure(config)
+    _check_structure(config)
+    parts = chosen(config)
+    for hparams in lanes:
+        _check_lane(config, hparams, parts)
+        for field in without_effect(config, HParams() if handed_over else hparams):
+            raise ConfigError(
+                f"{field} has no effect without {readers(field, config)}; leave it at its default."
+            )
+
+
+def _check_lane(config: Config, hparams: HParams, parts: Mapping[str, Row]) -> None:
+    """Numbers by themselves, and what the ``parts`` in use make of them."""
     if type(hparams) is not HParams:
         raise ConfigError(
             f"hparams={type(hparams).__name__} must be HParams; numbers of your own go into its "
             f"field extra."
         )
     _check_numbers(hparams)
-    parts = chosen(config)
     for label, part in parts.items():
         if wrong := part.check(config, hparams):
             raise ConfigError(f"{wrong}.")
@@ -43,18 +54,10 @@ def validate(config: Config, hparams: HParams, handed_over: bool = False) -> Non
     takes_backup = "backup" in parts[f"agent {config.agent}"].reads
     if takes_backup and not is_own(config.agent) and not is_own(config.backup):
         check_backup(config, hparams, AGENTS[config.agent].make.loss.honours)
-    for field in without_effect(config, HParams() if handed_over else hparams):
-        raise ConfigError(
-            f"{field} has no effect without {readers(field, config)}; leave it at its default."
-        )
 
 
-def validate_structure(config: Config) -> None:
-    """Check what does not depend on numbers.
-
-    Raises:
-      ConfigError: as ``validate``.
-    """
+def _check_structure(config: Config) -> None:
+    """What does not depend on numbers."""
     check_trust(config)
     _check_types(config)
     _check_counts(config)
@@ -255,8 +258,5 @@ def _check_own_numbers(
     """The numbers that a part of one's own has declared."""
     for name, (low, high) in numbers.items():
         if name not in extra:
-            raise ConfigError(
-                f"extra.{name} is missing, which {label} reads (between {low:g} and {high:g}); "
-                f"--extra {name} NUMBER gives it."
-            )
+            raise missing_number(name, f"which {label} reads (between {low:g} and {high:g})")
         _check_range(f"extra.{name}", extra[name], low, high)

@@ -11,8 +11,8 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxq.config import Config, HParams, field_names
-from jaxq.errors import ConfigError
-from jaxq.recipes.own import OPEN, is_own
+from jaxq.errors import ConfigError, missing_number
+from jaxq.recipes.own import own_fields
 from jaxq.types import Agent, Env, Trainer
 
 # What an agent of one's own must look at, or it would act or learn otherwise than recorded.
@@ -38,10 +38,6 @@ _FIELDS = frozenset(field_names(Config))
 _READ_EXTRA = ("network", "replay", "target")  # parts of one's own that also see ``config``
 
 
-def _own_fields(config: Config) -> set[str]:
-    return {field for field in OPEN if is_own(getattr(config, field))}
-
-
 def check_reads(config: Config, make_agent: Callable, env: Env, loop: str) -> Agent:
     """The agent that ``make_agent`` makes, if it drops no choice of ``config``.
 
@@ -63,7 +59,8 @@ def check_reads(config: Config, make_agent: Callable, env: Env, loop: str) -> Ag
             f"agent={config.agent} is made for the {agent.loop} loop and the configuration for the "
             f"{loop} one; @jaxq.declares(loop='{agent.loop}') above its function says so."
         )
-    if config.extra and "extra" not in watched.seen and not set(_READ_EXTRA) & _own_fields(config):
+    others = own_fields(config).keys() & set(_READ_EXTRA)
+    if config.extra and "extra" not in watched.seen and not others:
         raise ConfigError(f"extra={' '.join(config.extra)} has no effect: no part reads it.")
     for field in _NEVER_DROPPED:
         value, default = getattr(config, field), getattr(Config, field)
@@ -92,10 +89,7 @@ class _Numbers(dict):
     def __getitem__(self, name: str) -> Any:
         self.seen.add(name)
         if name not in self:
-            raise ConfigError(
-                f"extra.{name} is missing, which a part of your own reads; --extra {name} NUMBER "
-                f"gives it."
-            )
+            raise missing_number(name, "which a part of your own reads")
         return super().__getitem__(name)
 
     def get(self, name: str, default: Any = None) -> Any:

@@ -49,8 +49,7 @@ def fastest_batch(
     Raises:
       ConfigError: the run itself would be refused.
     """
-    for lane in lanes:
-        validate(config, lane)
+    validate(config, *lanes)
     num_devices = num_devices or len(jax.local_devices())
     num_members = len(lanes) * num_seeds
     config = shortened(config)

@@ -31,7 +31,7 @@ from jaxq.config import (
 )
 from jaxq.errors import ConfigError
 from jaxq.recipes.experiment import make_experiment
-from jaxq.recipes.own import OPEN, description, is_own, refuse_untrusted, resolve
+from jaxq.recipes.own import OPEN, description, is_own, own_names, refuse_untrusted, resolve
 from jaxq.recipes.reading import settle
 from jaxq.runs import files as results
 from jaxq.runs.files import PARTS, STUDY
@@ -96,7 +96,7 @@ class Study(NamedTuple):
         space = self.search.get("space", {})
         spaces = [values.get("values", ()) for name, values in space.items() if name in OPEN]
         tried = (setting[field] for setting in self.settings for field in OPEN if field in setting)
-        values = itertools.chain((getattr(self.config, field) for field in OPEN), tried, *spaces)
+        values = itertools.chain(own_names(self.config), tried, *spaces)
         return [value for value in values if is_own(value)]
 
     def described(self) -> dict[str, Any]:

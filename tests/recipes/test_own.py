@@ -8,7 +8,7 @@ import pytest
 from jaxq.config import Config, FromFile, config_from_dict
 from jaxq.errors import ConfigError
 from jaxq.recipes.own import check_trust, description, resolve, same_parts, with_history
-from jaxq.recipes.validation import validate_structure
+from jaxq.recipes.validation import validate
 
 
 @pytest.fixture
@@ -49,7 +49,7 @@ def test_a_file_never_decides_what_code_runs(here):
     (here / "mine_d.py").write_text("open('ran', 'w')\ndef make(): pass\n")
     config = config_from_dict({"agent": "mine_d:make", "backup": "mine_d:other"})
     assert isinstance(config.agent, FromFile)
-    for refuse in (check_trust, validate_structure):
+    for refuse in (check_trust, validate):
         with pytest.raises(ConfigError, match="--trust mine_d:make mine_d:other"):
             refuse(config)
     with pytest.raises(ConfigError, match="--trust mine_d:make"):
