@@ -38,8 +38,8 @@ def program(name: str):
 def iterations(name: str) -> int:
     """Of the program: one target period, or one rollout of vector steps."""
     config = PRESETS[name].config
-    if config.replay == "none":
-        return config.train_every // config.num_envs
+    if config.agent == "pqn":
+        return config.rollout_steps // config.num_envs
     return config.target_period // config.train_every
 
 
