@@ -80,13 +80,14 @@ class SweepOptions(cli.SharedOptions):
 
 
 def sweep(arguments: list[str], console: Console) -> None:
+    cluster = join(arguments)
     options, study = parse(arguments)
     spread = tasks.spread_of(options, options.batch)
     if options.plan:
         sweeping.plan(study, console, spread=spread, num_parts=options.parts)
         return
     given = options.resume or options.out
-    executor = make_executor(options)
+    executor = cluster or make_executor(options)
     directory = given or tasks.new_directory(f"sweep-{study.name}")
     try:
         sweeping.carry_out(
@@ -115,6 +116,26 @@ def sweep(arguments: list[str], console: Console) -> None:
         console.print(f"Results: {directory}", soft_wrap=True, highlight=False)
 
 
+def join(arguments: list[str]) -> executors.Executor | None:
+    """The processes that this one shares the sweep with, if it does.
+
+    Before anything else is read: JAX must hear of them before it is used, and an environment of
+    one's own may use it as soon as it is imported.
+
+    Raises:
+      ConfigError: they have no directory in common, or there are none.
+    """
+    if not any(argument.split("=")[0] == "--distributed" for argument in arguments):
+        return None
+    options, _ = tyro.cli(
+        SweepOptions, prog="sweep.py", args=arguments, return_unknown_args=True, add_help=False
+    )
+    if options.plan or not (options.out or options.resume):
+        raise ConfigError("distributed needs --out, which all processes see, and has no plan.")
+    tasks.check_counts(options, ("heartbeat",))
+    return executors.several_processes(options.distributed, options.heartbeat)
+
+
 def parse(arguments: list[str]) -> tuple[SweepOptions, Study | None]:
     """The options, and what is to be swept; nothing if a sweep is resumed.
 
@@ -134,9 +155,7 @@ def parse(arguments: list[str]) -> tuple[SweepOptions, Study | None]:
     options = request.options
     if len(request.lanes) > 1:
         raise ConfigError(f"run={arguments[0]} has several lanes; one setting is swept from.")
-    if options.distributed and (options.plan or not options.out):
-        raise ConfigError("distributed needs --out, which all processes see, and has no plan.")
-    tasks.check_counts(options, ("seeds", "steps", "batch", "devices", "parts", "heartbeat"))
+    tasks.check_counts(options, ("seeds", "steps", "batch", "devices", "parts"))
     study = make_study(
         Preset("", request.config, request.lanes[0], request.steps, len(request.seeds)),
         name=request.name,
@@ -149,9 +168,7 @@ def parse(arguments: list[str]) -> tuple[SweepOptions, Study | None]:
 
 
 def make_executor(options: SweepOptions) -> executors.Executor:
-    """Who trains the parts."""
-    if options.distributed:
-        return executors.several_processes(options.distributed, options.heartbeat)
+    """Who trains the parts, with no other process to share them with."""
     if options.ray:
         return executors.with_ray(options.ray_cpus, options.ray_gpus)
     return executors.HERE

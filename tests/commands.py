@@ -1,5 +1,7 @@
 """Scripts as users start them, in processes of their own; what several test files share."""
 
+import os
+import socket
 import subprocess
 import sys
 import time
@@ -42,6 +44,32 @@ def refused(message: str, *arguments, script="train.py", **options) -> None:
     (line,) = [line for line in run.stderr.splitlines() if line.strip()]
     assert line.startswith("error: ") and line.count(". ") == 0 and line.endswith((".", "?"))
     assert message in line, line
+
+
+def free_port() -> int:
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        return listener.getsockname()[1]
+
+
+def told(port: int, index: int) -> dict:
+    return {"arguments": ["--distributed", f"127.0.0.1:{port},2,{index}"], "env": os.environ}
+
+
+def pair(where, *arguments, **options) -> list[subprocess.Popen]:
+    """Two processes that share a sweep."""
+    port, processes = free_port(), []
+    for index in range(2):
+        how = where(port, index)
+        shared = [*arguments, "--devices", "1", "--heartbeat", "10", *how["arguments"]]
+        processes.append(start(*shared, script="sweep.py", env=how["env"], **options))
+    return processes
+
+
+def assert_success(processes) -> None:
+    for process in processes:
+        output, errors = process.communicate(timeout=120)
+        assert process.returncode == 0, output + errors
 
 
 def wait_until(condition, process=None, seconds: float = 200.0) -> None:

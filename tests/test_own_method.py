@@ -7,7 +7,17 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from commands import assert_same_run, execute, refused, start, wait_until
+from commands import (
+    assert_same_arrays,
+    assert_same_run,
+    assert_success,
+    execute,
+    pair,
+    refused,
+    start,
+    told,
+    wait_until,
+)
 from conftest import ROOT
 
 from jaxq.recipes.presets import PRESETS
@@ -94,3 +104,13 @@ def test_its_number_is_swept(here):
     assert run.returncode == 0, run.stderr
     lines = (here / "sweep" / "lanes.csv").read_text().splitlines()
     assert lines[0].startswith("lane,extra.alpha,iqm") and len(lines) == 3
+
+
+@pytest.mark.slow
+def test_two_processes_share_its_sweep(here):
+    """Importing an environment may use JAX, and JAX must know of the other process before."""
+    sweep = [*OWN, "--grid", "extra.alpha=0,0.9", "--fresh-seeds", "0", "--batch", "2"]
+    assert_success(pair(told, *sweep, "--out", "two", cwd=here))
+    assert execute(*sweep, "--out", "one", script="sweep.py", cwd=here).returncode == 0
+    assert len([*(here / "two" / "parts").iterdir()]) == 2
+    assert_same_arrays(here / "one" / "metrics.npz", here / "two" / "metrics.npz")

@@ -113,7 +113,7 @@ def carry_out(
     for kind in spread.track:
         check_kind(kind)
     if study is not None:
-        study = _to_be_cut(study, spread, executor.num_parts or num_parts)
+        study = _begun(_to_be_cut(study, spread, executor.num_parts or num_parts), spread)
         trusted = (*trusted, *study.functions())
     if executor.follow:
         executor.follow(directory, _reader(directory, study, trusted), spread)
@@ -124,7 +124,6 @@ def carry_out(
         if changes:
             raise ConfigError(f"resume={directory} was begun with a different {changes[0]}.")
     else:
-        study = _begun(study, spread)
         study = study._replace(made_of=study.described())
         studies.create(directory, study)
 

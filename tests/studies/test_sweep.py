@@ -4,16 +4,27 @@ import json
 import os
 import random
 import signal
-import socket
 import subprocess
 import sys
 import time
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
 import psutil
 import pytest
-from commands import SMALLEST, assert_same_arrays, command, execute, refused, start, wait_until
+from commands import (
+    SMALLEST,
+    assert_same_arrays,
+    assert_success,
+    command,
+    execute,
+    pair,
+    refused,
+    start,
+    told,
+    wait_until,
+)
 
 SWEEP = ["dqn-cartpole", "--seeds", "2", "--save-every", "0", *SMALLEST]
 GRID = ["--grid", "learning_rate=1e-4,1e-2", "gamma=0.9,0.99"]
@@ -124,16 +135,6 @@ def test_files_can_be_read_at_every_moment(tmp_path):
     assert process.returncode == 0 and reads > 20, process.communicate()
 
 
-def free_port() -> int:
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        return listener.getsockname()[1]
-
-
-def told(port: int, index: int) -> dict:
-    return {"arguments": ["--distributed", f"127.0.0.1:{port},2,{index}"], "env": os.environ}
-
-
 def slurm(port: int, index: int) -> dict:
     """What srun sets for the tasks of a step."""
     names = {"JOB_ID": port, "STEP_NODELIST": "127.0.0.1", "NTASKS": 2, "PROCID": index}
@@ -141,22 +142,6 @@ def slurm(port: int, index: int) -> dict:
         f"SLURM_{name}": str(value) for name, value in (names | {"LOCALID": index}).items()
     }
     return {"arguments": ["--distributed", "auto"], "env": {**os.environ, **variables}}
-
-
-def pair(where, *arguments) -> list[subprocess.Popen]:
-    """Two processes that share a sweep."""
-    port, processes = free_port(), []
-    for index in range(2):
-        how = where(port, index)
-        shared = [*arguments, "--devices", "1", "--heartbeat", "10", *how["arguments"]]
-        processes.append(start(*shared, script="sweep.py", env=how["env"]))
-    return processes
-
-
-def assert_success(processes) -> None:
-    for process in processes:
-        output, errors = process.communicate(timeout=120)
-        assert process.returncode == 0, output + errors
 
 
 @pytest.mark.slow
@@ -198,7 +183,7 @@ def test_a_task_of_ray_whose_worker_is_killed_twice_succeeds(tmp_path):
     """Nothing is lost or run twice."""
     pytest.importorskip("ray")
     directory = tmp_path / "ray"
-    arguments = [*GRID, "--batch", "2", "--fresh-seeds", "0", "--steps", "6000"]
+    arguments = [*GRID, "--batch", "2", "--fresh-seeds", "0", "--steps", "10000"]
     process = start(
         *SWEEP, *arguments, "--ray", "--parts", "2", "--out", directory, script="sweep.py"
     )
@@ -225,11 +210,11 @@ def writers(directory: Path, parent: int) -> list[psutil.Process]:
     """The processes below ``parent`` that hold ``directory`` open, as its lock does."""
     found = []
     for process in psutil.Process(parent).children(recursive=True):
-        handles = Path(f"/proc/{process.pid}/fd")
-        try:
-            targets = {os.readlink(handle) for handle in handles.iterdir()}
-        except OSError:
-            continue
+        targets = []
+        with suppress(OSError):  # the process has ended
+            for handle in Path(f"/proc/{process.pid}/fd").iterdir():
+                with suppress(OSError):  # a file that was closed meanwhile
+                    targets.append(os.readlink(handle))
         if str(directory) in targets:
             found.append(process)
     return found

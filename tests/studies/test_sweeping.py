@@ -175,13 +175,27 @@ def test_words_ask_for_the_same_as_data(script):
     [
         ("--resume somewhere --grid gamma=0.9", "grid="),
         ("dqn-cartpole --grid gama=1", "sweep=gama does not exist; did you mean gamma"),
-        ("dqn-cartpole --grid gamma=0.9 --distributed auto", "distributed needs --out"),
         ("dqn-cartpole --grid gamma=0.9 --seeds 0", "seeds=0"),
     ],
 )
 def test_words_that_are_refused(script, words, message):
     with pytest.raises(ConfigError, match=message):
         script.parse(words.split())
+
+
+@pytest.mark.parametrize(
+    "words, message",
+    [
+        ("--distributed auto", "distributed needs --out"),
+        ("--distributed=auto --out here --plan", "has no plan"),
+        ("--distributed 127.0.0.1:1 --out here", "must be auto, or HOST:PORT,COUNT,INDEX"),
+        ("--distributed auto --out here --heartbeat 0", "heartbeat=0"),
+    ],
+)
+def test_processes_are_joined_before_anything_is_imported(script, words, message):
+    """What a run is made of may use JAX when it is imported, and JAX must know of them before."""
+    with pytest.raises(ConfigError, match=message):
+        script.join([*"dqn-cartpole --env nowhere:Corridor".split(), *words.split()])
 
 
 def test_one_setting_is_swept_from(script, swept):
