@@ -11,7 +11,8 @@ import jax
 import jax.numpy as jnp
 
 from jaxq.envs.encoding import Observations, make_encoder, strong
-from jaxq.errors import ConfigError, unknown
+from jaxq.envs.probing import LIMIT, check_gymnax, check_limit, num_actions_of, probe_gymnax
+from jaxq.errors import unknown
 from jaxq.types import Env, Episode, Outcome, PyTree
 
 TIME_LIMITS = ("bootstrap", "terminal")
@@ -38,18 +39,16 @@ def from_gymnax(
       name: for messages and results; the environment's own by default.
 
     Raises:
-      ConfigError: continuous actions, observations that are nested or do not fit what is said of
-        them, an unknown time-limit policy.
+      ConfigError: it breaks gymnax's contract (see ``probing``), continuous actions, observations
+        that are nested or do not fit what is said of them, an unknown time-limit policy.
     """
-    name = name or env.name
+    name = name or getattr(env, "name", type(env).__name__)
     if time_limit not in TIME_LIMITS:
         raise unknown("time_limit", time_limit, TIME_LIMITS)
-    num_actions = getattr(env.action_space(params), "n", None)
-    if num_actions is None:
-        raise ConfigError(f"env={name} has continuous actions; discrete ones are accepted.")
-
+    check_gymnax(env, params, name)
     overrides_of = _make_params(name, params)
-    raw_obs, raw_state = jax.eval_shape(env.reset, jax.random.key(0), overrides_of({}))
+    raw_obs, raw_state = probe_gymnax(env, overrides_of({}), name)
+    num_actions = num_actions_of(env, params, name)
     encode = make_encoder(name, env.observation_space(params), raw_obs, observations)
     obs_spec = jax.eval_shape(encode, raw_obs)
     state_dtypes = _stable_dtypes(env, raw_state, overrides_of({}))
@@ -92,10 +91,10 @@ def from_gymnax(
     protocol = {
         "environment": name,
         "time_limit": time_limit,
-        "num_actions": int(num_actions),
+        "num_actions": num_actions,
         "sticky_actions": 0.0,
     }
-    return Env(name, num_envs, int(num_actions), obs_spec, protocol, overrides_of, reset, step)
+    return Env(name, num_envs, num_actions, obs_spec, protocol, overrides_of, reset, step)
 
 
 def _make_params(name: str, default: PyTree) -> Callable[[Mapping[str, Any]], PyTree]:
@@ -106,6 +105,7 @@ def _make_params(name: str, default: PyTree) -> Callable[[Mapping[str, Any]], Py
         for field in overrides:
             if field not in fields:
                 raise unknown(f"env_params of {name}", field, fields)
+        check_limit(overrides.get(LIMIT), name)
         return jax.tree.map(
             lambda value, new: strong(new, jnp.asarray(value).dtype),
             default,

@@ -17,6 +17,7 @@ from typing import Any
 
 from jaxq.config import words_as_values
 from jaxq.envs.episodes import from_gymnax
+from jaxq.envs.probing import METHODS, probe_env
 from jaxq.errors import ConfigError
 from jaxq.types import Env, PyTree
 
@@ -55,11 +56,7 @@ def from_object(
         raise ConfigError(
             f"env={name} has a parameter num_envs and gave {_described(env)}; {_ACCEPTED}"
         )
-    if env.num_envs != num_envs:
-        raise ConfigError(
-            f"env={name} made {env.num_envs} environments where num_envs={num_envs} was asked for."
-        )
-    return env
+    return probe_env(env, num_envs, name)
 
 
 def raw_of(thing: Any, name: str, kwargs: tuple[str, ...] = ()) -> tuple[Any, PyTree]:
@@ -119,10 +116,9 @@ def _call(thing: Callable, name: str, kwargs: tuple[str, ...], **ours: Any) -> A
 
 def _is_gymnax(made: Any) -> bool:
     """Whether it has a gymnax environment's methods; gymnasium's spaces are no methods."""
-    methods = ("reset", "step", "action_space", "observation_space")
     if isinstance(made, type):
         return False
-    return all(callable(getattr(made, method, None)) for method in methods)
+    return all(callable(getattr(made, method, None)) for method in METHODS)
 
 
 def _described(found: Any) -> str:

@@ -9,6 +9,7 @@ import jax
 from jaxq.config import Config, HParams
 from jaxq.envs import gymnax as envs
 from jaxq.envs import own as own_envs
+from jaxq.envs.probing import probe_env
 from jaxq.errors import wrong_object
 from jaxq.learning import optimizers
 from jaxq.loops import resets
@@ -68,19 +69,26 @@ def make_experiment(
       ConfigError: anything that could not run, before anything compiles.
     """
     validate(config, *lanes, handed_over=bool(make_agent) and not is_own(config.agent))
-    env = (make_env or make_env_from)(config, config.num_envs)
+    env = _make_env(make_env, config, config.num_envs)
     own = _own_functions(config, agent=make_agent, env=make_env)
     if "agent" in own:
         agent = check_reads(config, own["agent"], env, loop_of(config))
     else:
         agent = agents.make_agent_from(config, env)
     trainer = make_trainer_from(config, env, agent)
-    eval_env = (make_env or make_env_from)(config, config.eval_episodes)
+    eval_env = _make_env(make_env, config, config.eval_episodes)
     evaluate = make_evaluator(eval_env, agent, config.eval_max_steps)
     made_of = {field: description(function) for field, function in own.items()}
     experiment = Experiment(config, env, agent, trainer, evaluate, made_of)
     _check_composed(experiment, lanes)
     return experiment
+
+
+def _make_env(handed_over: Callable | None, config: Config, num_envs: int) -> Env:
+    if handed_over is None:
+        return make_env_from(config, num_envs)
+    env = handed_over(config, num_envs)
+    return probe_env(env, num_envs, getattr(handed_over, "__qualname__", "make_env"))
 
 
 def check_lanes(experiment: Experiment, lanes: Sequence[HParams]) -> None:

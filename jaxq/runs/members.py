@@ -79,8 +79,14 @@ def key_data(tree: PyTree) -> PyTree:
 
 
 def with_keys(tree: PyTree, like: PyTree) -> PyTree:
-    """The inverse of ``key_data``, by a tree of the same structure."""
-    return jax.tree.map(lambda x, y: jax.random.wrap_key_data(x) if _is_key(y) else x, tree, like)
+    """The inverse of ``key_data``, by a tree of the same structure with keys of the same kinds."""
+
+    def wrap(data: Any, like: Any) -> Any:
+        if not _is_key(like):
+            return data
+        return jax.random.wrap_key_data(data, impl=jax.random.key_impl(jnp.empty((), like.dtype)))
+
+    return jax.tree.map(wrap, tree, like)
 
 
 def _as_row(tree: PyTree) -> PyTree:

@@ -29,6 +29,7 @@ def state(seed: int) -> State:
     draw = np.random.default_rng(seed)
     params = {"a/b": draw.normal(size=(3, 2)).astype(np.float32), "a": {"b": np.arange(3)}}
     params["half"] = np.asarray(jnp.arange(3, dtype=jnp.bfloat16) * seed)
+    params["empty"] = np.zeros((3, 0), np.float32)  # of an environment whose state has one
     return State(params, draw.integers(9, size=(3, 2), dtype=np.uint32))
 
 

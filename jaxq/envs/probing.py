@@ -1,0 +1,247 @@
+"""What an environment does on one reset and one step, found out by tracing, before it is used.
+
+What cannot be trained on is refused in a sentence that names the environment, what was found and
+what is accepted. An error raised by somebody's own code stays as it is.
+"""
+
+import dataclasses
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from jaxq.errors import ConfigError
+from jaxq.types import Env, Episode, Outcome, PyTree
+
+LIMIT = "max_steps_in_episode"  # what gymnax calls a time limit
+METHODS = ("reset", "step", "action_space", "observation_space")  # of a gymnax environment
+_NUMBERS = (bool, int, float, np.generic, np.ndarray, jax.Array)
+_STEP = "obs, state, reward, terminated, truncated, info"
+
+
+def probe_gymnax(env: Any, params: PyTree, name: str) -> tuple[Any, PyTree]:
+    """Shapes and dtypes of an observation and a state of a gymnax-1.0 environment.
+
+    Args:
+      params: its parameters, as ``check_gymnax`` accepts them.
+      name: for messages.
+
+    Raises:
+      ConfigError: it is none, or returns what gymnax's contract does not say.
+    """
+    check_limit(getattr(params, LIMIT, None), name)
+    num_actions_of(env, params, name)
+    _space(env.observation_space, params, f"observation_space of env={name}")
+    key, action = jax.random.key(0), jax.ShapeDtypeStruct((), jnp.int32)
+    obs, state = _values(
+        jax.eval_shape(env.reset, key, params), 2, f"reset of env={name}", "obs, state"
+    )
+    _check_not_empty({"observation": obs}, name)
+    try:
+        result = jax.eval_shape(env.step, key, state, action, params)
+    except (TypeError, ValueError, AttributeError):
+        _explain(env, name, obs, state, params)
+        raise
+    next_obs, next_state, *flags, info = _values(result, 6, f"step of env={name}", _STEP)
+    _check_same(obs, next_obs, f"the observation of env={name}")
+    _check_same(state, next_state, f"the state of env={name}", dtypes=False)
+    _check_flags(dict(zip(("reward", "terminated", "truncated"), flags)), (), name)
+    if not isinstance(info, Mapping) or "final_observation" not in info:
+        raise ConfigError(
+            f"step of env={name} has no info['final_observation'], what an episode showed last; "
+            f"gymnax 1.0's own step is accepted, which calls step_env."
+        )
+    _check_same(obs, info["final_observation"], f"the final observation of env={name}")
+    return obs, state
+
+
+def num_actions_of(env: Any, params: PyTree, name: str) -> int:
+    """How many actions a gymnax environment has.
+
+    Raises:
+      ConfigError: its action space is missing, not discrete, or empty.
+    """
+    space = _space(env.action_space, params, f"action_space of env={name}")
+    count = getattr(space, "n", None)
+    if count is None or np.ndim(count):
+        dtype = getattr(space, "dtype", None)
+        is_integer = dtype is not None and jnp.issubdtype(dtype, jnp.integer)
+        kind = f"actions from a {type(space).__name__} of integers" if is_integer else None
+        raise ConfigError(
+            f"env={name} has {kind or 'continuous actions'}; discrete ones are accepted."
+        )
+    if int(count) != count or count < 1:
+        raise ConfigError(f"env={name} has {count} actions; 1 or more are accepted.")
+    return int(count)
+
+
+def check_gymnax(env: Any, params: PyTree, name: str) -> None:
+    """Refuse what is no gymnax environment, and parameters that cannot be replaced, or traced.
+
+    Raises:
+      ConfigError: names what is missing, or the parameter.
+    """
+    for method in METHODS:
+        if not callable(getattr(env, method, None)):
+            raise ConfigError(
+                f"env={name} has no method {method}; a gymnax-1.0 environment is accepted."
+            )
+    is_dataclass = dataclasses.is_dataclass(params) and not isinstance(params, type)
+    if not (is_dataclass and callable(getattr(params, "replace", None))):
+        kind = "None" if params is None else f"of type {type(params).__name__}"
+        raise ConfigError(
+            f"env={name} has parameters that are {kind}; a flax.struct dataclass is accepted."
+        )
+    for path, leaf in jax.tree.leaves_with_path(params):
+        if not isinstance(leaf, _NUMBERS) or np.asarray(leaf).dtype == object:
+            raise ConfigError(
+                f"env={name} has a parameter {_place(path)} of type {type(leaf).__name__}; numbers "
+                f"and arrays are accepted, and other fields with pytree_node=False."
+            )
+
+
+def check_limit(limit: Any, name: str) -> None:
+    """Refuse a limit after which every episode has one step; one that is traced is not known."""
+    if limit is None or isinstance(limit, jax.core.Tracer) or np.all(np.asarray(limit) >= 1):
+        return
+    raise ConfigError(
+        f"env={name} has {LIMIT}={limit}; 1 or more is accepted, and {np.iinfo(np.int32).max} is "
+        f"no limit."
+    )
+
+
+def probe_env(env: Any, num_envs: int, name: str) -> Env:
+    """An ``Env`` that somebody has made, if it keeps the contract of ``types.Env``.
+
+    Raises:
+      ConfigError: it is none, has another number of environments, or a reset or a step returns
+        other values, shapes or dtypes than the contract says.
+    """
+    if not isinstance(env, Env):
+        raise ConfigError(f"env={name} is of type {type(env).__name__}; a jaxq Env is accepted.")
+    if env.num_envs != num_envs:
+        raise ConfigError(
+            f"env={name} made {env.num_envs} environments where num_envs={num_envs} was asked for."
+        )
+    if not isinstance(env.num_actions, int | np.integer) or env.num_actions < 1:
+        raise ConfigError(f"env={name} has num_actions={env.num_actions}; 1 or more is accepted.")
+    if not all(hasattr(env.obs_spec, field) for field in ("shape", "dtype")):
+        raise ConfigError(f"env={name} has an obs_spec without shape and dtype; both are needed.")
+    key, params = jax.random.key(0), env.params({})
+    actions = jax.ShapeDtypeStruct((num_envs,), jnp.int32)
+    obs, state = _values(
+        jax.eval_shape(env.reset, key, params), 2, f"reset of env={name}", "obs, env_state"
+    )
+    spec = jax.ShapeDtypeStruct((num_envs, *env.obs_spec.shape), env.obs_spec.dtype)
+    _check_is(obs, spec, f"the observation of env={name} after a reset")
+    _check_not_empty({"observation": obs}, name)
+    result = jax.eval_shape(env.step, key, state, actions, params)
+    names = "obs, env_state, Outcome, Episode"
+    next_obs, next_state, outcome, episode = _values(result, 4, f"step of env={name}", names)
+    for value, kind in ((outcome, Outcome), (episode, Episode)):
+        if not isinstance(value, kind):
+            raise ConfigError(
+                f"step of env={name} returns a {type(value).__name__} in the place of {names}; "
+                f"a jaxq {kind.__name__} is accepted there."
+            )
+    _check_is(next_obs, spec, f"the observation of env={name} after a step")
+    _check_is(outcome.next_obs, spec, f"next_obs of env={name}")
+    _check_same(state, next_state, f"the state of env={name}")
+    flags = {**outcome._asdict(), **episode._asdict()}
+    del flags["next_obs"]
+    _check_flags(flags, (num_envs,), name)
+    return env
+
+
+def _space(method: Callable, params: PyTree, what: str) -> Any:
+    try:
+        space = method(params)
+    except NotImplementedError:
+        space = None
+    if space is None:
+        raise ConfigError(f"{what} is missing; gymnax's spaces are accepted.")
+    return space
+
+
+def _explain(env: Any, name: str, obs: Any, state: PyTree, params: PyTree) -> None:
+    """Refuse what makes gymnax's own ``step`` fail, if its parts show it."""
+    if not callable(getattr(env, "step_env", None)):
+        return
+    key, action = jax.random.key(0), jax.ShapeDtypeStruct((), jnp.int32)
+    result = jax.eval_shape(env.step_env, key, state, action, params)
+    names = "obs, state, reward, terminated, info"
+    next_obs, next_state, reward, terminated, _ = _values(
+        result, 5, f"step_env of env={name}", names
+    )
+    _check_same(obs, next_obs, f"the observation of env={name}")
+    _check_same(state, next_state, f"the state of env={name}")
+    _check_flags({"reward": reward, "terminated": terminated}, (), name)
+    try:
+        truncated = jax.eval_shape(env.is_truncated, next_state, params)
+    except AttributeError as error:
+        raise ConfigError(
+            f"env={name} has a time limit that cannot be read ({error}); accepted: a state with "
+            f"time and parameters with {LIMIT}, or an is_truncated of its own."
+        ) from error
+    _check_flags({"truncated": truncated}, (), name)
+
+
+def _values(result: Any, count: int, what: str, names: str) -> tuple:
+    if isinstance(result, tuple | list) and len(result) == count:
+        return tuple(result)
+    found = f"{len(result)} values" if type(result) in (tuple, list) else type(result).__name__
+    raise ConfigError(f"{what} returns {found}; {count} are accepted: {names}.")
+
+
+def _check_flags(values: Mapping[str, Any], shape: tuple[int, ...], name: str) -> None:
+    """Numbers have one element per environment, and what is yes or no is ``bool``."""
+    for field, value in values.items():
+        is_number = field in ("reward", "total_reward", "length")
+        dtype = getattr(value, "dtype", None)
+        if dtype is None or value.shape != shape:
+            found = f"of shape {list(value.shape)}" if dtype is not None else "no array"
+            raise ConfigError(
+                f"{field} of env={name} is {found}; one of shape {list(shape)} is accepted."
+            )
+        is_real = jnp.issubdtype(dtype, jnp.floating) or jnp.issubdtype(dtype, jnp.integer)
+        if not (is_real if is_number else jnp.issubdtype(dtype, jnp.bool_)):
+            accepted = "a real number" if is_number else "bool"
+            raise ConfigError(f"{field} of env={name} is {dtype}; {accepted} is accepted.")
+
+
+def _check_same(first: PyTree, second: PyTree, what: str, dtypes: bool = True) -> None:
+    """After a step everything has the form that it has after a reset."""
+    forms = jax.tree.structure(first), jax.tree.structure(second)
+    if forms[0] != forms[1]:
+        raise ConfigError(f"{what} is nested in one way after a reset, in another after a step.")
+    for (path, a), b in zip(jax.tree.leaves_with_path(first), jax.tree.leaves(second)):
+        if a.shape != b.shape or (dtypes and a.dtype != b.dtype):
+            where = f" at {_place(path)}" if path else ""
+            raise ConfigError(
+                f"{what}{where} is {_form(a)} after a reset and {_form(b)} after a step; the same "
+                f"is accepted."
+            )
+
+
+def _check_is(found: Any, spec: jax.ShapeDtypeStruct, what: str) -> None:
+    if not hasattr(found, "dtype") or (found.shape, found.dtype) != (spec.shape, spec.dtype):
+        form = _form(found) if hasattr(found, "dtype") else "nested"
+        raise ConfigError(f"{what} is {form}; by its obs_spec {_form(spec)} is accepted.")
+
+
+def _check_not_empty(values: Mapping[str, PyTree], name: str) -> None:
+    for what, value in values.items():
+        if not jax.tree.leaves(value) or any(0 in leaf.shape for leaf in jax.tree.leaves(value)):
+            raise ConfigError(
+                f"the {what} of env={name} has no elements; at least one is accepted."
+            )
+
+
+def _form(leaf: Any) -> str:
+    return f"{leaf.dtype}{list(leaf.shape)}"
+
+
+def _place(path: tuple) -> str:
+    return jax.tree_util.keystr(path, simple=True, separator=".")

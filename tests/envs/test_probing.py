@@ -1,0 +1,274 @@
+"""What an environment may return, and the sentence for everything else."""
+
+from types import SimpleNamespace
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import pytest
+from flax import struct
+from gymnax.environments import environment, spaces
+
+from jaxq.envs.episodes import from_gymnax
+from jaxq.envs.probing import probe_env
+from jaxq.errors import ConfigError
+from jaxq.types import Episode
+
+
+@struct.dataclass
+class State:
+    position: jax.Array
+    time: Any
+
+
+@struct.dataclass
+class Params(environment.EnvParams):
+    max_steps_in_episode: int = 20
+    goal: int = 5
+
+
+class Chain(environment.Environment):
+    """Positions 0 to 5; action 1 goes right; the last one ends the task. Methods are exchanged."""
+
+    @property
+    def default_params(self):
+        return Params()
+
+    def reset_env(self, key, params):
+        return self.look(jnp.int32(0)), State(jnp.int32(0), 0)
+
+    def step_env(self, key, state, action, params):
+        position = jnp.maximum(state.position + 2 * action - 1, 0)
+        ended = position >= params.goal
+        state = State(position, state.time + 1)
+        return self.look(position), state, ended.astype(jnp.float32), ended, {}
+
+    def look(self, position):
+        return position.astype(jnp.float32)[None]
+
+    def action_space(self, params):
+        return spaces.Discrete(2)
+
+    def observation_space(self, params):
+        return spaces.Box(0.0, 5.0, (1,))
+
+
+def chain(**methods) -> Chain:
+    """A ``Chain`` some of whose methods are exchanged."""
+    return type("Chain", (Chain,), methods)()
+
+
+def changed(**changes):
+    """A ``step_env`` whose results are changed by functions of what they were."""
+
+    def step_env(self, key, state, action, params):
+        names = "obs", "state", "reward", "terminated", "info"
+        values = dict(zip(names, Chain.step_env(self, key, state, action, params)))
+        values |= {name: change(values[name]) for name, change in changes.items()}
+        return tuple(values.values())
+
+    return step_env
+
+
+def reset_to(change):
+    return lambda self, key, params: change(*Chain.reset_env(self, key, params))
+
+
+class Old(Chain):
+    """As gymnax was before 1.0: one end, five values."""
+
+    def step(self, key, state, action, params=None):
+        return self.step_env(key, state, action, params)
+
+
+class NoEnd(Chain):
+    """A step of its own that forgets what an episode showed last."""
+
+    def step(self, key, state, action, params=None):
+        *values, _ = super().step(key, state, action, params)
+        return (*values, {})
+
+
+class Tuple(NamedTuple):
+    max_steps_in_episode: int = 20
+
+
+def hollow(obs, state):
+    return {}, state
+
+
+REFUSED = {
+    "shape of reward": (chain(step_env=changed(reward=lambda r: r[None])), r"reward.*shape \[1\]"),
+    "done as int": (chain(step_env=changed(terminated=lambda t: t * 1)), "terminated.*int32; bool"),
+    "done as float": (
+        chain(step_env=changed(terminated=lambda t: t * 1.0)),
+        "terminated.*float32; bool",
+    ),
+    "reward as complex": (chain(step_env=changed(reward=lambda r: r + 0j)), "reward.*complex64"),
+    "limit as a number": (
+        chain(is_truncated=lambda self, s, p: s.time * 1.0),
+        "truncated.*float32",
+    ),
+    "dtype of a step": (
+        chain(step_env=changed(obs=lambda o: o.astype(jnp.int32))),
+        r"observation of env=Chain is float32\[1\] after a reset and int32\[1\] after a step",
+    ),
+    "shape of a step": (chain(step_env=changed(obs=lambda o: o[0])), r"float32\[\] after a step"),
+    "dtype of the state": (
+        chain(step_env=changed(state=lambda s: s.replace(position=1.0 * s.position))),
+        r"state of env=Chain at position is int32\[\] after a reset and float32\[\] after a step",
+    ),
+    "nesting of the state": (
+        chain(step_env=changed(state=lambda s: s.replace(position=(s.position,)))),
+        "state of env=Chain is nested in one way after a reset",
+    ),
+    "values of step": (Old(), "step of env=Old returns 5 values; 6 are accepted: obs, state"),
+    "values of step_env": (
+        chain(step_env=lambda *a: (*Chain.step_env(*a), 0)),
+        "step_env of env=Chain returns 6 values; 5 are accepted",
+    ),
+    "values of reset": (
+        chain(reset=lambda self, k, p=None: jnp.zeros(1)),
+        "reset of env=Chain returns ShapeDtypeStruct; 2 are accepted",
+    ),
+    "final observation": (NoEnd(), r"no info\['final_observation'\]"),
+    "no elements": (
+        chain(look=lambda self, p: jnp.zeros(0), observation_space=lambda s, p: 1),
+        "observation of env=Chain has no elements",
+    ),
+    "no observation": (chain(reset_env=reset_to(hollow)), "has no elements"),
+    "no actions": (
+        chain(action_space=lambda self, p: SimpleNamespace(n=0)),
+        "env=Chain has 0 actions; 1 or more",
+    ),
+    "actions as numbers": (
+        chain(action_space=lambda self, p: spaces.Box(0, 5, (), jnp.int32)),
+        "env=Chain has actions from a Box of integers; discrete",
+    ),
+    "several actions": (
+        chain(action_space=lambda self, p: SimpleNamespace(n=jnp.array([2, 3]))),
+        "discrete ones are accepted",
+    ),
+    "no action space": (
+        chain(action_space=environment.Environment.action_space),
+        "action_space of env=Chain is missing",
+    ),
+    "no observation space": (
+        chain(observation_space=environment.Environment.observation_space),
+        "observation_space of env=Chain is missing",
+    ),
+    "no space at all": (chain(observation_space=lambda self, p: None), "space.* is missing"),
+    "no method": (chain(action_space=spaces.Discrete(2)), "has no method action_space; a gymnax"),
+    "no time": (
+        chain(
+            reset_env=reset_to(lambda obs, state: (obs, state.position)),
+            step_env=lambda self, k, s, a, p: (self.look(s), s, 0.0, s > 4, {}),
+        ),
+        "time limit that cannot be read .*a state with time",
+    ),
+}
+
+
+@pytest.mark.parametrize("kind", REFUSED)
+def test_what_breaks_the_contract_is_one_sentence(kind):
+    env, message = REFUSED[kind]
+    with pytest.raises(ConfigError, match=message) as caught:
+        from_gymnax(env, Params(), 2)
+    text = str(caught.value)
+    assert text.endswith(".") and ". " not in text.replace("gymnax 1.0", "")
+
+
+@pytest.mark.parametrize(
+    "params, message",
+    [
+        (None, "parameters that are None; a flax.struct dataclass"),
+        ({"max_steps_in_episode": 20}, "of type dict"),
+        (Tuple(), "of type Tuple"),
+        (Params, "of type type"),
+        (Params(goal="far"), "a parameter goal of type str; numbers and arrays"),
+        (Params(goal=[5, "far"]), r"a parameter goal\.1 of type str"),
+        (Params(max_steps_in_episode=-1), "max_steps_in_episode=-1; 1 or more.* 2147483647 is no"),
+        (Params(max_steps_in_episode=0), "max_steps_in_episode=0"),
+    ],
+)
+def test_parameters_that_cannot_be_replaced_or_traced_are_refused(params, message):
+    with pytest.raises(ConfigError, match=message):
+        from_gymnax(Chain(), params, 2)
+
+
+def test_a_limit_below_one_is_refused_wherever_it_comes_from():
+    env = from_gymnax(Chain(), Params(), 2)
+    with pytest.raises(ConfigError, match=r"max_steps_in_episode=0\.5; 1 or more"):
+        env.params({"max_steps_in_episode": 0.5})
+    assert jax.eval_shape(lambda limit: env.params({"max_steps_in_episode": limit}), 3)
+
+
+def test_an_environment_of_another_library_is_refused():
+    gymnasium = SimpleNamespace(reset=print, step=print, action_space=2, observation_space=3)
+    with pytest.raises(ConfigError, match="env=SimpleNamespace has no method action_space"):
+        from_gymnax(gymnasium, None, 2)
+
+
+@pytest.mark.parametrize("number", [jnp.int32, jnp.float16, jnp.bfloat16, bool])
+def test_a_reward_of_any_real_type_is_a_number(number):
+    if number is bool:
+        with pytest.raises(ConfigError, match="reward of env=Chain is bool; a real number"):
+            from_gymnax(chain(step_env=changed(reward=lambda r: r.astype(bool))), Params(), 2)
+        return
+    env = from_gymnax(chain(step_env=changed(reward=lambda r: r.astype(number))), Params(), 2)
+    _, state = jax.eval_shape(env.reset, key := jax.random.key(0), Params())
+    action = jnp.zeros(2, jnp.int32)
+    _, _, outcome, _ = jax.eval_shape(env.step, key, state, action, Params())
+    assert outcome.reward.dtype == jnp.float32
+
+
+def test_an_error_in_somebodys_step_keeps_its_type():
+    def step_env(self, key, state, action, params):
+        raise TypeError("mine")
+
+    with pytest.raises(TypeError, match="mine"):
+        from_gymnax(chain(step_env=step_env), Params(), 2)
+
+
+READY = from_gymnax(Chain(), Params(), 3)
+
+
+PAIR = jax.ShapeDtypeStruct((2,), jnp.float32)
+
+
+@pytest.mark.parametrize(
+    "changes, message",
+    [
+        ({"num_envs": 8}, "env=mine made 8 environments where num_envs=3 was asked for"),
+        ({"num_actions": 0}, "num_actions=0; 1 or more"),
+        ({"num_actions": 2.0}, "num_actions=2.0"),
+        ({"obs_spec": (1,)}, "obs_spec without shape and dtype"),
+        (
+            {"obs_spec": PAIR},
+            r"float32\[3, 1\]; by its obs_spec",
+        ),
+        ({"reset": from_gymnax(Chain(), Params(), 7).reset}, r"float32\[7, 1\]; by its obs_spec"),
+        ({"reset": lambda key, params: jnp.zeros(3)}, "reset of env=mine returns .*2 are accepted"),
+        (
+            {"step": lambda *a: READY.step(*a)[:3]},
+            "step of env=mine returns 3 values; 4 are accepted: obs, env_state, Outcome, Episode",
+        ),
+        (
+            {"step": lambda *a: (*READY.step(*a)[:3], {})},
+            "a dict in the place of .*; a jaxq Episode is accepted",
+        ),
+        (
+            {"step": lambda *a: (*READY.step(*a)[:3], Episode(0.0, 0.0, 0))},
+            r"ended of env=mine is .*; one of shape \[3\] is accepted",
+        ),
+    ],
+)
+def test_an_env_ready_made_keeps_the_contract(changes, message):
+    with pytest.raises(ConfigError, match=message):
+        probe_env(READY._replace(**changes), 3, "mine")
+
+
+def test_what_is_no_env_is_refused():
+    with pytest.raises(ConfigError, match="env=mine is of type Chain; a jaxq Env is accepted"):
+        probe_env(Chain(), 3, "mine")
+    assert probe_env(READY, 3, "mine") is READY
