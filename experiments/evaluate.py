@@ -12,6 +12,7 @@ import tyro
 from rich.console import Console
 
 from jaxq.cli import main as cli
+from jaxq.cli.words import read
 from jaxq.errors import ConfigError
 from jaxq.loops.evaluation import make_evaluator
 from jaxq.recipes.experiment import make_env_from, make_experiment, make_raw_env_from
@@ -45,7 +46,7 @@ class Arguments:
 
 
 def evaluate(arguments: list[str], console: Console) -> None:
-    args = tyro.cli(Arguments, args=arguments, prog="evaluate.py", description=__doc__)
+    args = read(Arguments, arguments, prog="evaluate.py", description=__doc__)
     if args.episodes < 1 or args.max_frames < 1:
         raise ConfigError(f"episodes={args.episodes} and max_frames={args.max_frames} must be > 0.")
     policy = load_policy(args.run, args.trust)

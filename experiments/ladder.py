@@ -9,11 +9,11 @@ already complete is not trained again, so an interrupted ladder goes on where it
 import dataclasses
 from pathlib import Path
 
-import tyro
 from rich.console import Console
 
 from jaxq.cli import main as cli
 from jaxq.cli import tasks
+from jaxq.cli.words import read
 from jaxq.recipes.presets import PRESETS
 from jaxq.scoring import plots
 
@@ -36,7 +36,7 @@ class Arguments:
 
 
 def ladder(arguments: list[str], console: Console) -> None:
-    args = tyro.cli(Arguments, args=arguments, prog="ladder.py", description=__doc__)
+    args = read(Arguments, arguments, prog="ladder.py", description=__doc__)
     jobs = {
         label: (name, PRESETS[name]._replace(steps=args.steps), args.seeds)
         for name, label in RUNGS.items()

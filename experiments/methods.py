@@ -17,6 +17,7 @@ from rich.table import Table
 
 from jaxq.cli import main as cli
 from jaxq.cli import tasks
+from jaxq.cli.words import read
 from jaxq.config import Preset
 from jaxq.errors import unknown
 from jaxq.recipes.methods import METHODS
@@ -43,7 +44,7 @@ class Arguments:
 
 
 def methods(arguments: list[str], console: Console) -> None:
-    args = tyro.cli(Arguments, args=arguments, prog="methods.py", description=__doc__)
+    args = read(Arguments, arguments, prog="methods.py", description=__doc__)
     for name in args.names:
         if name not in METHODS:
             raise unknown("method", name, METHODS)

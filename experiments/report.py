@@ -11,6 +11,7 @@ import tyro
 from rich.console import Console
 
 from jaxq.cli import main as cli
+from jaxq.cli.words import read
 from jaxq.reports.report import write_report
 
 
@@ -23,7 +24,7 @@ class Arguments:
 
 
 def report(arguments: list[str], console: Console) -> None:
-    args = tyro.cli(Arguments, args=arguments, prog="report.py", description=__doc__)
+    args = read(Arguments, arguments, prog="report.py", description=__doc__)
     tables = write_report(args.runs, args.out)
     console.print(f"Report: {args.out}\nTables: {tables}", soft_wrap=True, highlight=False)
 

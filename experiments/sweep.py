@@ -14,11 +14,11 @@ import shlex
 import sys
 from contextlib import suppress
 
-import tyro
 from rich.console import Console
 
 from jaxq.cli import main as cli
 from jaxq.cli import tasks
+from jaxq.cli.words import read
 from jaxq.config import Preset
 from jaxq.errors import ConfigError, require
 from jaxq.reports.terminal import print_study
@@ -127,9 +127,8 @@ def join(arguments: list[str]) -> executors.Executor | None:
     """
     if not any(argument.split("=")[0] == "--distributed" for argument in arguments):
         return None
-    options, _ = tyro.cli(
-        SweepOptions, prog="sweep.py", args=arguments, return_unknown_args=True, add_help=False
-    )
+    how = {"return_unknown_args": True, "add_help": False}
+    options, _ = read(SweepOptions, arguments, prog="sweep.py", **how)
     if options.plan or not (options.out or options.resume):
         raise ConfigError("distributed needs --out, which all processes see, and has no plan.")
     tasks.check_counts(options, ("heartbeat",))
@@ -145,7 +144,7 @@ def parse(arguments: list[str]) -> tuple[SweepOptions, Study | None]:
     if "--ray" in arguments:
         require("ray", "ray", extra="ray")
     if any(argument.split("=")[0] == "--resume" for argument in arguments):
-        options = tyro.cli(SweepOptions, prog="sweep.py", args=arguments)
+        options = read(SweepOptions, arguments, prog="sweep.py")
         for field in dataclasses.fields(options):
             value = getattr(options, field.name)
             if field.name not in _STAYS and value != field.default:

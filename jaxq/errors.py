@@ -4,6 +4,8 @@ import difflib
 import importlib.util
 from collections.abc import Iterable
 
+_SHOWN = 32  # names in a message
+
 
 class ConfigError(ValueError):
     """Bad input. The message is one sentence: the field, its value and what is accepted."""
@@ -13,7 +15,12 @@ def unknown(field: str, value: object, accepted: Iterable[str]) -> ConfigError:
     """A ``ConfigError`` for a name that does not exist, with the nearest names that do."""
     accepted = sorted(accepted)
     close = difflib.get_close_matches(str(value), accepted, n=3, cutoff=0.5)
-    hint = f"did you mean {' or '.join(close)}?" if close else f"accepted: {', '.join(accepted)}."
+    if not close and str(value):
+        inside = [name for name in accepted if str(value) in name]
+        close = sorted(inside, key=lambda name: not name.startswith(str(value)))[:3]
+    others = f", and {len(accepted) - _SHOWN} more" if len(accepted) > _SHOWN else ""
+    hint = f"accepted: {', '.join(accepted[:_SHOWN])}{others}."
+    hint = f"did you mean {' or '.join(close)}?" if close else hint
     return ConfigError(f"{field}={value} does not exist; {hint}")
 
 

@@ -30,6 +30,7 @@ from workloads import WORKLOADS, Workload, workload_of
 
 from jaxq.cli import main as cli
 from jaxq.cli import tasks
+from jaxq.cli.words import read
 from jaxq.errors import ConfigError
 from jaxq.runs import files as results
 from jaxq.runs import machine, provenance
@@ -114,7 +115,7 @@ class Process:
 
 
 def benchmark(arguments: list[str], console: Console) -> None:
-    args = tyro.cli(Arguments, args=arguments, prog="benchmark.py", description=__doc__)
+    args = read(Arguments, arguments, prog="benchmark.py", description=__doc__)
     names = args.names or (*WORKLOADS, START)
     workloads = {name: workload_of(name) for name in names if name != START}
     for field in ("members", "turns", "cores"):

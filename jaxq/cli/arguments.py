@@ -14,6 +14,7 @@ from typing import Annotated, Any, NamedTuple, get_type_hints
 import tyro
 
 from jaxq import config as config_module
+from jaxq.cli.words import read
 from jaxq.config import Config, FromFile, HParams, Preset, words_as_values
 from jaxq.errors import ConfigError
 from jaxq.recipes.own import OPEN
@@ -116,11 +117,11 @@ def _parse(
 ) -> Parsed:
     start = {**vars(preset.config), **preset.hparams._asdict()}
     start |= dict.fromkeys(_WORDS, ())  # what is given is added to what the preset has
-    values = tyro.cli(
+    values = read(
         _bundle(start, options, set(shown), _present(preset)),
+        arguments,
         prog=prog,
         description=preset.summary if shown is FIELDS else f"{preset.summary}\n\n{_SHORT}",
-        args=list(arguments),
     )
     found = dict(start)
     for group in _GROUPS:
@@ -213,7 +214,10 @@ def _numbers(words: Sequence[str], field: str) -> tuple[dict[str, float], tuple[
 
 
 def _number(word: str) -> float | int:
-    return int(word) if word.lstrip("-").isdigit() else float(word)
+    try:
+        return int(word)
+    except ValueError:
+        return float(word)
 
 
 def _trusted(value: Any, trusted: Sequence[str]) -> Any:

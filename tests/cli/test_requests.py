@@ -43,11 +43,9 @@ def test_bad_input_is_one_sentence_and_leaves_nothing(arguments, message, tmp_pa
     assert not (tmp_path / "run").exists()
 
 
-def test_unknown_options_and_choices_exit_with_2_and_a_suggestion(capsys):
-    with pytest.raises(SystemExit) as raised:
+def test_unknown_options_and_choices_are_refused_with_a_suggestion():
+    with pytest.raises(ConfigError, match="learning-rat does not exist; did you mean learning-r"):
         do("dqn-cartpole", "--learning-rat", "1")
-    output, errors = capsys.readouterr()
-    assert raised.value.code == 2 and "--learning-rate" in output + errors
     with pytest.raises(ConfigError, match="rmsprop"):  # a function of one's own may stand there
         do("dqn-cartpole", "--optimizer", "x")
 

@@ -1,0 +1,136 @@
+"""The words of a command line as people type them, before tyro reads them.
+
+Whole numbers may be written ``1e6``, switches ``--double=True``; an option that does not exist is
+refused with the one that was meant, also if another library calls it differently.
+"""
+
+import dataclasses
+from collections.abc import Iterator, Sequence
+from typing import Any, get_type_hints
+
+import tyro
+from tyro.constructors import ConstructorRegistry, PrimitiveConstructorSpec, PrimitiveTypeInfo
+
+from jaxq.errors import ConfigError, unknown
+
+# What other libraries say, and what it is called here.
+_ELSEWHERE = {
+    "steps": "total-timesteps timesteps total-steps num-steps frames num-frames max-steps",
+    "learning-rate": "lr alpha step-size",
+    "gamma": "discount",
+    "capacity": "buffer-size memory-size replay-size",
+    "prefill": "learning-starts warmup min-replay",
+    "train-every": "train-frequency train-freq update-frequency update-every",
+    "target-period": "target-network-frequency target-update-interval target-update-freq",
+    "tau": "polyak",
+    "epsilon-steps": "exploration-fraction eps-decay",
+    "epsilon-end": "final-epsilon end-e eps-end min-epsilon",
+    "epsilon-start": "initial-epsilon start-e eps-start",
+    "num-envs": "n-envs envs",
+    "widths": "hidden-sizes hidden-dims hidden layers net-arch",
+    "n-step": "n-steps nstep",
+    "env": "env-id env-name environment task",
+    "agent": "algo algorithm",
+    "seeds": "num-seeds n-seeds",
+    "first-seed": "seed",
+    "eval-episodes": "num-eval-episodes n-eval-episodes",
+    "track": "wandb tensorboard",
+    "out": "output output-dir log-dir logdir save-dir save-path",
+    "resume": "load restore checkpoint",
+}
+_HERE = {word: name for name, words in _ELSEWHERE.items() for word in words.split()}
+_TRUTH = {"true": True, "yes": True, "1": True, "false": False, "no": False, "0": False}
+_HELP = ("help", "help-all")
+
+
+def read(kind: type, arguments: Sequence[str], **how: Any) -> Any:
+    """``kind`` as the words say, by ``tyro.cli``.
+
+    Args:
+      kind: a dataclass, whose fields may be dataclasses.
+      how: for ``tyro.cli``; with ``return_unknown_args`` no option is refused.
+
+    Raises:
+      ConfigError: an option that does not exist.
+      SystemExit: help was asked for, or a value is none of an option's.
+    """
+    types = dict(_options(kind))
+    words = list(_as_switches(arguments, types))
+    if not how.get("return_unknown_args"):
+        for word in words:
+            _check_option(word, types)
+    with _NUMBERS:
+        return tyro.cli(kind, args=words, **how)
+
+
+def _options(kind: type) -> Iterator[tuple[str, Any]]:
+    """The options of a dataclass, without their dashes, and their types."""
+    hints = get_type_hints(kind)
+    for field in dataclasses.fields(kind):
+        hint = hints[field.name]
+        if dataclasses.is_dataclass(hint):
+            yield from _options(hint)
+        else:
+            yield field.name.replace("_", "-"), hint
+
+
+def _as_switches(words: Sequence[str], types: dict[str, Any]) -> Iterator[str]:
+    """``--double=True`` and ``--double True`` as ``--double``."""
+    words = list(words)
+    while words:
+        word = words.pop(0)
+        name, separator, value = word.removeprefix("--").partition("=")
+        name = name.replace("_", "-")
+        if not word.startswith("--") or types.get(name) is not bool:
+            yield word
+            continue
+        if not separator and words and words[0].lower() in ("true", "false"):
+            value = words.pop(0)
+        if value and value.lower() not in _TRUTH:
+            raise ConfigError(f"{name}={value} must be true or false.")
+        yield f"--{name}" if _TRUTH[value.lower() or "true"] else f"--no-{name}"
+
+
+def _check_option(word: str, types: dict[str, Any]) -> None:
+    """Refuse an option that does not exist."""
+    if not word.startswith("--") or word == "--":
+        return
+    name = word.removeprefix("--").partition("=")[0].replace("_", "-")
+    is_switch = types.get(name.removeprefix("no-")) is bool
+    if name in types or name in _HELP or is_switch:
+        return
+    meant = _HERE.get(name)
+    if meant in types:
+        raise ConfigError(f"option={name} does not exist; did you mean {meant}?")
+    raise unknown("option", name, types)
+
+
+_NUMBERS = ConstructorRegistry()
+
+
+@_NUMBERS.primitive_rule
+def _whole_numbers(info: PrimitiveTypeInfo) -> PrimitiveConstructorSpec | None:
+    if info.type is not int:
+        return None
+    return PrimitiveConstructorSpec(
+        nargs=1,
+        metavar="INT",
+        instance_from_str=lambda words: whole(words[0]),
+        is_instance=lambda value: isinstance(value, int) and not isinstance(value, bool),
+        str_from_instance=lambda value: [str(value)],
+    )
+
+
+def whole(text: str) -> int:
+    """``1000000``, ``1_000_000`` or ``1e6``.
+
+    Raises:
+      ValueError: it is no whole number.
+    """
+    try:
+        return int(text)
+    except ValueError:
+        value = float(text)
+    if not value.is_integer():
+        raise ValueError(f"{text} is no whole number")
+    return int(value)
