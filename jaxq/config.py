@@ -9,7 +9,7 @@ environments changes the speed of an algorithm and not the algorithm.
 import ast
 import dataclasses
 from collections.abc import Sequence
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal, NamedTuple, get_args
 
 import numpy as np
 
@@ -181,6 +181,12 @@ class Config:
     extra: tuple[str, ...] = ()
     """Structure that parts of one's own read, each name=value; see ``words_as_values``."""
 
+    def __post_init__(self):
+        for field in dataclasses.fields(self):
+            is_whole = int in (field.type, *get_args(field.type))
+            value = _plain(getattr(self, field.name), is_whole)
+            object.__setattr__(self, field.name, value)
+
 
 class Preset(NamedTuple):
     """A complete experiment; everything in it can be overridden."""
@@ -190,6 +196,16 @@ class Preset(NamedTuple):
     hparams: HParams
     steps: int  # environment steps per member
     seeds: int
+
+
+def _plain(value: Any, is_whole: bool) -> Any:
+    """A value as Python has it: no list, no number of NumPy's, and ``1e6`` where a whole number
+    is meant."""
+    if isinstance(value, list | tuple):
+        return tuple(_plain(item, is_whole) for item in value)
+    if isinstance(value, np.generic | np.ndarray) and not value.shape:
+        value = value.item()
+    return int(value) if is_whole and isinstance(value, float) and value.is_integer() else value
 
 
 def replace_checked(target, changes: dict):

@@ -20,6 +20,7 @@ from jaxq.recipes.reading import settle
 from jaxq.runs import files as results
 from jaxq.runs import machine
 from jaxq.runs.runner import Interrupted
+from jaxq.runs.spec import check_members
 
 
 @dataclasses.dataclass(frozen=True)
@@ -136,7 +137,8 @@ def parse(arguments: Sequence[str], script: str, options_type: type = RunOptions
     if seeds is None or options.seeds is not None or options.first_seed is not None:
         first = options.first_seed or 0
         count = preset.seeds if options.seeds is None else options.seeds
-        seeds = list(range(first, first + count))
+        check_members(len(lanes), count)
+        seeds = range(first, first + count)
     steps = steps if options.steps is None else options.steps
     return Request(name, options, config, lanes, seeds, steps)
 

@@ -58,6 +58,8 @@ def _check_lane(config: Config, hparams: HParams, parts: Mapping[str, Row]) -> N
 
 def _check_structure(config: Config) -> None:
     """What does not depend on numbers."""
+    if not isinstance(config, Config):
+        raise ConfigError(f"config={type(config).__name__} must be a jaxq Config.")
     check_trust(config)
     _check_types(config)
     _check_counts(config)

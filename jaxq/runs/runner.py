@@ -11,6 +11,7 @@ import numpy as np
 from rich.console import Console
 
 from jaxq.config import HParams
+from jaxq.errors import ConfigError
 from jaxq.recipes.experiment import Experiment
 from jaxq.runs import files as results
 from jaxq.runs.checkpoint import keep_checkpoints
@@ -24,7 +25,7 @@ from jaxq.runs.recording import Meta, record
 from jaxq.runs.resuming import Point, check_same, load, owner_of, with_earlier_code
 from jaxq.runs.signals import Interrupted, catch_signals
 from jaxq.runs.sinks import check_kind, copy_to, make_sink
-from jaxq.runs.spec import RunSpec, compose, lane_labels, protocol_of
+from jaxq.runs.spec import RunSpec, compose, lane_labels, protocol_of, short
 from jaxq.runs.stopping import Stop, reason, stop_early
 from jaxq.scoring.scores import score
 from jaxq.types import PyTree
@@ -90,7 +91,9 @@ def run(
       Interrupted: SIGINT or SIGTERM came; the run can be resumed.
     """
     use_machine()
-    directory = Path(directory)
+    if not isinstance(spec, RunSpec):
+        raise ConfigError(f"spec={short(spec)} must be a jaxq RunSpec.")
+    spec, directory = spec.settled(), Path(directory)
     experiment = compose(spec, experiment)
     document, protocol = spec.document(experiment.made_of), protocol_of(spec, experiment)
     if resume:

@@ -1,18 +1,20 @@
 """What a run is asked to do, as data, and what composes it."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from importlib.metadata import version
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from jaxq.config import Config, HParams, plain_numbers
+from jaxq.config import Config, HParams, plain_numbers, replace_checked
 from jaxq.errors import ConfigError
 from jaxq.recipes.experiment import Experiment, check_lanes, make_experiment
 from jaxq.recipes.reading import prefill_of
 from jaxq.runs.files import jsonable
 from jaxq.scoring.protocol import make_protocol
 from jaxq.settings import describe_all, differing, flatten
+
+MAX_MEMBERS = 1_000_000
 
 
 class RunSpec(NamedTuple):
@@ -41,6 +43,61 @@ class RunSpec(NamedTuple):
         more = {"sweep": self.sweep, "made_of": made_of}
         return jsonable(document | {name: value for name, value in more.items() if value})
 
+    def settled(self) -> "RunSpec":
+        """The same in plain types; what can be meant in one way only is taken as that.
+
+        A number of seeds stands for that many from 0 on, one ``HParams`` for one lane, a mapping
+        for the fields that it names, ``2e4`` for 20,000.
+
+        Raises:
+          ConfigError: names what is something else.
+        """
+        config, lanes, seeds = self.config, self.lanes, self.seeds
+        if isinstance(config, Mapping):
+            config = replace_checked(Config(), config)
+        lanes = [lanes] if isinstance(lanes, HParams | Mapping) else _items("lanes", lanes)
+        lanes = [replace_checked(HParams(), n) if isinstance(n, Mapping) else n for n in lanes]
+        seeds = range(whole("seeds", seeds)) if np.ndim(seeds) == 0 else _items("seeds", seeds)
+        check_members(len(lanes), len(seeds))
+        seeds = [whole("seeds", seed) for seed in seeds]
+        if not isinstance(self.preset, str):
+            raise ConfigError(f"preset={short(self.preset)} must be a text, by which it is known.")
+        return self._replace(
+            config=config, lanes=lanes, seeds=seeds, steps=whole("steps", self.steps)
+        )
+
+
+def check_members(num_lanes: int, num_seeds: int) -> None:
+    """Refuse numbers of which a list alone would fill the memory.
+
+    Raises:
+      ConfigError: names both.
+    """
+    if num_lanes * num_seeds > MAX_MEMBERS:
+        raise ConfigError(
+            f"seeds={num_seeds:,} with {num_lanes:,} lanes are more than {MAX_MEMBERS:,} members; "
+            f"that many are accepted."
+        )
+
+
+def whole(name: str, value: Any) -> int:
+    """A whole number, also as ``2e4`` or of NumPy's.
+
+    Raises:
+      ConfigError: it is none.
+    """
+    number = np.asarray(value)
+    is_number = number.shape == () and number.dtype.kind in "iuf" and np.isfinite(number)
+    if not is_number or number != np.floor(number):
+        raise ConfigError(f"{name}={short(value)} must be a whole number.")
+    return int(value)
+
+
+def _items(name: str, values: Any) -> list:
+    if isinstance(values, str) or not isinstance(values, Iterable):
+        raise ConfigError(f"{name}={short(values)} must be a list.")
+    return values if isinstance(values, range) else list(values)
+
 
 def compose(spec: RunSpec, experiment: Experiment | None = None) -> Experiment:
     """The experiment of all lanes of a run, composed unless it is given; everything is checked.
@@ -48,9 +105,8 @@ def compose(spec: RunSpec, experiment: Experiment | None = None) -> Experiment:
     Raises:
       ConfigError: bad input.
     """
-    seeds = list(spec.seeds)
-    if not all(isinstance(seed, int | np.integer) for seed in seeds):
-        raise ConfigError(f"seeds={short(seeds)} must be whole numbers.")
+    spec = spec.settled()
+    seeds = spec.seeds
     if not spec.lanes:
         raise ConfigError("lanes is empty; at least one HParams is accepted.")
     if not seeds or len(set(seeds)) != len(seeds) or min(seeds) < 0 or max(seeds) >= 2**32:

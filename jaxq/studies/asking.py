@@ -3,9 +3,12 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import numpy as np
+
 from jaxq.config import Preset
 from jaxq.errors import ConfigError, require, unknown
 from jaxq.recipes.presets import PRESETS
+from jaxq.runs.spec import check_members, whole
 from jaxq.settings import ENV_PARAM
 from jaxq.studies import spaces
 from jaxq.studies.study import Study
@@ -58,8 +61,10 @@ def make_study(
     """
     name, preset = _named(base, name)
     seeds = preset.seeds if seeds is None else seeds
-    seeds = tuple(range(seeds) if isinstance(seeds, int) else map(int, seeds))
-    steps = preset.steps if steps is None else steps
+    steps = whole("steps", preset.steps if steps is None else steps)
+    seeds = range(whole("seeds", seeds)) if np.ndim(seeds) == 0 else seeds
+    check_members(1, len(seeds))
+    seeds = tuple(whole("seeds", seed) for seed in seeds)
     counts = {"random": random, "sobol": sobol, "optuna": optuna, "at_once": at_once}
     counts |= {"halving": halving, "pbt": pbt, "steps": steps, "seeds": len(seeds)}
     _check_at_least(1, counts)

@@ -68,4 +68,4 @@ def test_a_config_can_be_given_back(tmp_path):
         request = parse([str(path)], "train.py")
         assert RunSpec(request.name, *request[2:]) == spec
     request = parse([str(tmp_path / "run"), "--steps", "500", "--seeds", "1"], "train.py")
-    assert request.steps == 500 and request.seeds == [0]
+    assert request.steps == 500 and list(request.seeds) == [0]

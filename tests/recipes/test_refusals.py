@@ -147,8 +147,8 @@ def test_a_declaration_names_fields():
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"seeds": [0.5]}, "must be whole numbers"),
-        ({"seeds": ["a"]}, "must be whole numbers"),
+        ({"seeds": [0.5]}, "must be a whole number"),
+        ({"seeds": ["a"]}, "must be a whole number"),
         ({"lanes": []}, "lanes is empty"),
         ({"lanes": [SMALL_HPARAMS, SMALL_HPARAMS._replace(extra={"a": 1})]}, "extra must name"),
     ],

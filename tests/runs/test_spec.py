@@ -1,0 +1,92 @@
+"""What is handed over in Python: taken where it can mean one thing, refused in a sentence else."""
+
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from common import SMALL, SMALL_HPARAMS
+from rich.console import Console
+
+from jaxq.config import Config
+from jaxq.errors import ConfigError
+from jaxq.runs.runner import run
+from jaxq.runs.spec import MAX_MEMBERS, RunSpec, compose
+from jaxq.studies.asking import make_study
+
+SPEC = RunSpec("small", SMALL, [SMALL_HPARAMS], [0, 1], steps=440)
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"steps": 4.4e2},
+        {"steps": np.int64(440)},
+        {"steps": np.float32(440)},
+        {"steps": jnp.int32(440)},
+        {"seeds": 2},
+        {"seeds": range(2)},
+        {"seeds": np.arange(2)},
+        {"seeds": (0.0, np.uint8(1))},
+        {"lanes": SMALL_HPARAMS},
+        {"lanes": (SMALL_HPARAMS,)},
+        {"lanes": SMALL_HPARAMS._asdict()},
+        {"config": vars(SMALL)},
+    ],
+)
+def test_what_can_mean_one_thing_only_is_taken_as_that(changes):
+    spec = SPEC._replace(**changes).settled()
+    assert spec == SPEC and spec.document() == SPEC.document()
+    assert type(spec.steps) is int and all(type(seed) is int for seed in spec.seeds)
+
+
+@pytest.mark.parametrize(
+    "changes, message",
+    [
+        ({"steps": 440.5}, r"steps=440\.5 must be a whole number"),
+        ({"steps": "440"}, "steps=440 must be a whole number"),
+        ({"steps": None}, "steps=None must be a whole number"),
+        ({"steps": float("inf")}, "steps=inf must be a whole number"),
+        ({"steps": True}, "steps=True"),
+        ({"seeds": "12"}, "seeds=12 must be a"),
+        ({"seeds": ["1"]}, "seeds=1 must be a whole number"),
+        ({"seeds": None}, "seeds=None must be a"),
+        ({"seeds": []}, "seeds="),
+        ({"seeds": 100_000_000}, "seeds=100,000,000 with 1 lanes are more than 1,000,000 members"),
+        ({"lanes": [], "seeds": 2}, "lanes is empty"),
+        ({"lanes": None}, "lanes=None must be a list"),
+        ({"lanes": [3]}, "hparams=int must be HParams"),
+        ({"lanes": [{"gama": 0.9}]}, "gama does not exist; did you mean gamma"),
+        ({"lanes": SMALL_HPARAMS._replace(gamma="high")}, "gamma='high' must be a number"),
+        ({"config": {"widhts": (3,)}}, "widhts does not exist; did you mean widths"),
+        ({"config": None}, "config=NoneType must be a jaxq Config"),
+        ({"preset": None}, "preset=None must be a text"),
+    ],
+)
+def test_anything_else_is_refused_in_one_sentence(changes, message):
+    with pytest.raises(ConfigError, match=message):
+        compose(SPEC._replace(**changes).settled())
+
+
+@pytest.mark.parametrize("spec", ["dqn-cartpole", None, tuple(SPEC)])
+def test_a_run_is_asked_for_by_a_run_spec(spec, tmp_path):
+    with pytest.raises(ConfigError, match=r"spec=.* must be a jaxq RunSpec"):
+        run(spec, tmp_path / "run", console=Console(quiet=True))
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_configuration_holds_plain_values_wherever_they_come_from():
+    given = {"widths": [64, np.int64(32)], "capacity": 1e5, "num_envs": np.int32(8)}
+    given |= {"support": [np.float32(-1), 1.0], "env_kwargs": ["size=10"], "env": np.str_("x")}
+    config = Config(**given)
+    plain = {"widths": (64, 32), "capacity": 100_000, "num_envs": 8, "support": (-1.0, 1.0)}
+    assert config == Config(**plain, env_kwargs=("size=10",), env="x")
+    assert type(config.capacity) is int and type(config.num_envs) is int and type(config.env) is str
+    assert Config(capacity=0.5).capacity == 0.5  # refused where it is checked, by its own value
+
+
+def test_a_sweep_takes_the_same_and_counts_before_it_builds():
+    study = make_study("dqn-cartpole", seeds=np.int64(2), steps=2e4, grid={"gamma": [0.9]})
+    assert study.seeds == (0, 1) and type(study.steps) is int and study.steps == 20_000
+    with pytest.raises(ConfigError, match="more than 1,000,000 members"):
+        make_study("dqn-cartpole", seeds=MAX_MEMBERS + 1, grid={"gamma": [0.9]})
+    with pytest.raises(ConfigError, match="seeds=x must be a whole number"):
+        make_study("dqn-cartpole", seeds=["x"], grid={"gamma": [0.9]})
