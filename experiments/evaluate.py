@@ -16,7 +16,7 @@ from jaxq.cli.words import read
 from jaxq.errors import ConfigError
 from jaxq.loops.evaluation import make_evaluator
 from jaxq.recipes.experiment import make_env_from, make_experiment, make_raw_env_from
-from jaxq.recipes.own import same_parts
+from jaxq.recipes.identity import same_parts
 from jaxq.reports.render import save_gif
 from jaxq.runs.policy import load_policy
 

@@ -40,8 +40,10 @@ def gap_increasing(values, a_tm1, hparams):
 
 
 # A loss: DQN's, with one more metric. What is in ``aux`` comes into metrics.npz, a mean per chunk.
+# It says which parts of a backup it honours; of one that sets more it would learn only a part.
 
 
+@jaxq.backups.honours("policy", "entropy", "bonus")
 def loss(network, params, target_params, key, steps, hparams, backup):
     output = jaxq.losses.q_loss(network, params, target_params, key, steps, hparams, backup)
     q_values = network.apply(params, steps.obs[:, 0], None, ())[0].q_values  # [B, A]

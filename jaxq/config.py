@@ -244,6 +244,7 @@ def config_from_dict(document: dict, trusted: Sequence[str] = ()) -> Config:
 
 def from_file(value: Any, trusted: Sequence[str] = ()) -> Any:
     """A value as it was before JSON: lists are tuples, names of code are ``FromFile``."""
+    trusted = (trusted,) if isinstance(trusted, str) else trusted
     if isinstance(value, list):
         return tuple(value)
     if isinstance(value, str) and ":" in value and value not in trusted:
@@ -266,7 +267,7 @@ def words_as_values(assignments: Sequence[str], field: str = "extra") -> dict[st
             values[name] = ast.literal_eval(text)
         except (ValueError, SyntaxError):
             values[name] = text
-    return values
+    return assignments.noting(values) if hasattr(assignments, "noting") else values
 
 
 _DICTS = ("env_params", "extra")  # fields of HParams that hold numbers by name

@@ -139,6 +139,7 @@ class Agent(NamedTuple):
     off-policy: ``loss(params, target_params, key, steps [B, T, ...], hparams) -> LossOutput``
     on-policy: ``loss(params, key, steps [B, T, ...], returns [B, T], hparams) -> LossOutput``
     ``check(hparams)`` raises ``ConfigError`` for numbers with which it cannot learn
+    ``network``: what it acts with, if it is made of one
     """
 
     init: Callable
@@ -148,6 +149,7 @@ class Agent(NamedTuple):
     loss: Callable
     loop: str = "off-policy"
     check: Callable = lambda hparams: None
+    network: Network | None = None
 
 
 class Target(NamedTuple):

@@ -204,6 +204,9 @@ def _numbers(words: Sequence[str], field: str) -> tuple[dict[str, float], tuple[
     """
     structure = tuple(word for word in words if "=" in word)
     rest = [word for word in words if "=" not in word]
+    twice = [name for name in rest[::2] if rest[::2].count(name) > 1]
+    if twice:
+        raise ConfigError(f"{field}={twice[0]} is given twice; once is accepted.")
     try:
         return dict(zip(rest[::2], map(_number, rest[1::2]), strict=True)), structure
     except ValueError:

@@ -3,6 +3,7 @@
 import dataclasses
 import signal
 import sys
+import warnings
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
@@ -14,7 +15,8 @@ from rich.table import Table
 from jaxq.cli.arguments import parse as parse_fields
 from jaxq.config import Config, HParams, Preset, config_from_dict, hparams_from_dict
 from jaxq.errors import ConfigError, unknown
-from jaxq.recipes.own import check_trust
+from jaxq.recipes.identity import description, same_parts
+from jaxq.recipes.own import check_trust, own_fields, resolve
 from jaxq.recipes.presets import PRESETS
 from jaxq.recipes.reading import settle
 from jaxq.runs import files as results
@@ -65,9 +67,10 @@ class RunOptions(SharedOptions):
 
 def main(program: Callable[[list[str], Console], None]) -> None:
     """Run a script's ``program(arguments, console)``; bad input ends it with exit code 2."""
-    machine.use_machine()
+    warnings.showwarning = _show_warning
     console = Console()
     try:
+        machine.use_machine()
         program(sys.argv[1:], console)
     except ConfigError as error:
         Console(stderr=True).print(f"[bold red]error:[/] {escape(str(error))}", soft_wrap=True)
@@ -83,6 +86,11 @@ def main(program: Callable[[list[str], Console], None]) -> None:
     except Interrupted as error:
         console.print(f"\n{error}.")
         sys.exit(error.exit_code)
+
+
+def _show_warning(message: Warning | str, *where: Any, **more: Any) -> None:
+    """A warning as one line, without the place in the code."""
+    Console(stderr=True).print(f"[yellow]warning:[/] {escape(str(message))}", soft_wrap=True)
 
 
 class Request(NamedTuple):
@@ -117,6 +125,8 @@ def parse(arguments: Sequence[str], script: str, options_type: type = RunOptions
     check_trust(config)
     if document is None:
         config, hparams = settle(config, hparams, asked)
+    elif not options.resume:
+        _check_made_of(arguments[0], document, config, asked, options.accept_changed_code)
     lanes, seeds, steps = [hparams], None, preset.steps
     source = results.read_document(options.resume) if options.resume else document
     if source and source.get("sweep"):
@@ -168,6 +178,21 @@ def load_preset(
         seeds=len(document["seeds"]),
     )
     return document["preset"], preset, document
+
+
+def _check_made_of(
+    run: str, document: dict[str, Any], config: Config, asked: frozenset[str], accept: bool
+) -> None:
+    """Refuse to repeat a run with other parts than it was made of, but for those asked for.
+
+    Raises:
+      ConfigError: names what differs.
+    """
+    there = {k: v for k, v in document.get("made_of", {}).items() if k not in asked}
+    here = {k: v for k, v in own_fields(config).items() if k not in asked}
+    here = {field: description(resolve(field, name)) for field, name in here.items()}
+    if changes := same_parts(there, here, accept):
+        raise ConfigError(f"run={run} was made with a different {'; '.join(changes)}.")
 
 
 def _disk(error: OSError) -> str:

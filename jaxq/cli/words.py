@@ -56,6 +56,10 @@ def read(kind: type, arguments: Sequence[str], **how: Any) -> Any:
     """
     types = dict(_options(kind))
     words = list(_as_switches(arguments, types))
+    given = [_name(word) for word in words if word.startswith("--")]
+    for name in given:
+        if given.count(name) > 1:
+            raise ConfigError(f"option={name} is given twice; all its values follow one.")
     if not how.get("return_unknown_args"):
         for word in words:
             _check_option(word, types)
@@ -91,11 +95,15 @@ def _as_switches(words: Sequence[str], types: dict[str, Any]) -> Iterator[str]:
         yield f"--{name}" if _TRUTH[value.lower() or "true"] else f"--no-{name}"
 
 
+def _name(word: str) -> str:
+    return word.removeprefix("--").partition("=")[0].replace("_", "-")
+
+
 def _check_option(word: str, types: dict[str, Any]) -> None:
     """Refuse an option that does not exist."""
     if not word.startswith("--") or word == "--":
         return
-    name = word.removeprefix("--").partition("=")[0].replace("_", "-")
+    name = _name(word)
     is_switch = types.get(name.removeprefix("no-")) is bool
     if name in types or name in _HELP or is_switch:
         return

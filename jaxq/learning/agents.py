@@ -6,6 +6,7 @@ from functools import partial
 import jax
 import jax.numpy as jnp
 
+from jaxq.errors import wrong_object
 from jaxq.learning import exploration
 from jaxq.types import Agent, Network
 
@@ -28,7 +29,12 @@ def make_agent(
       select_action: ``select_action(key, q_values [E, A], amount) -> action [E]``; the amount of
         exploration is what its schedule returns.
       loop: which loop trains it, see ``Agent``.
+
+    Raises:
+      ConfigError: the network is none, such as a flax module, of which ``from_flax`` makes one.
     """
+    if not isinstance(network, Network):
+        raise wrong_object("network", network, "a jaxq Network, as from_flax makes of a module,")
 
     def act(params, carry, key, obs, amount):
         key_network, key_select = jax.random.split(key)
@@ -53,4 +59,5 @@ def make_agent(
         return action, output.q_values.max(axis=-1), carry
 
     init, initial_carry = network.init, network.initial_carry
-    return Agent(init, initial_carry, act, act_greedy, partial(loss, network), loop)
+    loss = partial(loss, network)
+    return Agent(init, initial_carry, act, act_greedy, loss, loop, network=network)

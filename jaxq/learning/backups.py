@@ -7,13 +7,14 @@ quantiles or ensembles.
 """
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 
 from jaxq.config import HParams
-from jaxq.errors import missing_number, wrong_object
+from jaxq.errors import ConfigError, missing_number, wrong_object
 
 
 class Values(NamedTuple):
@@ -75,8 +76,8 @@ def munchausen(values: Values, a_tm1: jax.Array, hparams: HParams) -> Lookahead:
 def honours(*parts: str) -> Callable[[Callable], Callable]:
     """Marks a loss with the parts of a ``Lookahead`` that it honours, in windows of one step.
 
-    Of longer windows losses see the first step and what follows the last, so that entropies and
-    bonuses in between would be lost.
+    A loss that is not marked honours the policy alone. Of longer windows losses see the first step
+    and what follows the last, so that entropies and bonuses in between would be lost.
     """
 
     def mark(loss: Callable) -> Callable:
@@ -84,6 +85,13 @@ def honours(*parts: str) -> Callable[[Callable], Callable]:
         return loss
 
     return mark
+
+
+def honoured(loss: Callable) -> frozenset[str]:
+    """The parts of a ``Lookahead`` that a loss honours; one that does not say, the policy."""
+    while isinstance(loss, partial):
+        loss = loss.func
+    return getattr(loss, "honours", frozenset({"policy"}))
 
 
 def sets(backup: Callable, hparams: HParams, num_actions: int = 2) -> frozenset[str]:
@@ -97,7 +105,8 @@ def sets(backup: Callable, hparams: HParams, num_actions: int = 2) -> frozenset[
     def look(values: Values, a_tm1: jax.Array) -> jax.Array:
         ahead = backup(values, a_tm1, hparams)
         if not isinstance(ahead, Lookahead):
-            raise wrong_object("backup", ahead, "a Lookahead")
+            raise wrong_object(f"backup={_name(backup)}", ahead, "a jaxq Lookahead")
+        _check_shapes(ahead, num_actions, _name(backup))
         found.update(entropy=ahead.entropy, bonus=ahead.bonus)
         return ahead.policy
 
@@ -108,6 +117,20 @@ def sets(backup: Callable, hparams: HParams, num_actions: int = 2) -> frozenset[
         raise missing_number(error.args[0], "which the backup reads") from error
     given = {name for name, value in found.items() if not _is_zero(value)}
     return frozenset({"policy", *given})
+
+
+def _check_shapes(ahead: Lookahead, num_actions: int, name: str) -> None:
+    for part, shape in (("policy", (num_actions,)), ("entropy", ()), ("bonus", ())):
+        found = jnp.shape(getattr(ahead, part))
+        if found != shape:
+            raise ConfigError(
+                f"backup={name} gives a {part} of shape {list(found)}; {list(shape)} is accepted, "
+                f"of one example."
+            )
+
+
+def _name(function: Callable) -> str:
+    return getattr(function, "__qualname__", type(function).__qualname__)
 
 
 def _is_zero(value: Any) -> bool:

@@ -2,7 +2,8 @@
 
 The last floor of one member; those above run many. Read ``methods`` first, then ``experiment``.
 
-    own         functions of one's own by name, and what they were made of
+    own         functions of one's own by name
+    identity    what tells whether such a function is still the same
     parts       the parts that names stand for: a table per kind, with what each row reads
     agents      agents by name: a loss, a network, and what they read
     reading     what a configuration reads: which fields have an effect
@@ -10,6 +11,7 @@ The last floor of one member; those above run many. Read ``methods`` first, then
     methods     every method as what it changes in DQN
     minatar     presets on MinAtar, under the protocols of three publications
     presets     named experiments with the sources of their numbers
+    contracts   what parts of one's own are called with, and what they give
     watching    what parts of one's own read, found by watching them
     experiment  everything that a ``Config`` names, composed
 """

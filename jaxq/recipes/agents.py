@@ -41,8 +41,13 @@ def make_agent_from(
       ConfigError: parts that do not fit together.
     """
     row = _row(config, like)
+    if config.sequence_length > 1 and "sequence_length" not in row.reads:
+        raise ConfigError(
+            f"sequence_length={config.sequence_length} has no effect on a loss that folds windows "
+            f"of n_step; 1 is accepted, or an agent like drqn."
+        )
     network = network or make_network_from(config, env, like)
-    honours = getattr(loss, "honours", row.make.loss.honours)  # as the loss that it replaces
+    honours = row.make.loss.honours if loss is None else backups.honoured(loss)
 
     def check(hparams: HParams) -> None:
         if wrong := row.check(config, hparams):
@@ -112,7 +117,8 @@ def check_backup(
         accepted = " or ".join(name for name, part in BACKUPS.items() if _fits(part, honours))
         raise ConfigError(
             f"backup={config.backup} sets {_words(sets - honours)}, which agent={config.agent} "
-            f"does not honour; {accepted} or another that sets only {_words(honours)} is accepted."
+            f"does not honour; {accepted} or another that sets only {_words(honours)} is accepted, "
+            f"or @jaxq.backups.honours(...) above a loss of your own that honours more."
         )
     if sets - {"policy"} and config.n_step > 1:
         raise ConfigError(

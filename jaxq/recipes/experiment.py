@@ -17,12 +17,13 @@ from jaxq.loops.evaluation import make_evaluator
 from jaxq.loops.off_policy import Lengths, make_trainer
 from jaxq.loops.on_policy import RoundLengths, make_on_policy_trainer
 from jaxq.loops.rollout import Schedules
-from jaxq.recipes import agents
-from jaxq.recipes.own import description, is_own, own_fields, resolve
+from jaxq.recipes import agents, contracts
+from jaxq.recipes.identity import description
+from jaxq.recipes.own import is_own, own_fields, resolve
 from jaxq.recipes.parts import find
 from jaxq.recipes.reading import loop_of
 from jaxq.recipes.validation import validate
-from jaxq.recipes.watching import check_reads, check_trace
+from jaxq.recipes.watching import WatchedConfig, check_reads, check_structure, check_trace
 from jaxq.types import Agent, Env, PyTree, Target, Trainer
 
 
@@ -71,16 +72,19 @@ def make_experiment(
     validate(config, *lanes, handed_over=bool(make_agent) and not is_own(config.agent))
     env = _make_env(make_env, config, config.num_envs)
     own = _own_functions(config, agent=make_agent, env=make_env)
+    watched = WatchedConfig.of(config)
     if "agent" in own:
-        agent = check_reads(config, own["agent"], env, loop_of(config))
+        agent = check_reads(watched, own["agent"], env, loop_of(config))
     else:
-        agent = agents.make_agent_from(config, env)
-    trainer = make_trainer_from(config, env, agent)
+        agent = agents.make_agent_from(watched, env)
+    trainer = make_trainer_from(watched, env, contracts.checked(agent, config))
     eval_env = _make_env(make_env, config, config.eval_episodes)
     evaluate = make_evaluator(eval_env, agent, config.eval_max_steps)
     made_of = {field: description(function) for field, function in own.items()}
     experiment = Experiment(config, env, agent, trainer, evaluate, made_of)
     _check_composed(experiment, lanes)
+    if own:
+        check_structure(watched, own)
     return experiment
 
 
@@ -109,8 +113,17 @@ def _check_composed(experiment: Experiment, lanes: Sequence[HParams]) -> None:
     for lane in lanes:
         experiment.env.params(lane.env_params)  # refuses unknown names
         experiment.agent.check(lane)
+    if made_of:
+        contracts.check_network(experiment.agent.network, experiment.env, _whose(config, made_of))
     if lanes and (made_of or lanes[0].extra):
-        check_trace(config, experiment.trainer, lanes[0])
+        contracts.check_parts(config, experiment.env, lanes[0])
+        check_trace(config, experiment.trainer, lanes[0], made_of)
+
+
+def _whose(config: Config, made_of: Mapping[str, Any]) -> str:
+    """Whose network an agent acts with, in words."""
+    part = "network" if "network" in made_of and "agent" not in made_of else "agent"
+    return f"the network of {part}={getattr(config, part)}"
 
 
 def _own_functions(config: Config, **handed_over: Callable | None) -> dict[str, Callable]:
@@ -139,7 +152,8 @@ def make_trainer_from(config: Config, env: Env, agent: Agent) -> Trainer:
 
 def make_replay_from(config: Config) -> Callable:
     """``step shapes -> Replay``."""
-    return partial(find("replay", config.replay).make, config)
+    make = partial(find("replay", config.replay).make, config)
+    return lambda step: contracts.check_replay(make(step), config)
 
 
 def make_target_from(config: Config) -> Target:

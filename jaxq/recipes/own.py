@@ -1,19 +1,14 @@
-"""Functions of one's own by name: ``module:function``, and what they were made of.
+"""Functions of one's own by name: ``module:function``.
 
 A name is a string, so it survives config.json, other processes and another day. The module is found
 from the current directory, as with ``python -m``. A file never decides what code runs: a name that
 was read from one is ``FromFile`` and refused here, until the caller gives the same name.
 """
 
-import ast
-import hashlib
 import importlib
-import inspect
 import os
 import sys
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from functools import partial
-from pathlib import Path
+from collections.abc import Callable, Iterable
 from types import ModuleType
 from typing import Any
 
@@ -73,6 +68,11 @@ def resolve(field: str, name: str) -> Callable:
     if isinstance(name, FromFile):
         check_trust(Config(**{field: name}))
     module_name, _, path = name.partition(":")
+    if not all(part.isidentifier() for part in f"{module_name}.{path}".split(".")):
+        raise ConfigError(
+            f"{field}={name} must be module:function, as in package.module:function; a file "
+            f"method.py is the module method."
+        )
     here = os.getcwd()
     if here not in sys.path:
         sys.path.insert(0, here)
@@ -85,13 +85,13 @@ def resolve(field: str, name: str) -> Callable:
             f"{field}={name} is not found: there is no module {error.name} in {here} or among the "
             f"installed packages."
         ) from None
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         raise _failed(field, name, error) from error
     thing: Any = module
     for part in path.split("."):
         if not hasattr(thing, part):
-            public = [known for known in vars(thing) if not known.startswith("_")]
-            raise unknown(f"{field}={module_name}:", path, public)
+            known = [f"{module_name}:{known}" for known in _written_in(module)]
+            raise unknown(field, name, known)
         thing = getattr(thing, part)
     if not callable(thing):
         raise ConfigError(f"{field}={name} is {type(thing).__name__}, not a function or a class.")
@@ -112,6 +112,10 @@ def declares(
       numbers: names of ``HParams.extra`` with the lowest and the highest value accepted.
     """
 
+    for name, bounds in numbers.items():
+        if len(bounds) != 2 or not bounds[0] <= bounds[1]:
+            raise ConfigError(f"declares {name}={bounds}; the lowest and the highest is accepted.")
+
     def mark(function: Callable) -> Callable:
         if reads:
             function.reads = reads
@@ -123,90 +127,13 @@ def declares(
     return mark
 
 
-def description(thing: Callable) -> dict[str, str]:
-    """Name and source of a function or class: what tells whether it is still the same.
-
-    ``source`` is a hash of the syntax of its module and of the modules beside it which that one
-    imports; comments and layout do not count.
-    """
-    while isinstance(thing, partial):
-        thing = thing.func
-    thing = inspect.unwrap(thing)
-    module = inspect.getmodule(thing)
-    name = f"{getattr(thing, '__module__', '?')}:{getattr(thing, '__qualname__', repr(thing))}"
-    if module is None or not getattr(module, "__file__", None):
-        return {"name": name, "source": "unknown"}
-    text = hashlib.sha256()
-    for path in sorted(_neighbours(module)):
-        text.update(ast.dump(ast.parse(path.read_text())).encode())
-    return {"name": name, "source": text.hexdigest()[:16]}
+def _written_in(module: ModuleType) -> list[str]:
+    """The functions and classes that a module defines, and does not only import."""
+    things = vars(module).items()
+    return [name for name, thing in things if getattr(thing, "__module__", "") == module.__name__]
 
 
-def same_parts(there: Mapping[str, Any], here: Mapping[str, Any], accept: bool) -> list[str]:
-    """In what parts of one's own differ: those that made a run and those of now, field by field.
-
-    Args:
-      accept: whether a part may have the same name and another source.
-    """
-    changes = []
-    for field in sorted(set(there) | set(here)):
-        before, now = there.get(field), here.get(field)
-        if before is None or now is None or before["name"] != now["name"]:
-            names = [part["name"] if part else "none of one's own" for part in (before, now)]
-            changes.append(f"{field} ({names[0]} there, {names[1]} here)")
-        elif before["source"] != now["source"] and not accept:
-            name = now["name"] if field == now["name"] else f"{field} {now['name']}"
-            changes.append(
-                f"source of {name} ({before['source']} there, {now['source']} here; "
-                f"--accept-changed-code goes on all the same)"
-            )
-    return changes
-
-
-def with_history(there: Mapping[str, Any], here: Mapping[str, Any]) -> dict[str, Any]:
-    """Parts of now, each with the sources that it had before."""
-    made_of = {}
-    for field, part in here.items():
-        old = there.get(field, part)
-        earlier = [*old.get("earlier", []), old["source"]]
-        earlier = [source for source in dict.fromkeys(earlier) if source != part["source"]]
-        made_of[field] = {**part, **({"earlier": earlier} if earlier else {})}
-    return made_of
-
-
-def _neighbours(module: ModuleType) -> set[Path]:
-    """The file of a module, and of those that it imports from its own folder or below."""
-    folder, found, todo = Path(module.__file__).resolve().parent, set(), [module]
-    while todo:
-        path = Path(todo.pop().__file__).resolve()
-        if path in found:
-            continue
-        found.add(path)
-        for name in _imported(ast.parse(path.read_text())):
-            other = sys.modules.get(name)
-            file = getattr(other, "__file__", None)
-            if file and _is_beside(Path(file).resolve(), folder):
-                todo.append(other)
-    return found
-
-
-def _is_beside(path: Path, folder: Path) -> bool:
-    """Whether a file belongs to the same work: below ``folder``, and not an installed package."""
-    if path.suffix != ".py" or folder not in path.parents:
-        return False
-    return not {"site-packages", "jaxq"} & set(path.relative_to(folder).parts[:-1])
-
-
-def _imported(tree: ast.Module) -> Iterator[str]:
-    for node in ast.walk(tree):
-        if isinstance(node, ast.Import):
-            yield from (alias.name for alias in node.names)
-        elif isinstance(node, ast.ImportFrom) and node.module:
-            yield node.module
-            yield from (f"{node.module}.{alias.name}" for alias in node.names)
-
-
-def _failed(field: str, name: str, error: Exception) -> ConfigError:
+def _failed(field: str, name: str, error: BaseException) -> ConfigError:
     words = (str(error).strip() or "no reason given").splitlines()[0]
     return ConfigError(
         f"{field}={name} cannot be imported: {type(error).__name__}, {words.rstrip('.')}."

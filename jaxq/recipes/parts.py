@@ -18,6 +18,7 @@ contract:
 | `env` | see ``envs.own`` |
 """
 
+import inspect
 from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any, NamedTuple
@@ -27,7 +28,7 @@ import jax
 
 from jaxq import schedules
 from jaxq.config import Config, HParams, field_names
-from jaxq.errors import unknown
+from jaxq.errors import ConfigError, unknown
 from jaxq.learning import backups, exploration, optimizers, targets
 from jaxq.networks import layers, torsos
 from jaxq.recipes.own import OPEN, is_own, resolve
@@ -198,6 +199,7 @@ def find(field: str, name: Any) -> Row:
     """
     if field in OPEN and is_own(name):
         function = resolve(field, name)
+        _check_signature(field, name, function)
         reads = getattr(function, "reads", None) or _may_read(field)
         numbers, loop = getattr(function, "numbers", {}), getattr(function, "loop", "off-policy")
         for read in reads:
@@ -207,6 +209,35 @@ def find(field: str, name: Any) -> Row:
     if name not in TABLES[field]:
         raise unknown(field, name, map(str, TABLES[field]))
     return TABLES[field][name]
+
+
+# Field -> what its function is called with.
+_CALLED_WITH = {
+    "agent": ("config", "env"),
+    "backup": ("values", "a_tm1", "hparams"),
+    "network": ("config", "obs_spec"),
+    "replay": ("config", "step"),
+    "target": ("config",),
+    "optimizer": ("hparams",),
+    "action_selection": ("key", "q_values", "amount"),
+    "exploration": ("start", "end", "num_steps", "step"),
+}
+
+
+def _check_signature(field: str, name: str, function: Callable) -> None:
+    """Refuse a function that cannot be called with what its contract says."""
+    arguments = _CALLED_WITH.get(field, ())
+    try:
+        signature = inspect.signature(function)
+    except (TypeError, ValueError):  # of some built-in functions Python does not know it
+        return
+    try:
+        signature.bind(*arguments) if arguments else None
+    except TypeError as error:
+        raise ConfigError(
+            f"{field}={name} takes {signature}, but it is called with ({', '.join(arguments)}): "
+            f"{error}."
+        ) from error
 
 
 # Kinds of part that receive all numbers.

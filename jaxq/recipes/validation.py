@@ -243,7 +243,7 @@ def _check_numbers(hparams: HParams) -> None:
 
 def _check_range(name: str, value: Any, low: float, high: float) -> None:
     try:
-        value = float(value)
+        value = float(None if isinstance(value, str) else value)
     except (TypeError, ValueError):
         raise ConfigError(f"{name}={value!r} must be a number.") from None
     if not low <= value <= high:

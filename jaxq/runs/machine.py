@@ -65,7 +65,7 @@ def num_cores() -> int:
 def _warn_too_late() -> None:
     warnings.warn(
         f"JAX was used before its devices could be chosen, so {len(jax.local_devices())} of "
-        f"{num_cores()} cores train; call jaxq.runs.machine.use_machine() before gymnax is "
+        f"{num_cores()} cores train; call jaxq.use_machine() before gymnax is "
         f"imported or JAX is used otherwise.",
         stacklevel=4,
     )

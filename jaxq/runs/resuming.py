@@ -7,7 +7,7 @@ import jax
 import numpy as np
 
 from jaxq.errors import ConfigError
-from jaxq.recipes.own import same_parts, with_history
+from jaxq.recipes.identity import same_parts, with_history
 from jaxq.runs import checkpoint
 from jaxq.runs import files as results
 from jaxq.runs.history import History

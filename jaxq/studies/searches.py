@@ -20,7 +20,7 @@ from jaxq.runs.history import History
 from jaxq.runs.population import LEARNER
 from jaxq.runs.runner import Evolve, Move, RunSpec, compose
 from jaxq.scoring.scores import NUMBER, divergence, rank
-from jaxq.settings import Setting, flatten, with_numbers
+from jaxq.settings import Setting, describe, flatten, with_numbers
 from jaxq.studies import evolution
 from jaxq.studies import study as studies
 from jaxq.studies.cutting import go_on
@@ -76,7 +76,15 @@ def check(study: Study) -> None:
     if study.fresh_seeds:
         runs.append(runs[-1]._replace(seeds=study.fresh_seeds))
     for spec in runs:
-        compose(spec)
+        try:
+            compose(spec)
+        except ConfigError as error:
+            values = vars(study.config)
+            changed = {k: v for k, v in vars(spec.config).items() if v != values[k]}
+            if not changed:
+                raise
+            where = f"{str(error).rstrip('.')} (where {describe(changed)})."
+            raise ConfigError(where) from error
 
 
 def is_same(study: Study, asked: Study) -> bool:

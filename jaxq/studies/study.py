@@ -31,7 +31,8 @@ from jaxq.config import (
 )
 from jaxq.errors import ConfigError
 from jaxq.recipes.experiment import make_experiment
-from jaxq.recipes.own import OPEN, description, is_own, own_names, refuse_untrusted, resolve
+from jaxq.recipes.identity import description
+from jaxq.recipes.own import OPEN, is_own, own_names, refuse_untrusted, resolve
 from jaxq.recipes.reading import settle
 from jaxq.runs import files as results
 from jaxq.runs.files import PARTS, STUDY

@@ -16,7 +16,7 @@ from rich.console import Console
 
 from jaxq.config import Preset
 from jaxq.errors import ConfigError
-from jaxq.recipes.own import same_parts
+from jaxq.recipes.identity import same_parts
 from jaxq.runs import files as results
 from jaxq.runs.machine import use_machine
 from jaxq.runs.runner import Spread
@@ -114,7 +114,7 @@ def carry_out(
         check_kind(kind)
     if study is not None:
         study = _begun(_to_be_cut(study, spread, executor.num_parts or num_parts), spread)
-        trusted = (*trusted, *study.functions())
+        trusted = (*([trusted] if isinstance(trusted, str) else trusted), *study.functions())
     if executor.follow:
         executor.follow(directory, _reader(directory, study, trusted), spread)
         return results.read_scores(directory)

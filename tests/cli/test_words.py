@@ -53,6 +53,7 @@ def test_what_can_be_meant_in_one_way_only(words, expected):
         ("--num-env 3", "option=num-env does not exist; did you mean num-envs"),
         ("--no-duelling", "option=no-duelling does not exist"),
         ("--no-steps", "option=no-steps does not exist"),
+        ("--steps 3 --gif --steps=4", "option=steps is given twice"),
         ("--gif=perhaps", "gif=perhaps must be true or false"),
     ],
 )

@@ -17,7 +17,7 @@ from jaxq.learning.agents import make_agent
 from jaxq.networks import ensembles, heads, layers, torsos
 from jaxq.recipes.agents import make_agent_from, make_network_from
 from jaxq.recipes.experiment import make_experiment, make_schedules
-from jaxq.recipes.own import same_parts
+from jaxq.recipes.identity import same_parts
 from jaxq.recipes.validation import validate
 from jaxq.runs.policy import load_policy
 from jaxq.runs.resuming import check_same

@@ -7,7 +7,8 @@ import pytest
 
 from jaxq.config import Config, FromFile, config_from_dict
 from jaxq.errors import ConfigError
-from jaxq.recipes.own import check_trust, description, resolve, same_parts, with_history
+from jaxq.recipes.identity import description, same_parts, with_history
+from jaxq.recipes.own import check_trust, resolve
 from jaxq.recipes.validation import validate
 
 
@@ -26,7 +27,7 @@ def test_a_name_is_a_function_of_the_current_directory(here):
     (here / "mine_a.py").write_text("def loss(): return 7\nnumber = 3\n")
     assert resolve("agent", "mine_a:loss")() == 7
     for name, message in (
-        ("mine_a:lost", "agent=mine_a:=lost does not exist; did you mean loss"),
+        ("mine_a:lost", "agent=mine_a:lost does not exist; did you mean mine_a:loss"),
         ("mine_a:number", "agent=mine_a:number is int, not a function or a class"),
         ("nothing_here:loss", "there is no module nothing_here in"),
     ):

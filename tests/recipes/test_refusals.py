@@ -79,7 +79,7 @@ def test_no_choice_is_dropped_in_silence():
         by_name(backup=f"{HERE}:my_backup", num_atoms=7, hparams=HParams(extra={"alpha": 0.1}))
     with pytest.raises(ConfigError, match="extra=depth=3 has no effect without your own parts"):
         by_name(extra=("depth=3",))
-    with pytest.raises(ConfigError, match="extra=depht=3 has no effect: no part reads it"):
+    with pytest.raises(ConfigError, match="extra=depht=3 has no effect: no part of this run"):
         by_name(agent=f"{HERE}:agent_from_this_file", extra=("depht=3",))
 
 

@@ -1,0 +1,134 @@
+"""What a part of somebody's own is called with and what it gives, checked before anything compiles.
+
+Each contract stands in ``parts``. What breaks it would train something else than was asked for, or
+end in an error from deep inside; here it is one sentence that names the part. Errors of somebody's
+own code stay as they are.
+"""
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+
+from jaxq.config import Config, HParams
+from jaxq.errors import ConfigError, wrong_object
+from jaxq.recipes.own import is_own
+from jaxq.recipes.parts import find, window_of
+from jaxq.types import Agent, Env, LossOutput, Network, Replay, Step
+
+_ROWS = 2  # of a batch that is only looked at
+
+
+def check_parts(config: Config, env: Env, lane: HParams) -> None:
+    """Refuse own functions that select actions, schedule or optimize in another way than agreed.
+
+    Raises:
+      ConfigError: names the part.
+    """
+    if is_own(config.action_selection):
+        _check_selection(config, env)
+    if is_own(config.exploration):
+        schedule = find("exploration", config.exploration).make
+        number = jax.ShapeDtypeStruct((), jnp.float32)
+        amount = jax.eval_shape(schedule, number, number, number, number)
+        what = f"exploration={config.exploration} gives"
+        _check_array(amount, (), jnp.floating, what, "a single number")
+    if is_own(config.optimizer):
+        _check_optimizer(config, lane)
+
+
+def check_network(network: Network | None, env: Env, what: str) -> None:
+    """Refuse a network without a value for every action.
+
+    Args:
+      what: whose network it is, in words.
+
+    Raises:
+      ConfigError: says what it gives.
+    """
+    if network is None:  # an agent that was put together without one
+        return
+    obs = jax.ShapeDtypeStruct((_ROWS, *env.obs_spec.shape), env.obs_spec.dtype)
+
+    def values(key: jax.Array, obs: jax.Array) -> Any:
+        params = network.init(key, obs)
+        output, _ = network.apply(params, obs, None, network.initial_carry(key, _ROWS))
+        if not hasattr(output, "q_values"):
+            raise wrong_object(what, output, "a jaxq QOutput, or another tuple with q_values,")
+        return output.q_values
+
+    q_values = jax.eval_shape(values, jax.random.key(0), obs)
+    if q_values.shape != (_ROWS, env.num_actions):
+        raise ConfigError(
+            f"{what} gives values of shape {list(q_values.shape)} for {_ROWS} observations; "
+            f"[{_ROWS}, {env.num_actions}] is accepted, one for every action of {env.name}."
+        )
+
+
+def checked(agent: Agent, config: Config) -> Agent:
+    """The agent with a loss that says, while it is traced, what does not fit: the windows that a
+    replay gives, and what the loss returns."""
+    window = window_of(config)
+
+    def loss(*arguments: Any) -> LossOutput:
+        (steps,) = [value for value in arguments if isinstance(value, Step)]
+        batch, length = steps.reward.shape[:2]
+        if agent.loop == "off-policy" and length != window:
+            raise ConfigError(
+                f"replay={config.replay} gives windows of {length} steps; {window} are accepted, "
+                f"the larger of n_step and sequence_length."
+            )
+        output = agent.loss(*arguments)
+        what = f"the loss of agent={config.agent}"
+        if not isinstance(output, LossOutput):
+            raise wrong_object(what, output, "a jaxq LossOutput")
+        parts = {"loss": output.loss, "priority": output.priority, **output.aux}
+        for name, value in parts.items():
+            _check_array(value, (batch,), jnp.number, f"{what} gives {name}", "one number a window")
+        return output
+
+    return agent._replace(loss=loss)
+
+
+def check_replay(replay: Any, config: Config) -> Replay:
+    """The replay that a function of somebody's own made, if it is one."""
+    if not isinstance(replay, Replay):
+        raise wrong_object(f"replay={config.replay}", replay, "a jaxq Replay")
+    return replay
+
+
+def _check_selection(config: Config, env: Env) -> None:
+    select = find("action_selection", config.action_selection).make
+    shapes = (
+        jax.eval_shape(lambda: jax.random.key(0)),
+        jax.ShapeDtypeStruct((_ROWS, env.num_actions), jnp.float32),
+        jax.ShapeDtypeStruct((), jnp.float32),
+    )
+    action = jax.eval_shape(select, *shapes)
+    what = f"action_selection={config.action_selection} gives"
+    _check_array(action, (_ROWS,), jnp.integer, what, "an integer for every environment")
+
+
+def _check_optimizer(config: Config, lane: HParams) -> None:
+    """One step along a gradient must go along it: jaxq multiplies by minus the step size."""
+    scale = find("optimizer", config.optimizer).make(lane)
+    if not isinstance(scale, optax.GradientTransformation):
+        accepted = "an optax.GradientTransformation"
+        raise wrong_object(f"optimizer={config.optimizer}", scale, accepted)
+    params, gradient = {"w": jnp.ones(2)}, {"w": jnp.array([1.0, -2.0])}
+    update, _ = scale.update(gradient, scale.init(params), params)
+    if float(jnp.vdot(update["w"], gradient["w"])) < 0.0:
+        raise ConfigError(
+            f"optimizer={config.optimizer} goes against the gradient, and jaxq multiplies by minus "
+            f"the step size; a transformation such as optax.scale_by_adam is accepted."
+        )
+
+
+def _check_array(value: Any, shape: tuple, kind: Any, what: str, accepted: str) -> None:
+    fits = hasattr(value, "dtype") and value.shape == shape and jnp.issubdtype(value.dtype, kind)
+    if not fits:
+        is_array = hasattr(value, "dtype")
+        found = f"{np.dtype(value.dtype)}{list(value.shape)}" if is_array else type(value).__name__
+        raise ConfigError(f"{what} {found}; {accepted} is accepted, of shape {list(shape)}.")

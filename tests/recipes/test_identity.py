@@ -1,0 +1,90 @@
+"""What tells functions apart: resume must not go on with another method than it was begun with."""
+
+import linecache
+from functools import partial, wraps
+
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from jaxq.recipes.identity import description
+
+
+def build(config, env, *, boost=0.0):
+    return config, env, boost
+
+
+def factory(boost):
+    def make(config, env):
+        return config, env, boost
+
+    return make
+
+
+class Maker:
+    def __init__(self, boost):
+        self.boost = boost
+
+    def __call__(self, config, env):
+        return config, env, self.boost
+
+
+def twice(function):
+    @wraps(function)
+    def inner(*arguments):
+        return function(*arguments)
+
+    return inner
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda boost: partial(build, boost=boost),
+        lambda boost: partial(partial(build, None), None, boost=boost),
+        factory,
+        Maker,
+        lambda boost: partial(Maker(boost), None),
+        lambda boost: partial(build, boost={"a": [boost]}),
+        lambda boost: partial(build, boost=np.full(3, boost)),
+        lambda boost: partial(build, boost=jnp.full(3, boost)),
+        lambda boost: partial(build, boost=factory(boost)),
+        lambda boost: factory(factory(boost)),
+        lambda boost: twice(factory(boost)),
+    ],
+)
+def test_functions_are_told_apart_by_the_values_they_were_made_with(make):
+    """Trap: partial and closures were resumed as if their values did not count."""
+    first, same, other = description(make(0.0)), description(make(0.0)), description(make(100.0))
+    assert first == same and first["name"] == other["name"] and first["source"] != other["source"]
+
+
+def test_lambdas_of_one_file_are_told_apart():
+    first, second = (lambda c, e: 1), (lambda c, e: 2)
+    again = lambda c, e: 1  # noqa: E731
+    assert description(first) == description(again) != description(second)
+
+
+def test_an_object_is_known_by_its_class():
+    assert description(Maker(1.0))["name"] == f"{__name__}:Maker"
+
+
+def defined(text, name="mine", file=None):
+    """A function as a notebook defines it: in a module without a file."""
+    scope = {"__name__": "a_notebook"}
+    if file:
+        linecache.cache[file] = (len(text), None, text.splitlines(True), file)
+    exec(compile(text, file or "<string>", "exec"), scope)
+    return scope[name]
+
+
+@pytest.mark.parametrize("file", [None, "<ipython-input-1>"])
+def test_without_a_file_the_text_or_the_code_counts(file):
+    """Trap: unknown was equal to unknown."""
+    make = partial(defined, file=file)
+    text = "def mine(config, env):\n    return 1\n"
+    first = description(make(text))
+    assert first == description(make(text.replace("    return", "    # why\n    return")))
+    assert first["source"] != description(make(text.replace("1", "2")))["source"]
+    nested = "def mine(config, env):\n    def inner():\n        return 1\n    return inner\n"
+    assert description(make(nested)) != description(make(nested.replace("1", "2")))
