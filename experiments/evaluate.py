@@ -12,9 +12,11 @@ import tyro
 from rich.console import Console
 
 from jaxq.cli import main as cli
+from jaxq.cli import tasks
 from jaxq.cli.words import read
 from jaxq.errors import ConfigError
 from jaxq.loops.evaluation import make_evaluator
+from jaxq.printing import escape
 from jaxq.recipes.experiment import make_env_from, make_experiment, make_raw_env_from
 from jaxq.recipes.identity import same_parts
 from jaxq.reports.render import save_gif
@@ -62,7 +64,7 @@ def evaluate(arguments: list[str], console: Console) -> None:
     result = jax.device_get(play(params, jax.random.key(args.key), hparams))
     low, middle, high = np.percentile(result.returns, [5, 50, 95])
     console.print(
-        f"{policy.config.env}, lane {args.lane}, seed {policy.seeds[args.seed_index]}, "
+        f"{escape(policy.config.env)}, lane {args.lane}, seed {policy.seeds[args.seed_index]}, "
         f"epsilon {args.epsilon:g}: mean return [bold]{result.returns.mean():.4g}[/] over "
         f"{args.episodes} episodes (5% {low:.4g}, median {middle:.4g}, 95% {high:.4g}), "
         f"mean length {result.lengths.mean():.4g}, {np.sum(~result.finished)} cut at "
@@ -75,7 +77,7 @@ def evaluate(arguments: list[str], console: Console) -> None:
         env, key = make_env_from(policy.config, 1), jax.random.key(args.key)
         raw, _ = make_raw_env_from(policy.config)
         shown = save_gif(path, raw, env, experiment.agent, params, hparams, key, args.max_frames)
-        console.print(f"GIF of an episode with return {shown:.4g}: {path}", soft_wrap=True)
+        tasks.say(console, f"GIF of an episode with return {shown:.4g}: {path}")
 
 
 if __name__ == "__main__":

@@ -44,7 +44,7 @@ def ladder(arguments: list[str], console: Console) -> None:
     curves = tasks.train_each(jobs, args.out, console)
     path = args.out / "ladder.png"
     plots.draw_comparison(path, curves, "CartPole-v1: what each ingredient buys")
-    console.print(f"Figure: {path}", soft_wrap=True)
+    tasks.say(console, f"Figure: {path}")
 
 
 if __name__ == "__main__":

@@ -67,7 +67,7 @@ def methods(arguments: list[str], console: Console) -> None:
     results.write_text(args.out / "methods.md", "\n".join(lines) + "\n")
     path = args.out / "methods.png"
     plots.draw_grid(path, runs, f"CartPole-v1, {args.seeds} seeds")
-    console.print(f"Figure: {path}", soft_wrap=True)
+    tasks.say(console, f"Figure: {path}")
 
 
 def _preset(name: str, steps: int) -> Preset:

@@ -11,6 +11,7 @@ import tyro
 from rich.console import Console
 
 from jaxq.cli import main as cli
+from jaxq.cli import tasks
 from jaxq.cli.words import read
 from jaxq.reports.report import write_report
 
@@ -26,7 +27,7 @@ class Arguments:
 def report(arguments: list[str], console: Console) -> None:
     args = read(Arguments, arguments, prog="report.py", description=__doc__)
     tables = write_report(args.runs, args.out)
-    console.print(f"Report: {args.out}\nTables: {tables}", soft_wrap=True, highlight=False)
+    tasks.say(console, f"Report: {args.out}\nTables: {tables}")
 
 
 if __name__ == "__main__":

@@ -105,15 +105,15 @@ def sweep(arguments: list[str], console: Console) -> None:
             with suppress(OSError):  # unless something was written
                 directory.rmdir()
         raise
-    except Interrupted:
+    except (Interrupted, KeyboardInterrupt, OSError) as error:
         command = ["python", sys.argv[0], "--resume", str(directory)]
         trust = (*options.trust, *(study.functions() if study else ()))
         for option, words in (("--track", options.track), ("--trust", trust)):
             command += [option, *words] if words else []
-        console.print(f"\nSaved. Resume with: {shlex.join(command)}", soft_wrap=True)
+        tasks.say_how_to_resume(console, directory, shlex.join(command), error)
         raise
     if not executor.follow:
-        console.print(f"Results: {directory}", soft_wrap=True, highlight=False)
+        tasks.say(console, f"Results: {directory}")
 
 
 def join(arguments: list[str]) -> executors.Executor | None:

@@ -4,6 +4,7 @@ The floors of the house, from the ground up. A floor imports only from floors th
 in this list; so do the modules inside it, in the order in which its docstring names them.
 
     errors     the one exception for bad input
+    printing   text for people
     schedules  numbers that change with the clock
     types      the data that flows, and the contracts between parts
     config     ``Config`` (static) and ``HParams`` (traced)

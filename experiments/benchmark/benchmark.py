@@ -144,7 +144,7 @@ def benchmark(arguments: list[str], console: Console) -> None:
     shown = [record for record in document["records"] if record["program"] not in PARTS]
     if shown:
         plots.draw_throughput(out / "benchmark.png", shown)
-    console.print(f"Results: {out}", soft_wrap=True)
+    tasks.say(console, f"Results: {out}")
 
 
 def measure(work: Workload, members: int, args: Arguments, console: Console) -> list[dict]:

@@ -1,6 +1,7 @@
 """What the scripts in experiments/ share: presets and options to a run, errors to exit codes."""
 
 import dataclasses
+import os
 import signal
 import sys
 import warnings
@@ -9,12 +10,12 @@ from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
 from rich.console import Console
-from rich.markup import escape
 from rich.table import Table
 
 from jaxq.cli.arguments import parse as parse_fields
 from jaxq.config import Config, HParams, Preset, config_from_dict, hparams_from_dict
 from jaxq.errors import ConfigError, unknown
+from jaxq.printing import escape, make_console
 from jaxq.recipes.identity import description, same_parts
 from jaxq.recipes.own import check_trust, own_fields, resolve
 from jaxq.recipes.presets import PRESETS
@@ -68,29 +69,47 @@ class RunOptions(SharedOptions):
 def main(program: Callable[[list[str], Console], None]) -> None:
     """Run a script's ``program(arguments, console)``; bad input ends it with exit code 2."""
     warnings.showwarning = _show_warning
-    console = Console()
+    console = make_console()
     try:
         machine.use_machine()
-        program(sys.argv[1:], console)
+        with machine.with_devices():
+            program(sys.argv[1:], console)
     except ConfigError as error:
-        Console(stderr=True).print(f"[bold red]error:[/] {escape(str(error))}", soft_wrap=True)
+        _say_error(str(error))
         sys.exit(2)
     except OSError as error:
         if error.filename is None and error.errno is None:
             raise
-        Console(stderr=True).print(f"[bold red]error:[/] {escape(_disk(error))}", soft_wrap=True)
+        _say_error(_disk(error))
         sys.exit(1)
     except KeyboardInterrupt:  # before the first chunk, or a second time: the user means it
-        console.print("\nStopped at once; what was saved before can be resumed with --resume.")
+        console.print("\nStopped at once.")
         sys.exit(128 + signal.SIGINT)
     except Interrupted as error:
         console.print(f"\n{error}.")
         sys.exit(error.exit_code)
+    finally:
+        _let_go_of_output()
+
+
+def _let_go_of_output() -> None:
+    """Python would complain once more, at its end, of output that nobody reads."""
+    for stream in (sys.stdout, sys.stderr):
+        try:
+            stream.flush()
+        except (OSError, ValueError):
+            os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
 
 
 def _show_warning(message: Warning | str, *where: Any, **more: Any) -> None:
     """A warning as one line, without the place in the code."""
-    Console(stderr=True).print(f"[yellow]warning:[/] {escape(str(message))}", soft_wrap=True)
+    line = f"[yellow]warning:[/] {escape(str(message))}"
+    make_console(stderr=True).print(line, soft_wrap=True, highlight=False)
+
+
+def _say_error(sentence: str) -> None:
+    line = f"[bold red]error:[/] {escape(sentence)}"
+    make_console(stderr=True).print(line, soft_wrap=True, highlight=False)
 
 
 class Request(NamedTuple):
@@ -196,11 +215,8 @@ def _check_made_of(
 
 
 def _disk(error: OSError) -> str:
-    """What went wrong with a file, and that nothing is lost."""
-    return (
-        f"{error.filename or 'a file'} cannot be read or written: {error.strerror or error}; what "
-        f"was saved before is whole, and --resume continues from there."
-    )
+    """What went wrong with a file."""
+    return f"{error.filename or 'a file'} cannot be read or written: {error.strerror or error}."
 
 
 def _print_presets(script: str) -> None:
@@ -209,7 +225,7 @@ def _print_presets(script: str) -> None:
     table.add_column("what it is")
     for name, preset in PRESETS.items():
         table.add_row(name, preset.summary)
-    console = Console()
+    console = make_console()
     console.print(table)
     console.print(f"All options of a preset: {script} PRESET --help", highlight=False)
 

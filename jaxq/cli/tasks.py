@@ -56,14 +56,27 @@ def train(request: Request, console: Console) -> tuple[Path, dict[str, Any]]:
             with suppress(OSError):  # unless something was written
                 directory.rmdir()
         raise
-    except Interrupted:
-        console.print(
-            f"\nSaved. Resume with: {_resume_command(directory, request)}", soft_wrap=True
-        )
+    except (Interrupted, KeyboardInterrupt, OSError) as error:
+        say_how_to_resume(console, directory, _resume_command(directory, request), error)
         raise
     print_scores(console, scores, lane_labels(request.lanes))
-    console.print(f"Results: {directory}", soft_wrap=True, highlight=False)
+    say(console, f"Results: {directory}")
     return directory, scores
+
+
+def say(console: Console, text: str) -> None:
+    """Print words from outside, such as paths, as they are and in one line."""
+    console.print(text, soft_wrap=True, highlight=False, markup=False)
+
+
+def say_how_to_resume(
+    console: Console, directory: Path, command: str, error: BaseException
+) -> None:
+    """After a run or a sweep was stopped: what is saved, if anything is, and how it goes on."""
+    if isinstance(error, Interrupted):
+        say(console, f"\nSaved. Resume with: {command}")
+    elif any(directory.glob(f"**/{results.CHECKPOINTS}/[0-9]*")):
+        say(console, f"\nWhat was saved before is whole. Resume with: {command}")
 
 
 def spread_of(options: SharedOptions, batch: int | None) -> Spread:
@@ -113,7 +126,7 @@ def train_each(
             raise
         if scores:
             print_scores(console, scores, [""])
-            console.print(f"Results: {directory}", soft_wrap=True, highlight=False)
+            say(console, f"Results: {directory}")
         curves = without_diverged(results.read_arrays(directory / results.METRICS))
         runs[label] = {
             **{key: curves[key] for key in ("steps", "eval_return")},

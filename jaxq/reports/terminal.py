@@ -39,8 +39,6 @@ def print_study(console: Console, scores: Mapping[str, Any], names: Sequence[str
     if len(shown) < len(lanes):
         title += f", the best {len(shown)} of {len(lanes)} settings"
     table = _table(title, ("", *names, *_COLUMNS), scores["protocol"])
-    for column in table.columns:
-        column.overflow = "fold"  # names are long, and worth reading whole
     columns = [format_values([lane["setting"][name] for lane in shown]) for name in names]
     for lane, *values in zip(shown, *columns):
         mark = "best" if lane["lane"] == scores["best"] else ""
@@ -57,8 +55,8 @@ def _environment(scores: Mapping[str, Any]) -> str:
 def _table(title: str, columns: Sequence[str], protocol: Mapping[str, Any]) -> Table:
     caption = f"Bootstrap intervals over seeds; {protocol_words(protocol)}."
     table = Table(title=title, title_justify="left", caption=caption, caption_justify="left")
-    for column in columns:
-        table.add_column(column, justify="right" if column else "left")
+    for column in columns:  # names are long, and worth reading whole
+        table.add_column(column, justify="right" if column else "left", overflow="fold")
     return table
 
 

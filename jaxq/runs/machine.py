@@ -5,24 +5,99 @@ Both can only be chosen before JAX is used for the first time. Importing gymnax 
 
 import functools
 import os
+import traceback
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import jax
 from jax.experimental.compilation_cache import compilation_cache
 
+from jaxq.errors import ConfigError
+
+_GUARD = ("allow", "log"), "numbers move between host and device after every chunk"
+_NO_ERRORS = ("ignore",), "it turns every operation into a test"
+_SETTINGS = {  # name -> accepted, why nothing else is
+    "jax_enable_x64": ((False,), "everything is computed in 32 bits"),
+    "jax_disable_jit": ((False,), "what is trained is one compiled program"),
+    "jax_no_tracing": ((False,), "programs are traced"),
+    "jax_no_execution": ((False,), "programs are run"),
+    "jax_numpy_rank_promotion": (("allow", "warn"), "shapes are broadcast"),
+    "jax_numpy_dtype_promotion": (("standard",), "types are promoted"),
+    "jax_transfer_guard": _GUARD,
+    "jax_transfer_guard_host_to_device": _GUARD,
+    "jax_transfer_guard_device_to_device": _GUARD,
+    "jax_transfer_guard_device_to_host": _GUARD,
+    "jax_error_checking_behavior_nan": _NO_ERRORS,
+    "jax_error_checking_behavior_divide": _NO_ERRORS,
+    "jax_error_checking_behavior_oob": _NO_ERRORS,
+}
+_BITS = (
+    "jax_default_prng_impl",
+    "jax_threefry_partitionable",
+    "jax_random_seed_offset",
+    "jax_default_matmul_precision",
+)
 _WORTH_KEEPING = 0.2  # seconds of compiling
 _JAX_WORTH_KEEPING = 1.0  # JAX's default
 
 
 def use_machine(count: int | None = None) -> None:
-    """``use_cores`` and ``keep_programs``; a run does it for whoever has not.
+    """``check_jax``, ``use_cores`` and ``keep_programs``; a run does it for whoever has not.
 
     Where it comes too late, because JAX has been used, it warns once and changes nothing. What
     somebody else has chosen stays: what is in JAX's configuration or its environment variables.
+
+    Raises:
+      ConfigError: a setting of JAX under which nothing could be trained.
     """
+    check_jax()
     use_cores(count)
     keep_programs()
+
+
+def check_jax() -> None:
+    """Refuse settings of JAX that are not for whole programs.
+
+    Raises:
+      ConfigError: names the setting and what is accepted.
+    """
+    for name, (accepted, why) in _SETTINGS.items():
+        value = getattr(jax.config, name, None)
+        if value is not None and value not in accepted:
+            words = " or ".join(str(setting) for setting in accepted)
+            raise ConfigError(f"{name}={value} is not supported, {why}; {words} is accepted.")
+
+
+@contextmanager
+def with_devices() -> Iterator[None]:
+    """Say which platform has no device here.
+
+    Raises:
+      ConfigError: JAX was told to use one that is not there.
+    """
+    try:
+        yield
+    except (RuntimeError, AssertionError) as error:
+        if not _is_missing_backend(error):
+            raise
+        raise ConfigError(
+            f"jax_platforms={jax.config.jax_platforms} has no device on this machine; cpu is "
+            f"accepted, or no setting at all."
+        ) from error
+
+
+def _is_missing_backend(error: Exception) -> bool:
+    """JAX says so in words, or trips over the platform in its own code."""
+    frames = traceback.extract_tb(error.__traceback__)
+    inside = bool(frames) and Path(frames[-1].filename).name == "xla_bridge.py"
+    return "Unable to initialize backend" in str(error) or inside
+
+
+def bits_settings() -> dict[str, str]:
+    """The settings of JAX on which the bits of a run depend."""
+    return {name: str(getattr(jax.config, name, None)) for name in _BITS}
 
 
 def use_cores(count: int | None = None) -> None:
@@ -39,11 +114,11 @@ def use_cores(count: int | None = None) -> None:
 def keep_programs() -> None:
     """Keep compiled programs between processes, in a folder that only the user can read."""
     if not jax.config.jax_compilation_cache_dir:
-        cache = cache_directory()
         try:
+            cache = cache_directory()
             cache.mkdir(parents=True, exist_ok=True, mode=0o700)
             cache.chmod(0o700)
-        except OSError:
+        except (OSError, RuntimeError):  # RuntimeError: there is no home directory
             return  # a cache is a convenience
         jax.config.update("jax_compilation_cache_dir", str(cache))
         compilation_cache.reset_cache()  # what was compiled before has found none

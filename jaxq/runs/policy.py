@@ -78,9 +78,11 @@ def load_policy(run: str | Path, trusted: Sequence[str] = ()) -> Policy:
     directory = Path(run) / files.POLICY
     path = directory / files.PARAMS
     if not path.is_file():
-        raise ConfigError(
-            f"run={run} holds no exported policy ({files.POLICY}/{files.PARAMS} is missing)."
-        )
+        places = [Path(run) / files.WINNER, *sorted((Path(run) / files.PARTS).glob("*"))]
+        inside = [str(place) for place in places if (place / files.POLICY / files.PARAMS).is_file()]
+        missing = f"{files.POLICY}/{files.PARAMS} is missing"
+        hint = f"; it is a sweep, whose runs do, such as {inside[0]}" if inside else ""
+        raise ConfigError(f"run={run} holds no exported policy ({missing}){hint}.")
     try:
         document = files.read_json(directory / files.CONFIG)
         params = unflatten_dict(read_tensors(path)[0], sep="/")

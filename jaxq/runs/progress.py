@@ -9,8 +9,10 @@ from rich.console import Console
 from rich.progress import BarColumn, TaskProgressColumn, TextColumn, TimeRemainingColumn
 from rich.progress import Progress as Bar
 
+from jaxq.printing import escape
 from jaxq.runs.listening import Listener, Moment
 
+_TEXT = 64  # columns beside the bar
 _LINES = 20  # at most so many plain lines per run
 
 
@@ -20,17 +22,20 @@ class Progress:
     def __init__(self, title: str, num_members: int, total_steps: int, console: Console):
         self.total, self.num_members, self.console = total_steps, num_members, console
         self.start_time, self.start_steps, self.last_line = None, 0, 0
+        self.is_live = console.is_terminal and not console.is_dumb_terminal
         self.bar = Bar(
             TextColumn("[bold]{task.description}"),
-            BarColumn(bar_width=24),
+            BarColumn(bar_width=max(4, min(24, console.width - _TEXT))),
             TaskProgressColumn(),
             TextColumn("{task.fields[status]}"),
             TimeRemainingColumn(compact=True),
             console=console,
-            disable=not console.is_terminal,
+            disable=not self.is_live,
             transient=False,
         )
-        self.task = self.bar.add_task(title, total=None, status="compiling")  # a pulsing bar
+        self.task = self.bar.add_task(
+            escape(title), total=None, status="compiling"
+        )  # a pulsing bar
         self.listener = Listener(self._chunk_ended)
 
     def __enter__(self) -> "Progress":
@@ -51,7 +56,7 @@ class Progress:
         speed = (steps - self.start_steps) * self.num_members / max(seconds, 1e-9)
         status = f"{headline}  {format_count(speed)} steps/s"
         self.bar.update(self.task, completed=min(steps, self.total), status=status)
-        if not self.console.is_terminal:
+        if not self.is_live:
             line = min(steps, self.total) * _LINES // self.total
             if line > self.last_line:
                 self.last_line = line

@@ -9,20 +9,28 @@ from typing import Any
 
 import jax
 
+from jaxq.runs.machine import bits_settings
+
 _PACKAGES = ("jaxq", "jax", "jaxlib", "flax", "optax", "gymnax", "numpy")
 
 
 def describe() -> dict[str, Any]:
     """What somebody needs who wants to repeat a run."""
-    versions = {name: version(name) for name in _PACKAGES}
     return {
         "started": datetime.now(UTC).isoformat(timespec="seconds"),
-        "versions": {"python": platform.python_version(), **versions},
+        "versions": versions(),
+        "jax": bits_settings(),
         "commit": commit(),
         "platform": platform.platform(),
         "backend": jax.default_backend(),
         "device": jax.local_devices()[0].device_kind,
     }
+
+
+def versions() -> dict[str, str]:
+    """Of Python and of the packages on which a run's bits may depend."""
+    packages = {name: version(name) for name in _PACKAGES}
+    return {"python": platform.python_version(), **packages}
 
 
 def commit() -> str | None:

@@ -1,6 +1,7 @@
 """The record of a run: what it has measured and how it was carried out, for people and reports."""
 
 import time
+import uuid
 from pathlib import Path
 from typing import Any
 
@@ -43,7 +44,9 @@ class Meta:
     def __init__(self, directory: Path, protocol: dict[str, Any], plan: Plan):
         self.path, self.started = directory / files.META, time.monotonic()
         old = files.read_json(self.path) if self.path.exists() else {}
+        self.id = old.get("id") or uuid.uuid4().hex[:16]  # goes with the directory
         self.document = {
+            "id": self.id,
             "protocol": protocol,
             "members": {**plan._asdict(), "groups": plan.num_groups},
             "sessions": [*old.get("sessions", []), provenance.describe()],

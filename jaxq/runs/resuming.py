@@ -1,5 +1,6 @@
 """What it takes to go on with a run: that it is the same one, and where it was."""
 
+import warnings
 from pathlib import Path
 from typing import NamedTuple
 
@@ -11,6 +12,8 @@ from jaxq.recipes.identity import same_parts, with_history
 from jaxq.runs import checkpoint
 from jaxq.runs import files as results
 from jaxq.runs.history import History
+from jaxq.runs.machine import bits_settings
+from jaxq.runs.provenance import versions
 from jaxq.runs.spec import short
 from jaxq.types import Clock, PyTree
 
@@ -68,11 +71,41 @@ def check_same(
         raise ConfigError(f"resume={directory} holds a run with a different {names}.")
     meta = directory / results.META
     if meta.exists():
-        kept = results.read_json(meta)["members"]["batch"]
+        before = results.read_json(meta)
+        _compare_machines(directory, before["sessions"][-1])
+        kept = before["members"]["batch"]
         if batch not in (None, kept):
             raise ConfigError(f"batch={batch} must stay {kept}, with which the run was started.")
         return kept
     return batch
+
+
+def _compare_machines(directory: Path, before: dict) -> None:
+    """Refuse other settings of JAX than a run was begun with, and warn of other versions.
+
+    Raises:
+      ConfigError: names the settings, with which its bits would be others.
+    """
+    now = bits_settings()
+    changes = [
+        f"{name} ({value} there, {now[name]} here)"
+        for name, value in before.get("jax", {}).items()
+        if now.get(name, value) != value
+    ]
+    if changes:
+        raise ConfigError(f"resume={directory} was trained with a different {'; '.join(changes)}.")
+    here = versions()
+    others = [
+        f"{name} {there} there, {here[name]} here"
+        for name, there in before.get("versions", {}).items()
+        if here.get(name, there) != there
+    ]
+    if others:
+        warnings.warn(
+            f"resume={directory} goes on with other versions ({'; '.join(others)}), whose bits may "
+            f"be others.",
+            stacklevel=3,
+        )
 
 
 def with_earlier_code(document: dict, directory: Path) -> dict:

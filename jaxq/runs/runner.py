@@ -7,17 +7,19 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import jax
 import numpy as np
 from rich.console import Console
 
 from jaxq.config import HParams
 from jaxq.errors import ConfigError
+from jaxq.printing import make_console
 from jaxq.recipes.experiment import Experiment
 from jaxq.runs import files as results
 from jaxq.runs.checkpoint import keep_checkpoints
 from jaxq.runs.history import History, write_history
 from jaxq.runs.listening import Listener, Moment
-from jaxq.runs.machine import use_machine
+from jaxq.runs.machine import use_machine, with_devices
 from jaxq.runs.policy import export
 from jaxq.runs.population import Population
 from jaxq.runs.progress import Progress
@@ -88,9 +90,12 @@ def run(
 
     Raises:
       ConfigError: bad input, before anything compiles.
-      Interrupted: SIGINT or SIGTERM came; the run can be resumed.
+      Interrupted: a signal came that asks to end (see ``signals``); the run can be resumed.
+      OSError: something could not be written; everything else was, and the run can be resumed.
     """
     use_machine()
+    with with_devices():
+        jax.devices()
     if not isinstance(spec, RunSpec):
         raise ConfigError(f"spec={short(spec)} must be a jaxq RunSpec.")
     spec, directory = spec.settled(), Path(directory)
@@ -104,7 +109,7 @@ def run(
     population = Population(experiment.trainer, experiment.evaluate, *members)
     for kind in spread.track:
         check_kind(kind)
-    console = console or Console(stderr=True)
+    console = console or make_console(stderr=True)
     with results.lock(directory), catch_signals() as signals:
         if not resume:
             results.create(directory, document)
@@ -114,7 +119,7 @@ def run(
             write_history(directory, history, history.arrays())  # it ends where we begin
         meta = Meta(directory, protocol, population.plan)
         title, num_members = spec.preset, population.plan.num_members
-        with Progress(title, num_members, spec.steps, console) as progress:
+        with Progress(title, num_members, spec.last_step, console) as progress:
             population.prepare(("chunk", "evaluate") if point else ("chunk", "evaluate", "init"))
             meta.compiled()
             if point:
@@ -126,7 +131,7 @@ def run(
                 export(directory, spec, document),
                 meta.listener,
                 progress.listener,
-                *_sinks(spread.track, directory, spec, document, point, console),
+                *_sinks(spread.track, directory, spec, {**document, "id": meta.id}, point, console),
                 stop_early(stop),
                 keep_checkpoints(directory, owner_of(document), spread.save_every),
             ]
@@ -137,7 +142,7 @@ def run(
                 return Moment(clock, history, arrays, scores, lambda: population.fetch(states))
 
             progress.begin(int(clock.steps))
-            hparams, stopped_by = population.hparams, reason(stop, history)
+            hparams, stopped_by, failed = population.hparams, reason(stop, history), []
             while int(clock.steps) < spec.steps and not (signals or stopped_by):
                 if evolve and history.steps:
                     move = evolve.decide(history)
@@ -145,12 +150,22 @@ def run(
                 states, clock, metrics = population.chunk(states, clock, hparams)
                 evaluation = population.evaluate(states, clock, hparams)
                 history.append(int(clock.steps), metrics, evaluation, hparams if evolve else None)
-                stopped_by = _tell(listeners, moment())
+                try:
+                    stopped_by = _tell(listeners, moment())
+                except OSError as error:  # a full disk; what is small may still find room
+                    failed.append(error)
+                    break
             tree = population.fetch(states)
             why = signals[0].name if signals else stopped_by or "steps"
+            why = "error" if failed else why
             end = moment()._replace(fetch=lambda: tree, stopped_by=why)
         for listener in reversed(listeners):
-            listener.closed(end)
+            try:
+                listener.closed(end)
+            except OSError as error:
+                failed.append(error)
+        if failed:
+            raise failed[0]
         if signals:
             raise Interrupted(signals[0], int(clock.steps))
         results.write_text(directory / results.COMPLETE, f"{int(clock.steps)}\n")

@@ -46,7 +46,7 @@ def make_sink(
     Args:
       kind: ``wandb`` or ``tensorboard``.
       directory: the run directory; its name is the group of the lanes' W&B runs.
-      document: what ``config.json`` holds.
+      document: what ``config.json`` holds, and the ``id`` of ``meta.json``.
       labels: what tells each lane apart; may be empty.
       console: where the warning goes.
       resumed_at: the clock of the checkpoint from which a run goes on, None for a new one.
@@ -171,7 +171,8 @@ def _start_tensorboard(directory, document, labels, resumed_at) -> Sink:
 
 
 def _start_wandb(directory, document, labels, resumed_at) -> Sink:
-    """A run per lane. Its id is made of directory and lane, so that a resumed run finds it."""
+    """A run per lane. Its id is made of the run's own and the lane, so that a resumed run finds it,
+    wherever it has been moved."""
     import wandb
 
     limits = {"init_timeout": _START_SECONDS, "finish_timeout": _FINISH_SECONDS}
@@ -187,7 +188,7 @@ def _start_wandb(directory, document, labels, resumed_at) -> Sink:
             project=os.environ.get("WANDB_PROJECT", _PROJECT),
             group=place.name,
             name=f"{place.name} {name}",
-            id=hashlib.sha256(f"{place}/{lane}".encode()).hexdigest()[:16],
+            id=hashlib.sha256(f"{document['id']}/{lane}".encode()).hexdigest()[:16],
             config={**shared, "hparams": document["lanes"][lane]},
             dir=str(directory),
             reinit="create_new",

@@ -43,6 +43,12 @@ class RunSpec(NamedTuple):
         more = {"sweep": self.sweep, "made_of": made_of}
         return jsonable(document | {name: value for name, value in more.items() if value})
 
+    @property
+    def last_step(self) -> int:
+        """Environment steps at which it ends: whole chunks after the prefill."""
+        prefill, chunk = prefill_of(self.config), self.config.chunk_steps
+        return prefill + -(-(self.steps - prefill) // chunk) * chunk
+
     def settled(self) -> "RunSpec":
         """The same in plain types; what can be meant in one way only is taken as that.
 

@@ -16,6 +16,7 @@ from rich.console import Console
 
 from jaxq.config import Preset
 from jaxq.errors import ConfigError
+from jaxq.printing import escape, make_console
 from jaxq.recipes.identity import same_parts
 from jaxq.runs import files as results
 from jaxq.runs.machine import use_machine
@@ -109,7 +110,7 @@ def carry_out(
       As ``sweep``.
     """
     use_machine()
-    console = console or Console(stderr=True)
+    console = console or make_console(stderr=True)
     for kind in spread.track:
         check_kind(kind)
     if study is not None:
@@ -210,7 +211,7 @@ def _confirm(
     second = results.read_scores(place)["lanes"][0]
     first, scores = scores["lanes"][best], {**scores, "winner": second}
     results.write_scores(directory, scores, studies.study_rows(scores))
-    console.print(f"Best: [bold]{describe(study.settings[best]) or 'the only setting'}[/]")
+    console.print(f"Best: [bold]{escape(describe(study.settings[best])) or 'the only setting'}[/]")
     for lane, what in (
         (second, f"on {second['num_seeds']} fresh seeds"),
         (first, f"on the {first['num_seeds']} seeds it was chosen by, which is biased upwards"),

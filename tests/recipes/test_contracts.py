@@ -248,9 +248,8 @@ def test_fields_that_nothing_reads_are_said():
         return make_agent(modules.from_flax(Wide(2)), losses.q_loss)
 
     changes = {"widths": (8,), "num_atoms": 21, "dense": "noisy"}
-    with pytest.warns(
-        UserWarning, match=r"dense=noisy num_atoms=21 widths=8 has no effect and is rec"
-    ):
+    idle = r"dense=noisy num_atoms=21 widths=8 has no effect and is recorded"
+    with pytest.warns(UserWarning, match=idle):
         composed(agent=named(agent), **changes)
     with warnings.catch_warnings():
         warnings.simplefilter("error")
@@ -259,9 +258,7 @@ def test_fields_that_nothing_reads_are_said():
 
 def test_numbers_that_nothing_reads_are_said():
     make = named(lambda config, env: make_agent_from(config, env))
-    with pytest.warns(
-        UserWarning, match=r"td_lambda=0\.3 has no effect and .* \\(agent\\) reads it"
-    ):
+    with pytest.warns(UserWarning, match=r"td_lambda=0\.3 has no effect .* \(agent\) reads it"):
         composed(SMALL_HPARAMS._replace(td_lambda=0.3), agent=make)
     with warnings.catch_warnings():
         warnings.simplefilter("error")

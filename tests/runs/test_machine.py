@@ -8,9 +8,15 @@ import warnings
 
 import jax
 import pytest
+from commands import assert_same_arrays
+from common import SMALL, SMALL_HPARAMS
 from conftest import ROOT
+from rich.console import Console
 
+from jaxq.errors import ConfigError
 from jaxq.runs import machine
+from jaxq.runs.files import METRICS
+from jaxq.runs.runner import RunSpec, run
 
 
 @pytest.fixture(autouse=True)
@@ -31,7 +37,7 @@ def test_what_somebody_has_chosen_stays():
 
 def test_too_late_is_said_once(monkeypatch):
     monkeypatch.setattr(machine, "num_cores", lambda: 64)
-    with pytest.warns(UserWarning, match="2 of 64 cores train; call jaxq.runs.machine") as warned:
+    with pytest.warns(UserWarning, match="2 of 64 cores train; call jaxq.use_machine") as warned:
         machine.use_cores(64)
         machine.use_cores(64)
     assert len(warned) == 1 and str(warned[0].message).count(". ") == 0
@@ -63,4 +69,114 @@ def test_a_script_gets_what_the_command_line_gets(late, tmp_path):
     )
     assert run.returncode == 0, run.stderr
     assert run.stdout.split() == ["1" if late else "3", str(tmp_path / "jaxq")]
-    assert run.stderr.count("call jaxq.runs.machine.use_machine()") == (1 if late else 0)
+    assert run.stderr.count("call jaxq.use_machine()") == (1 if late else 0)
+
+
+# Setting of JAX -> value, and what becomes of a run: it is refused, or has the same or other bits.
+REFUSED, SAME, OTHER = "refused", "same bits", "other bits"
+SETTINGS = [
+    ("jax_enable_x64", True, REFUSED),
+    ("jax_disable_jit", True, REFUSED),
+    ("jax_no_tracing", True, REFUSED),
+    ("jax_no_execution", True, REFUSED),
+    ("jax_numpy_rank_promotion", "raise", REFUSED),
+    ("jax_numpy_dtype_promotion", "strict", REFUSED),
+    ("jax_transfer_guard", "disallow", REFUSED),
+    ("jax_transfer_guard_device_to_host", "disallow_explicit", REFUSED),
+    ("jax_error_checking_behavior_nan", "raise", REFUSED),
+    ("jax_error_checking_behavior_oob", "raise", REFUSED),
+    ("jax_debug_nans", True, SAME),
+    ("jax_debug_infs", True, SAME),
+    ("jax_debug_key_reuse", True, SAME),
+    ("jax_check_tracer_leaks", True, SAME),
+    ("jax_enable_checks", True, SAME),
+    ("jax_numpy_rank_promotion", "warn", SAME),
+    ("jax_transfer_guard", "log", SAME),
+    ("jax_legacy_prng_key", "error", SAME),
+    ("jax_enable_custom_prng", True, SAME),
+    ("eager_constant_folding", True, SAME),
+    ("jax_softmax_custom_jvp", True, SAME),
+    ("jax_high_dynamic_range_gumbel", True, SAME),
+    ("jax_enable_compilation_cache", False, SAME),
+    ("jax_default_matmul_precision", "highest", SAME),
+    ("jax_default_prng_impl", "rbg", OTHER),
+    ("jax_default_prng_impl", "unsafe_rbg", OTHER),
+    ("jax_threefry_partitionable", False, OTHER),
+    ("jax_random_seed_offset", 3, OTHER),
+]
+SPEC = RunSpec("small", SMALL, [SMALL_HPARAMS], [0, 1], 140)
+QUIET = Console(quiet=True)
+
+
+@pytest.fixture
+def setting(request):
+    name, value, outcome = request.param
+    before = getattr(jax.config, name)
+    jax.config.update(name, value)
+    yield name, value, outcome
+    jax.config.update(name, before)
+
+
+def those(*outcomes):
+    rows = [row for row in SETTINGS if row[2] in outcomes]
+    return pytest.mark.parametrize(
+        "setting", rows, ids=[f"{row[0]}={row[1]}" for row in rows], indirect=True
+    )
+
+
+@those(REFUSED)
+def test_settings_of_jax_under_which_nothing_trains_are_one_sentence(setting, tmp_path):
+    name, value, _ = setting
+    with pytest.raises(ConfigError, match=f"{name}={value} is not supported, .* is accepted"):
+        run(SPEC, tmp_path / "run", console=QUIET)
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.fixture(scope="module")
+def undisturbed(tmp_path_factory):
+    directory = tmp_path_factory.mktemp("settings") / "run"
+    jax.config.update("jax_disable_most_optimizations", True)  # as for the others
+    run(SPEC, directory, console=QUIET)
+    jax.config.update("jax_disable_most_optimizations", False)
+    return directory
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("compiled_quickly")
+@those(SAME, OTHER)
+def test_all_other_settings_of_jax_train(setting, undisturbed, tmp_path):
+    """And where the bits are others, a run does not go on under another setting."""
+    name, value, outcome = setting
+    run(SPEC, tmp_path / "run", console=QUIET)
+    if outcome == SAME:
+        assert_same_arrays(undisturbed / METRICS, tmp_path / "run" / METRICS)
+        return
+    longer = SPEC._replace(steps=240)
+    with pytest.raises(ConfigError, match=rf"a different {name} \(.* there, {value} here\)"):
+        run(longer, undisturbed, resume=True, console=QUIET)
+    run(longer, tmp_path / "run", resume=True, console=QUIET)
+
+
+def test_a_platform_that_is_not_there_is_one_sentence():
+    sentence = r"jax_platforms=.* has no device on this machine; cpu is accepted"
+    with pytest.raises(ConfigError, match=sentence), machine.with_devices():
+        raise RuntimeError("Unable to initialize backend 'cuda': not in this list")
+    with pytest.raises(RuntimeError, match="other"), machine.with_devices():
+        raise RuntimeError("other")
+
+
+def test_without_a_home_there_is_no_cache(monkeypatch):
+    """Trap: HOME unset and a user id without a name is a RuntimeError, even for --help."""
+
+    def home():
+        raise RuntimeError("Could not determine home directory.")
+
+    monkeypatch.delenv("XDG_CACHE_HOME", raising=False)
+    monkeypatch.setattr(machine.Path, "home", home)
+    before = jax.config.jax_compilation_cache_dir
+    jax.config.update("jax_compilation_cache_dir", None)
+    try:
+        machine.keep_programs()
+        assert jax.config.jax_compilation_cache_dir is None
+    finally:
+        jax.config.update("jax_compilation_cache_dir", before)

@@ -1,5 +1,6 @@
 """Runs in this process: what they leave, how they end, and how they go on."""
 
+import io
 import json
 import os
 import shutil
@@ -208,3 +209,58 @@ def test_all_hear_of_a_chunk_and_the_first_reason_counts():
     assert runner._tell(listeners, Moment(None, None, {}, {}, None)) == "first"
     assert heard == answers
     assert runner._tell(listeners[:1], Moment(None, None, {}, {}, None)) is None
+
+
+class FullDisk(OSError):
+    """As the system says it, of one file."""
+
+
+@pytest.mark.parametrize("when", ["chunk_ended", "closed"])
+def test_what_is_small_is_kept_where_a_checkpoint_does_not_fit(when, tmp_path, monkeypatch):
+    """Trap: the policy was not written because the states of all members did not fit."""
+
+    def no_room(run, owner, every):
+        def fail(moment):
+            raise FullDisk(28, "No space left on device", str(run / "checkpoints"))
+
+        return Listener(**{"chunk_ended": lambda moment: None, when: fail})
+
+    monkeypatch.setattr(runner, "keep_checkpoints", no_room)
+    with pytest.raises(FullDisk):
+        train(SPEC, tmp_path / "run")
+    steps = 140 if when == "chunk_ended" else 440
+    assert json.loads((tmp_path / "run" / "scores.json").read_text())["steps"] == steps
+    assert load_policy(tmp_path / "run").seeds == [0, 1]
+    assert not (tmp_path / "run" / "COMPLETE").exists()
+    assert json.loads((tmp_path / "run" / "meta.json").read_text())["stopped_by"]
+
+
+@pytest.mark.parametrize("steps, last", [(440, 440), (441, 540), (539, 540), (41, 140)])
+def test_the_last_step_is_known_from_the_start(steps, last, reference):
+    """Trap: a progress that ends at 31,000 / 30,000."""
+    assert SPEC._replace(steps=steps).last_step == last
+    assert json.loads((reference / "scores.json").read_text())["steps"] == SPEC.last_step
+
+
+def test_the_identity_of_a_run_goes_with_its_directory(halfway, reference, tmp_path):
+    """Trap: made of the path, two machines overwrote each other's, and a moved run lost its own."""
+    moved = shutil.copytree(halfway, tmp_path / "moved")
+    identity = lambda run: json.loads((run / "meta.json").read_text())["id"]  # noqa: E731
+    before = identity(moved)
+    train(SPEC, moved, resume=True)
+    assert identity(moved) == before != identity(reference)
+
+
+def test_brackets_of_a_name_are_no_markup(tmp_path):
+    directory = tmp_path / "R[lr]" / "[/nope]"
+    console = Console(width=200)
+    train(SPEC._replace(preset="[/bold] a[b]", steps=140), directory, console=console)
+    assert (directory / "COMPLETE").exists()
+
+
+def test_a_dumb_terminal_shows_lines(tmp_path):
+    """Trap: not one byte until the end."""
+    output = io.StringIO()
+    console = Console(file=output, force_terminal=True, width=80, _environ={"TERM": "dumb"})
+    train(SPEC, tmp_path / "run", console=console)
+    assert output.getvalue().count("/ 440") == 4

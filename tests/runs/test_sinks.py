@@ -22,6 +22,7 @@ from jaxq.types import Clock
 
 DOCUMENT = {
     "preset": "small",
+    "id": "0123456789abcdef",
     "steps": 300,
     "seeds": [3, 7],
     "config": {"env": "CartPole-v1"},
@@ -247,8 +248,10 @@ def test_a_lane_keeps_its_wandb_id(tmp_path, monkeypatch):
 
     monkeypatch.setattr(wandb, "setup", Setup)
     monkeypatch.setattr(wandb, "init", lambda **given: started.append(given) or Run())
-    for resumed_at in (None, 100):
-        make_sink("wandb", tmp_path, DOCUMENT, LABELS, console(), resumed_at).close()
+    moved = tmp_path / "moved" / tmp_path.name
+    moved.mkdir(parents=True)
+    for place, resumed_at in ((tmp_path, None), (moved, 100)):
+        make_sink("wandb", place, DOCUMENT, LABELS, console(), resumed_at).close()
     ids = [given["id"] for given in started]
     assert ids[:2] == ids[2:] and ids[0] != ids[1]
     assert [given["resume"] for given in started] == [None, None, "allow", "allow"]

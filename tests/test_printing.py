@@ -1,0 +1,48 @@
+"""Text for people: what cannot be written stops nothing."""
+
+import io
+import sys
+
+import pytest
+
+from jaxq.printing import escape, make_console
+
+
+class Broken(io.StringIO):
+    encoding = "utf-8"
+
+    def write(self, *text):
+        raise BrokenPipeError(32, "Broken pipe")
+
+    flush = write
+
+
+@pytest.mark.parametrize("stream", ["stdout", "stderr"])
+def test_a_stream_that_is_gone_is_nobodys_concern(stream, monkeypatch):
+    """Trap: `| head -1` ended a training."""
+    monkeypatch.setattr(sys, stream, Broken())
+    console = make_console(stderr=stream == "stderr")
+    console.print("[bold]3 steps[/]")
+    console.print("4 steps")
+
+
+def test_a_stream_that_is_closed_is_as_well(monkeypatch):
+    stream = io.StringIO()
+    monkeypatch.setattr(sys, "stdout", stream)
+    console = make_console()
+    stream.close()
+    console.print("3 steps")
+
+
+def test_what_an_encoding_does_not_have_is_a_question_mark(monkeypatch):
+    raw = io.BytesIO()
+    monkeypatch.setattr(sys, "stdout", io.TextIOWrapper(raw, encoding="ascii"))
+    console = make_console()
+    console.print("3 ± 1")
+    sys.stdout.flush()
+    assert raw.getvalue() == b"3 ? 1\n"
+
+
+def test_words_from_outside_are_no_markup(capsys):
+    make_console().print(f"[bold]{escape('R[lr] [/nope]')}[/]")
+    assert capsys.readouterr().out == "R[lr] [/nope]\n"
