@@ -75,9 +75,12 @@ def evaluate(arguments: list[str], console: Console) -> None:
     if args.gif:
         path = args.run / f"policy-lane{args.lane}-seed{policy.seeds[args.seed_index]}.gif"
         env, key = make_env_from(policy.config, 1), jax.random.key(args.key)
-        raw, _ = make_raw_env_from(policy.config)
-        shown = save_gif(path, raw, env, experiment.agent, params, hparams, key, args.max_frames)
-        tasks.say(console, f"GIF of an episode with return {shown:.4g}: {path}")
+        what = experiment.agent, params, hparams, key, args.max_frames
+        try:
+            shown = save_gif(path, make_raw_env_from(policy.config)[0], env, *what)
+            tasks.say(console, f"GIF of an episode with return {shown:.4g}: {path}")
+        except ConfigError as error:  # the evaluation stands
+            tasks.say(console, f"No GIF: {error}")
 
 
 if __name__ == "__main__":

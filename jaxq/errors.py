@@ -30,7 +30,10 @@ def missing_number(name: str, who: str) -> ConfigError:
     Args:
       who: in words, up to the verb: ``which the backup reads``.
     """
-    return ConfigError(f"extra.{name} is missing, {who}; --extra {name} NUMBER gives it.")
+    return ConfigError(
+        f"extra.{name} is missing, {who}; --extra {name} NUMBER gives it, where {name}=NUMBER "
+        f"would be structure."
+    )
 
 
 def wrong_object(what: str, found: object, accepted: str) -> ConfigError:

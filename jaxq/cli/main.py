@@ -136,7 +136,15 @@ def parse(arguments: Sequence[str], script: str, options_type: type = RunOptions
         sys.exit(0 if arguments else 2)
     arguments = [part for argument in arguments for part in _split_resume(argument)]
     if arguments[0].startswith("-") and "--resume" in arguments[:-1]:
-        arguments = [arguments[arguments.index("--resume") + 1], *arguments]
+        run = arguments[arguments.index("--resume") + 1]
+        if not Path(run).is_dir():
+            raise ConfigError(f"resume={run} is not a directory; a run directory is accepted.")
+        arguments = [run, *arguments]
+    if arguments[0].startswith("-"):  # options before the preset
+        name = next((argument for argument in arguments if argument in PRESETS), None)
+        if name is None:
+            raise ConfigError(f"{script} begins with a preset, or a run; {script} lists them.")
+        arguments = [name, *(argument for argument in arguments if argument != name)]
     name, preset, document = load_preset(arguments[0])
     options, config, hparams, asked = parse_fields(
         arguments[1:], f"{script} {name}", preset, options_type()

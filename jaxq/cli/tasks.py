@@ -60,6 +60,9 @@ def train(request: Request, console: Console) -> tuple[Path, dict[str, Any]]:
         say_how_to_resume(console, directory, _resume_command(directory, request), error)
         raise
     print_scores(console, scores, lane_labels(request.lanes))
+    why = results.read_json(directory / results.META)["stopped_by"]
+    if why != "steps":
+        say(console, f"Stopped early by {why}={getattr(options, why)}.")
     say(console, f"Results: {directory}")
     return directory, scores
 

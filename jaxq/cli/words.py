@@ -79,13 +79,18 @@ def _options(kind: type) -> Iterator[tuple[str, Any]]:
 
 
 def _as_switches(words: Sequence[str], types: dict[str, Any]) -> Iterator[str]:
-    """``--double=True`` and ``--double True`` as ``--double``."""
-    words = list(words)
+    """``--double=True`` and ``--double True`` as ``--double``, and ``120x84`` as two numbers."""
+    words, current = list(words), None
     while words:
         word = words.pop(0)
         name, separator, value = word.removeprefix("--").partition("=")
         name = name.replace("_", "-")
-        if not word.startswith("--") or types.get(name) is not bool:
+        if word.startswith("--"):
+            current = types.get(name)
+        elif current == tuple[int, ...]:  # 120x84, as a sweep writes it
+            yield from word.split("x")
+            continue
+        if not word.startswith("--") or current is not bool:
             yield word
             continue
         if not separator and words and words[0].lower() in ("true", "false"):

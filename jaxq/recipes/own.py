@@ -51,11 +51,12 @@ def refuse_untrusted(values: Iterable[Any]) -> None:
     Raises:
       ConfigError: as ``check_trust``.
     """
-    names = " ".join(dict.fromkeys(name for name in values if isinstance(name, FromFile)))
+    values = list(dict.fromkeys(value for value in values if is_own(value)))
+    names = " ".join(name for name in values if isinstance(name, FromFile))
     if names:
         raise ConfigError(
-            f"code={names} is named by a file, and a file never decides what code runs; "
-            f"--trust {names} says that you want it (in Python, trusted=[...] where it is read)."
+            f"code={names} is named by a file, and a file never decides what code runs; --trust "
+            f"{' '.join(values)} says that you want it (in Python, trusted=[...] where it is read)."
         )
 
 

@@ -207,7 +207,8 @@ def find(field: str, name: Any) -> Row:
                 raise unknown(f"{field}={name} reads", read, (*vars(Config()), *HParams._fields))
         return Row(function, reads, numbers=numbers, loop=loop)
     if name not in TABLES[field]:
-        raise unknown(field, name, map(str, TABLES[field]))
+        own = ["module:function"] if field in OPEN else []
+        raise unknown(field, name, [*map(str, TABLES[field]), *own])
     return TABLES[field][name]
 
 

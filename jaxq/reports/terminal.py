@@ -19,8 +19,8 @@ def print_scores(console: Console, scores: Mapping[str, Any], labels: Sequence[s
     """The final evaluation of a run, one row per lane."""
     first = scores["lanes"][0]
     title = (
-        f"{_environment(scores)}, {first['num_seeds']} seeds x "
-        f"{first['episodes_per_seed']} episodes at step {scores['steps']:,}"
+        f"{_environment(scores)}, {_count(first['num_seeds'], 'seed')} x "
+        f"{_count(first['episodes_per_seed'], 'episode')} at step {scores['steps']:,}"
     )
     table = _table(title, ("", *_COLUMNS, "mean", "median", "cut"), scores["protocol"])
     for label, lane in zip(labels, scores["lanes"], strict=True):
@@ -35,7 +35,8 @@ def print_study(console: Console, scores: Mapping[str, Any], names: Sequence[str
     lanes = best_first(scores["lanes"])
     shown = scores["lanes"] if len(lanes) <= _MOST_ROWS else lanes[:_MOST_ROWS]
     num_seeds = lanes[0]["num_seeds"]
-    title = f"{_environment(scores)}, {num_seeds} seeds at step {scores['steps']:,}"
+    seeds = _count(num_seeds, "seed")
+    title = f"{_environment(scores)}, {seeds} at step {scores['steps']:,}"
     if len(shown) < len(lanes):
         title += f", the best {len(shown)} of {len(lanes)} settings"
     table = _table(title, ("", *names, *_COLUMNS), scores["protocol"])
@@ -46,6 +47,10 @@ def print_study(console: Console, scores: Mapping[str, Any], names: Sequence[str
         table.add_row(mark, *values, *_cells(lane))
     console.print(table)
     _print_diverged(console, lanes)
+
+
+def _count(number: int, what: str) -> str:
+    return f"{number} {what}" if number == 1 else f"{number} {what}s"
 
 
 def _environment(scores: Mapping[str, Any]) -> str:

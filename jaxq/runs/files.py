@@ -37,7 +37,7 @@ VERSION = "0.2"  # of jaxq, which reads what this one writes
 
 RUN_FILES = {
     CONFIG: "what was asked for; train.py takes it in place of a preset",
-    META: "versions, device, commit, spread of members, times, why it ended",
+    META: "identity, versions, device, commit, spread of members, times, why it ended",
     METRICS: "steps [T] and one array [H, S, T] per metric; eval_returns [H, S, T, K]",
     LINES: "one line per chunk and lane, means over seeds, for reading along",
     SCORES: "the last evaluation of every lane with its interval, every seed and the protocol",

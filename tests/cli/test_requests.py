@@ -69,3 +69,15 @@ def test_a_config_can_be_given_back(tmp_path):
         assert RunSpec(request.name, *request[2:]) == spec
     request = parse([str(tmp_path / "run"), "--steps", "500", "--seeds", "1"], "train.py")
     assert request.steps == 500 and list(request.seeds) == [0]
+
+
+def test_options_may_come_before_the_preset(tmp_path):
+    request = parse("--seeds 2 dqn-cartpole --steps 1e5".split(), "train.py")
+    assert request.name == "dqn-cartpole" and len(request.seeds) == 2 and request.steps == 100_000
+    with pytest.raises(
+        ConfigError, match=r"train\.py begins with a preset, or a run; train\.py li"
+    ):
+        parse("--seeds 2".split(), "train.py")
+    for words in (["--resume", str(tmp_path / "no")], [f"--resume={tmp_path / 'no'}"]):
+        with pytest.raises(ConfigError, match=r"resume=.*no is not a directory; a run directory"):
+            parse(words, "train.py")

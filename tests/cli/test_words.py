@@ -34,6 +34,7 @@ class Options:
         ("--num-envs 8.0", Options(Inner(num_envs=8))),
         ("--num_envs -3", Options(Inner(num_envs=-3))),
         ("--widths 1e2 64", Options(Inner(widths=(100, 64)))),
+        ("--widths 100x64 --gif", Options(Inner(widths=(100, 64)))),
         ("--dueling=True", Options(Inner(dueling=True))),
         ("--dueling true --no-gif", Options(Inner(dueling=True), gif=False)),
         ("--dueling --gif False", Options(Inner(dueling=True), gif=False)),
