@@ -74,9 +74,7 @@ def test_a_config_can_be_given_back(tmp_path):
 def test_options_may_come_before_the_preset(tmp_path):
     request = parse("--seeds 2 dqn-cartpole --steps 1e5".split(), "train.py")
     assert request.name == "dqn-cartpole" and len(request.seeds) == 2 and request.steps == 100_000
-    with pytest.raises(
-        ConfigError, match=r"train\.py begins with a preset, or a run"
-    ):
+    with pytest.raises(ConfigError, match=r"train\.py begins with a preset, or a run"):
         parse("--seeds 2".split(), "train.py")
     for words in (["--resume", str(tmp_path / "no")], [f"--resume={tmp_path / 'no'}"]):
         with pytest.raises(ConfigError, match=r"resume=.*no is not a directory; a run directory"):
