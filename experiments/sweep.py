@@ -29,7 +29,7 @@ from jaxq.studies.study import Study
 
 # What a resumed sweep may be told anew, and what make_study is told under the same name.
 _STAYS = (
-    "resume trust accept_changed_code save_every devices track "
+    "resume trust accept_changed_code try_env save_every devices track "
     "ray ray_cpus ray_gpus distributed heartbeat"
 ).split()
 _ASKED = "random sobol optuna at_once search_seed halving pbt pbt_replay fresh_seeds".split()

@@ -14,6 +14,7 @@ from jax.stages import Lowered
 
 from jaxq.recipes.experiment import make_experiment
 from jaxq.recipes.presets import PRESETS
+from jaxq.recipes.reading import period_of
 from jaxq.runs.members import batched, leading
 
 # What XLA asks a device about itself, answered as an H100 does (XLA's gpu_specs/h100_sxm).
@@ -62,9 +63,7 @@ def lower(name: str, batch: int = 1, device: jax.Device | None = None, **changes
     A chunk is one target period, or one rollout, unless ``changes`` to the preset say otherwise.
     """
     preset = PRESETS[name]
-    on_policy = preset.config.agent == "pqn"
-    period = preset.config.rollout_steps if on_policy else preset.config.target_period
-    config = replace(preset.config, **{"chunk_steps": period, **changes})
+    config = replace(preset.config, **{"chunk_steps": period_of(preset.config), **changes})
     trainer, hparams = make_experiment(config, preset.hparams).trainer, cast(preset.hparams)
     state, clock = jax.eval_shape(trainer.init, jax.random.key(0), hparams)
     shapes = leading(state, batch), clock, leading(hparams, batch)

@@ -52,6 +52,8 @@ class SharedOptions:
     """Functions of your own, module:function, that a run or its config.json may name."""
     accept_changed_code: bool = False
     """resume: functions of your own have changed since the run was made; that is recorded."""
+    try_env: bool = True
+    """Take random steps of an environment of your own first, and warn of what is hardly meant."""
 
 
 @dataclasses.dataclass(frozen=True)

@@ -85,7 +85,7 @@ def say_how_to_resume(
 def spread_of(options: SharedOptions, batch: int | None) -> Spread:
     """How a run, or each of a sweep, is carried out."""
     how = options.devices, options.save_every, options.track, options.accept_changed_code
-    return Spread(batch, *how)
+    return Spread(batch, *how, options.try_env)
 
 
 def check_counts(options: SharedOptions, names: Sequence[str]) -> None:
@@ -158,7 +158,9 @@ def _measured_batch(spec: RunSpec, num_devices: int | None, console: Console) ->
     def report(batch: int, rate: float) -> None:
         console.print(f"  batch {batch}: {rate:,.0f} steps/s")
 
-    seeds, cache = len(spec.seeds), cache_directory() / "batches"
+    seeds, cache = len(spec.seeds), None
+    with suppress(RuntimeError):  # there is no home directory
+        cache = cache_directory() / "batches"
     batch = fastest_batch(spec.config, spec.lanes, seeds, num_devices, cache, report)
     console.print(f"Fastest batch of members: {batch}")
     return batch

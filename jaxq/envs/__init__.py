@@ -4,6 +4,7 @@ May be imported by every floor above. Read ``episodes`` first: it says what a ti
 
     encoding   how observations are shown to networks and stored
     probing    what an environment returns, and what cannot be trained on
+    trying     a few random steps, and what is hardly meant
     episodes   any environment as an ``Env``: automatic resets, time limits, statistics
     own        what a name of somebody's own environment may stand for
     gymnax     what gymnax calls things, and the protocols of its environments

@@ -1,6 +1,7 @@
 """Everything that a ``Config`` names, composed: environment, agent, trainer, evaluation."""
 
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -10,7 +11,8 @@ from jaxq.config import Config, HParams
 from jaxq.envs import gymnax as envs
 from jaxq.envs import own as own_envs
 from jaxq.envs.probing import probe_env
-from jaxq.errors import wrong_object
+from jaxq.envs.trying import warn_of_random_steps
+from jaxq.errors import ConfigError, wrong_object
 from jaxq.learning import optimizers
 from jaxq.loops import resets
 from jaxq.loops.evaluation import make_evaluator
@@ -72,7 +74,7 @@ def make_experiment(
     validate(config, *lanes, handed_over=bool(make_agent) and not is_own(config.agent))
     env = _make_env(make_env, config, config.num_envs)
     own = _own_functions(config, agent=make_agent, env=make_env)
-    watched = WatchedConfig.of(config)
+    watched = WatchedConfig.of(config) if own else config
     if "agent" in own:
         agent = check_reads(watched, own["agent"], env, loop_of(config))
     else:
@@ -83,7 +85,7 @@ def make_experiment(
     made_of = {field: description(function) for field, function in own.items()}
     experiment = Experiment(config, env, agent, trainer, evaluate, made_of)
     _check_composed(experiment, lanes)
-    if own:
+    if own and lanes:  # a trace has read what parts read late
         check_structure(watched, own)
     return experiment
 
@@ -93,6 +95,21 @@ def _make_env(handed_over: Callable | None, config: Config, num_envs: int) -> En
         return make_env_from(config, num_envs)
     env = handed_over(config, num_envs)
     return probe_env(env, num_envs, getattr(handed_over, "__qualname__", "make_env"))
+
+
+def try_env(experiment: Experiment) -> None:
+    """Take random steps of somebody's own environment, once, and warn of what is hardly meant."""
+    config, made_of = experiment.config, experiment.made_of.get("env")
+    if made_of is None or (key := (*made_of.values(), config.env_kwargs)) in _TRIED:
+        return
+    _TRIED.add(key)
+    raw = None
+    with suppress(ConfigError):  # it is ready-made
+        raw = make_raw_env_from(config) if is_own(config.env) else None
+    warn_of_random_steps(experiment.env, raw)
+
+
+_TRIED: set[tuple] = set()  # in this process
 
 
 def check_lanes(experiment: Experiment, lanes: Sequence[HParams]) -> None:

@@ -89,6 +89,11 @@ def prefill_of(config: Config) -> int:
     return 0 if loop_of(config) == "on-policy" else config.prefill
 
 
+def period_of(config: Config) -> int:
+    """Environment steps of which a chunk is a whole number: a target period, or a rollout."""
+    return config.rollout_steps if loop_of(config) == "on-policy" else config.target_period
+
+
 def settle(config: Config, hparams: HParams, asked: Iterable[str]) -> tuple[Config, HParams]:
     """The same with what has no effect back at its default, except the fields that were asked for.
 

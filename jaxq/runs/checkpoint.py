@@ -92,7 +92,10 @@ def restore(directory: Path, shapes: PyTree, owner: str) -> tuple[PyTree, Clock]
         except (OSError, ValueError):
             continue
         if seal["owner"] != owner:
-            raise ConfigError(f"checkpoint={path} belongs to another run; it was left as it is.")
+            raise ConfigError(
+                f"checkpoint={path} belongs to another run than config.json describes; it was left "
+                f"as it is, and goes on with the numbers and seeds that it was begun with."
+            )
         if path != newest:
             warnings.warn(f"{newest} is damaged; {path} is taken.", stacklevel=2)
         return _as(shapes, arrays, path), Clock(np.int32(step), np.int32(seal["updates"]))

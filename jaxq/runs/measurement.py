@@ -14,6 +14,7 @@ import jax
 from jaxq.config import Config, HParams
 from jaxq.errors import ConfigError
 from jaxq.recipes.experiment import Experiment, make_experiment
+from jaxq.recipes.reading import period_of
 from jaxq.recipes.validation import validate
 from jaxq.runs import files as results
 from jaxq.runs import provenance
@@ -89,8 +90,9 @@ def fastest_batch(
 
 def shortened(config: Config) -> Config:
     """The same program with chunks that are just long enough to be timed."""
-    periods = math.ceil(min(_STEPS, config.chunk_steps) / config.target_period)
-    return replace(config, chunk_steps=periods * config.target_period, reset_period=0)
+    period = period_of(config)
+    periods = math.ceil(min(_STEPS, config.chunk_steps) / period)
+    return replace(config, chunk_steps=periods * period, reset_period=0)
 
 
 def one_batch_each(

@@ -2,7 +2,7 @@
 
 import warnings
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import numpy as np
@@ -48,7 +48,7 @@ def check_same(
     old = results.read_document(directory)
     there, here = old["config"], document["config"]
     changes = [
-        f"{name} ({short(there.get(name))} there, {short(here.get(name))} here)"
+        f"{name} ({_pair(there.get(name), here.get(name))})"
         for name in sorted(set(there) | set(here))
         if there.get(name) != here.get(name)
     ]
@@ -56,7 +56,7 @@ def check_same(
         changes.append(f"lanes ({len(old['lanes'])} there, {len(document['lanes'])} here)")
     for ours, theirs in zip(document["lanes"], old["lanes"]):
         changes += [
-            f"{name} ({short(theirs.get(name))} there, {short(ours[name])} here)"
+            f"{name} ({_pair(theirs.get(name), ours[name])})"
             for name in ours
             if ours[name] != theirs.get(name)
         ]
@@ -78,6 +78,14 @@ def check_same(
             raise ConfigError(f"batch={batch} must stay {kept}, with which the run was started.")
         return kept
     return batch
+
+
+def _pair(there: Any, here: Any) -> str:
+    """Two values that differ, in words that do."""
+    words = [short(there), short(here)]
+    if words[0] == words[1]:
+        words = [short(repr(there)), short(repr(here))]
+    return f"{words[0]} there, {words[1]} here"
 
 
 def _compare_machines(directory: Path, before: dict) -> None:

@@ -14,7 +14,7 @@ from rich.console import Console
 from jaxq.config import HParams
 from jaxq.errors import ConfigError
 from jaxq.printing import make_console
-from jaxq.recipes.experiment import Experiment
+from jaxq.recipes.experiment import Experiment, try_env
 from jaxq.runs import files as results
 from jaxq.runs.checkpoint import keep_checkpoints
 from jaxq.runs.history import History, write_history
@@ -56,6 +56,7 @@ class Spread(NamedTuple):
     save_every: float = 30.0  # seconds between checkpoints; one is always saved at the end
     track: Sequence[str] = ()  # what else hears of every chunk, ``wandb`` or ``tensorboard``
     accept_changed_code: bool = False  # of parts of one's own, in a run that goes on
+    try_env: bool = True  # take random steps of one's own environment first, and warn
 
 
 def run(
@@ -105,6 +106,8 @@ def run(
         batch = check_same(document, directory, spread.batch, spread.accept_changed_code)
         spread = spread._replace(batch=batch)
         document = with_earlier_code(document, directory)
+    if spread.try_env:
+        try_env(experiment)
     members = (spec.lanes, spec.seeds, spread.batch, spread.num_devices)
     population = Population(experiment.trainer, experiment.evaluate, *members)
     for kind in spread.track:

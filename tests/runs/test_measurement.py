@@ -8,8 +8,10 @@ import pytest
 from common import SMALL, SMALL_HPARAMS
 
 from jaxq.errors import ConfigError
+from jaxq.recipes.presets import PRESETS
+from jaxq.recipes.validation import validate
 from jaxq.runs import measurement
-from jaxq.runs.measurement import fastest_batch
+from jaxq.runs.measurement import fastest_batch, shortened
 
 
 @pytest.fixture
@@ -65,3 +67,12 @@ def test_the_answer_is_remembered(machine, tmp_path):
 @pytest.mark.slow
 def test_a_real_measurement():
     assert fastest_batch(SMALL, [SMALL_HPARAMS], 2, num_devices=1) in (1, 2)
+
+
+@pytest.mark.parametrize("name", PRESETS)
+def test_what_is_timed_can_be_composed(name):
+    """Trap: a chunk of PQN is a whole number of rollouts, not of target periods."""
+    preset = PRESETS[name]
+    config = shortened(preset.config)
+    validate(config, preset.hparams)
+    assert config.chunk_steps <= preset.config.chunk_steps

@@ -1,0 +1,162 @@
+"""A few random steps of somebody's environment, and a warning for what is legal and hardly meant.
+
+What ``probing`` finds cannot be trained on. What is found here can: values that no network expects,
+and episodes whose end says another thing than it should.
+"""
+
+import warnings
+from collections.abc import Callable, Iterator
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from jaxq.envs.probing import LIMIT
+from jaxq.types import Env, PyTree
+
+NUM_ENVS, NUM_STEPS = 8, 500
+_EPISODES = 10  # of one length, before that is taken for a rule
+_FAR = 1_000_000  # steps; a limit beyond it is none
+_STEPS = f"in {NUM_ENVS * NUM_STEPS:,} random steps"
+
+
+class Seen(NamedTuple):
+    """What random steps have shown, leaves [T, E]."""
+
+    lowest: jax.Array  # of the observation after each step, before any reset
+    highest: jax.Array
+    outside: jax.Array  # whether it leaves the declared space
+    reward: jax.Array
+    terminated: jax.Array
+    done: jax.Array
+
+
+def warn_of_random_steps(env: Env, raw: tuple[Any, PyTree] | None = None) -> None:
+    """Warn of values that are not finite or outside of the declared space, of a limit that arrives
+    as a termination, and of episodes that never end; each once.
+
+    Args:
+      env: as it is trained on, of any number of environments.
+      raw: the gymnax environment behind it and its parameters, if it is known; without it spaces
+        and limits are not.
+    """
+    if raw is None:
+        params = env.params({})
+        seen = _play(
+            lambda key: env.reset(key, params),
+            lambda key, state, action: _of_env(env.step(key, state, action, params)),
+            (env.num_envs,),
+            env.num_actions,
+            (-np.inf, np.inf),
+        )
+        limit = 0
+    else:
+        made, params = raw
+        seen = _play(
+            jax.vmap(lambda key: made.reset(key, params)),
+            jax.vmap(lambda key, state, action: _of_gymnax(made.step(key, state, action, params))),
+            (NUM_ENVS,),
+            env.num_actions,
+            _bounds(made.observation_space(params)),
+            each=True,
+        )
+        limit = getattr(params, LIMIT, np.inf)
+    for sentence in _odd(seen, env.protocol.get("time_limit"), float(np.max(limit))):
+        warnings.warn(f"env={env.name} {sentence}", stacklevel=3)
+
+
+def _odd(seen: Seen, time_limit: str | None, limit: float) -> Iterator[str]:
+    lowest, highest = float(seen.lowest.min()), float(seen.highest.max())
+    if not np.isfinite([lowest, highest]).all():
+        yield f"showed an observation that is not finite {_STEPS}."
+    elif seen.outside.any():
+        yield (
+            f"showed values from {lowest:g} to {highest:g} {_STEPS}, which its observation_space "
+            f"does not hold; as integers they are shown as nothing at all."
+        )
+    if not np.isfinite(seen.reward).all():
+        yield f"gave a reward that is not finite {_STEPS}."
+    lengths = _lengths(seen)
+    ends = seen.terminated.sum()
+    is_rule = len(lengths) >= _EPISODES and lengths.min() == lengths.max() > 1
+    if is_rule and time_limit == "bootstrap" and ends == seen.done.sum():
+        yield (
+            f"terminated after {lengths[0]} steps in all of {len(lengths)} episodes {_STEPS}; a "
+            f"time limit belongs to is_truncated, or nothing is bootstrapped through it."
+        )
+    if not len(lengths) and not seen.done.any() and limit > _FAR:
+        yield (
+            f"ended no episode in {NUM_STEPS} random steps and has no time limit; evaluation "
+            f"cuts episodes, and training never sees an end."
+        )
+
+
+def _lengths(seen: Seen) -> np.ndarray:
+    """Of all episodes that ended."""
+    found = []
+    for done in seen.done.T:
+        ends = np.flatnonzero(done)
+        found += np.diff(ends, prepend=-1).tolist()
+    return np.asarray(found, int)
+
+
+def _play(
+    reset: Callable,
+    step: Callable,
+    shape: tuple[int],
+    num_actions: int,
+    bounds: tuple[Any, Any],
+    each: bool = False,
+) -> Seen:
+    """Random actions, in one small program.
+
+    Args:
+      each: that every environment has a key of its own.
+    """
+    low, high = bounds
+
+    def keys(key: jax.Array) -> jax.Array:
+        return jax.random.split(key, shape[0]) if each else key
+
+    def one(state: PyTree, key: jax.Array) -> tuple[PyTree, Seen]:
+        key_step, key_action = jax.random.split(key)
+        action = jax.random.randint(key_action, shape, 0, num_actions)
+        state, obs, reward, terminated, done = step(keys(key_step), state, action)
+        flat = obs.astype(jnp.float32).reshape(shape[0], -1)
+        outside = ((obs < low) | (obs > high)).reshape(shape[0], -1).any(axis=1)
+        return state, Seen(flat.min(axis=1), flat.max(axis=1), outside, reward, terminated, done)
+
+    def play(key: jax.Array) -> Seen:
+        key_reset, key_steps = jax.random.split(key)
+        _, state = reset(keys(key_reset))
+        return jax.lax.scan(one, state, jax.random.split(key_steps, NUM_STEPS))[1]
+
+    # It runs once: what optimizing it takes is more than it saves.
+    compiled = jax.jit(play).lower(jax.random.key(0)).compile(_QUICKLY)
+    return Seen(*map(np.asarray, compiled(jax.random.key(0))))
+
+
+_QUICKLY = {"xla_backend_optimization_level": 0, "xla_llvm_disable_expensive_passes": True}
+
+
+def _of_env(result: tuple) -> tuple:
+    _, state, outcome, _ = result
+    return state, outcome.next_obs, outcome.reward, outcome.terminated, outcome.done
+
+
+def _of_gymnax(result: tuple) -> tuple:
+    _, state, reward, terminated, truncated, info = result
+    return state, info["final_observation"], reward, terminated, terminated | truncated
+
+
+def _bounds(space: Any) -> tuple[Any, Any]:
+    """The lowest and highest values of a space, with the room that rounding needs."""
+    if hasattr(space, "n"):
+        return 0, space.n - 1
+    if not (hasattr(space, "low") and hasattr(space, "high")):
+        return -np.inf, np.inf
+    low, high = np.asarray(space.low, np.float64), np.asarray(space.high, np.float64)
+    low, high = low - 1e-5 * abs(low), high + 1e-5 * abs(high)
+    most = float(np.finfo(np.float32).max)
+    return tuple(np.clip(end, -most, most).astype(np.float32) for end in (low, high))

@@ -1,0 +1,99 @@
+"""Random steps of an environment, and the warning for what is legal and hardly meant."""
+
+import warnings
+
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from gymnax.environments import spaces
+from test_probing import Chain, Params, chain, changed
+
+from jaxq.envs.episodes import from_gymnax
+from jaxq.envs.gymnax import make_gymnax
+from jaxq.envs.trying import Seen, _lengths, warn_of_random_steps
+
+
+def tried(env, params=Params(), raw=True, **more):  # noqa: B008
+    warn_of_random_steps(from_gymnax(env, params, 4, **more), (env, params) if raw else None)
+
+
+def bad(value):
+    """A value that is not finite at the end of the chain."""
+    return lambda given: jnp.where(given > 0.5, value, given)
+
+
+class Limited(Chain):
+    """Folds its limit into the end of the task, as gymnax before 1.0."""
+
+    def step_env(self, key, state, action, params):
+        obs, state, reward, _, info = super().step_env(key, state, action, params)
+        return obs, state, reward, state.time >= 3, info
+
+
+class Endless(Chain):
+    def step_env(self, key, state, action, params):
+        obs, state, reward, ended, info = super().step_env(key, state, action, params)
+        return obs, state, reward, ended & False, info
+
+    def look(self, position):
+        return jnp.clip(position, 0, 5).astype(jnp.float32)[None]
+
+
+FAR = Params(max_steps_in_episode=2**31 - 1)
+SMALLER = chain(observation_space=lambda self, params: spaces.Box(0.0, 2.0, (1,)))
+FEWER = chain(
+    look=lambda self, position: position, observation_space=lambda self, params: spaces.Discrete(3)
+)
+
+
+@pytest.mark.parametrize(
+    "env, params, message",
+    [
+        (chain(step_env=changed(obs=bad(jnp.nan))), Params(), "observation that is not finite in"),
+        (chain(step_env=changed(obs=bad(jnp.inf))), Params(), "observation that is not finite in"),
+        (chain(step_env=changed(reward=bad(-jnp.inf))), Params(), "reward that is not finite in"),
+        (
+            SMALLER,
+            Params(),
+            "values from 0 to 5 in 4,000 random steps, which its observation_sp",
+        ),
+        (FEWER, Params(), "values from 0 to 5 in .* as integers they are shown as nothing"),
+        (Limited(), Params(), r"terminated after 3 steps in all of \d+ episodes .* is_truncated"),
+        (Endless(), FAR, "ended no episode in 500 random steps and has no time limit"),
+    ],
+)
+def test_what_is_hardly_meant_is_said_once(env, params, message):
+    with pytest.warns(UserWarning, match=f"env={type(env).__name__} .*{message}") as caught:
+        tried(env, params)
+    assert len(caught) == 1
+
+
+@pytest.mark.parametrize(
+    "env, params, more",
+    [
+        (Chain(), Params(), {}),
+        (Chain(), FAR, {}),
+        (Endless(), Params(), {}),  # its limit is a truncation
+        (Limited(), Params(), {"time_limit": "terminal"}),
+        (*make_gymnax("CartPole-v1"), {}),
+        (*make_gymnax("Breakout-MinAtar"), {"observations": "binary"}),
+        (*make_gymnax("FourRooms-misc"), {}),
+    ],
+)
+def test_of_what_is_meant_nothing_is_said(env, params, more):
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        tried(env, params, **more)
+
+
+def test_an_env_ready_made_is_looked_at_by_its_values_and_ends():
+    with pytest.warns(UserWarning, match="observation that is not finite"):
+        tried(chain(step_env=changed(obs=bad(jnp.nan))), raw=False)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        tried(Chain(), raw=False)
+
+
+def test_lengths_are_counted_within_every_environment():
+    done = np.array([[0, 1, 0, 0, 1], [0, 0, 0, 1, 0]], bool).T
+    assert _lengths(Seen(*[None] * 5, done)).tolist() == [2, 3, 4]
