@@ -87,8 +87,7 @@ def main(program: Callable[[list[str], Console], None]) -> None:
     except KeyboardInterrupt:  # before the first chunk, or a second time: the user means it
         console.print("\nStopped at once.")
         sys.exit(128 + signal.SIGINT)
-    except Interrupted as error:
-        console.print(f"\n{error}.")
+    except Interrupted as error:  # what to do next has been said
         sys.exit(error.exit_code)
     finally:
         _let_go_of_output()

@@ -77,7 +77,7 @@ def say_how_to_resume(
 ) -> None:
     """After a run or a sweep was stopped: what is saved, if anything is, and how it goes on."""
     if isinstance(error, Interrupted):
-        say(console, f"\nSaved. Resume with: {command}")
+        say(console, f"\n{error}, and saved. Resume with: {command}")
     elif any(directory.glob(f"**/{results.CHECKPOINTS}/[0-9]*")):
         say(console, f"\nWhat was saved before is whole. Resume with: {command}")
 
@@ -124,8 +124,8 @@ def train_each(
         spec = RunSpec(name, preset.config, [preset.hparams], seeds, preset.steps)
         try:
             scores = train_once(spec, directory, console=console)
-        except Interrupted:
-            console.print("\nSaved. The same command goes on from there.")
+        except Interrupted as error:
+            say(console, f"\n{error}, and saved. The same command goes on from there.")
             raise
         if scores:
             print_scores(console, scores, [""])

@@ -5,6 +5,8 @@ of an image and divided by 255. A ``Network`` called with a key may draw noise, 
 called with ``None`` it is deterministic.
 """
 
+import math
+import warnings
 from collections.abc import Callable
 from functools import partial
 
@@ -86,7 +88,8 @@ class NatureTorso(nn.Module):
 
 
 def check_image(name: str, obs_spec: jax.ShapeDtypeStruct, smallest: int) -> None:
-    """Refuse observations that are no images, for the torso called ``name``.
+    """Refuse observations that are no images, for the torso called ``name``, and warn of images
+    that look as if channels came first.
 
     Raises:
       ConfigError: they are not [height, width, channels], or are too small.
@@ -96,6 +99,22 @@ def check_image(name: str, obs_spec: jax.ShapeDtypeStruct, smallest: int) -> Non
         raise ConfigError(
             f"network={name} needs image observations [height, width, channels] of at least "
             f"{smallest} x {smallest}; the environment's have shape {list(shape)}."
+        )
+    if shape[0] < min(shape[1:]):
+        warnings.warn(
+            f"network={name} takes images [height, width, channels], and those of shape "
+            f"{list(shape)} look as if channels came first.",
+            stacklevel=4,
+        )
+
+
+def warn_of_image(name: str, obs_spec: jax.ShapeDtypeStruct) -> None:
+    """Warn of pixels that a torso without convolutions would take one by one."""
+    if obs_spec.dtype == jnp.uint8 and len(obs_spec.shape) == 3:
+        warnings.warn(
+            f"network={name} takes the {math.prod(obs_spec.shape):,} pixels of images of shape "
+            f"{list(obs_spec.shape)} one by one; minatar and nature have convolutions.",
+            stacklevel=4,
         )
 
 

@@ -85,6 +85,8 @@ def _torso(
     """A torso of convolutions, or none, and dense layers."""
     if smallest:
         torsos.check_image(config.network, obs_spec, smallest)
+    else:
+        torsos.warn_of_image(config.network, obs_spec)
     dense, last_dense = _dense(config)
     return module(
         widths=config.widths, layer_norm=config.layer_norm, dense=dense, last_dense=last_dense

@@ -230,6 +230,10 @@ _RANGES = {
 
 
 def _check_numbers(hparams: HParams) -> None:
+    for name in ("env_params", "extra"):
+        by_name = getattr(hparams, name)
+        if not (isinstance(by_name, dict) and all(isinstance(key, str) for key in by_name)):
+            raise ConfigError(f"{name}={by_name!r} must be a dictionary of numbers by name.")
     for name, value in hparams._asdict().items():
         if name not in ("env_params", "extra"):
             _check_range(name, value, *_RANGES.get(name, (0.0, INFINITY)))

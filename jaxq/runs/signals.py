@@ -27,7 +27,7 @@ class Interrupted(Exception):
     """A signal stopped the run between two chunks; everything is saved."""
 
     def __init__(self, signum: int, steps: int):
-        super().__init__(f"stopped by {signal.Signals(signum).name} at step {steps:,}")
+        super().__init__(f"Stopped by {signal.Signals(signum).name} at step {steps:,}")
         self.exit_code = 128 + signum
 
 

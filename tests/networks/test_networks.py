@@ -1,5 +1,6 @@
 """Networks equal their textbook versions."""
 
+import warnings
 from functools import partial
 
 import flax.linen as nn
@@ -12,7 +13,7 @@ from jaxq.config import Config
 from jaxq.errors import ConfigError
 from jaxq.networks import heads, kernels, layers, modules
 from jaxq.networks import torsos as networks
-from jaxq.recipes.parts import TORSOS
+from jaxq.recipes.parts import TORSOS, find
 
 pytestmark = pytest.mark.usefixtures("compiled_quickly")
 
@@ -315,3 +316,37 @@ def test_streams_without_hidden_layers_are_linear_in_the_features():
     )
     expected = heads.dueling(value, advantage)
     np.testing.assert_allclose(head.apply(params, features)[..., 0], expected, atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    "name, shape, dtype, message",
+    [
+        ("minatar", (4, 32, 64), jnp.bool_, r"shape \[4, 32, 64\] look as if channels came first"),
+        ("nature", (36, 84, 84), jnp.uint8, "look as if channels came first"),
+        (
+            "mlp",
+            (84, 84, 4),
+            jnp.uint8,
+            r"takes the 28,224 pixels of images of shape \[84, 84, 4\]",
+        ),
+    ],
+)
+def test_images_that_a_torso_hardly_means_are_said(name, shape, dtype, message):
+    obs_spec = jax.ShapeDtypeStruct(shape, dtype)
+    with pytest.warns(UserWarning, match=message):
+        find("network", name).make(Config(network=name), obs_spec)
+
+
+@pytest.mark.parametrize(
+    "name, shape, dtype",
+    [
+        ("minatar", (10, 10, 4), jnp.bool_),
+        ("nature", (84, 84, 4), jnp.uint8),
+        ("mlp", (10, 10, 4), jnp.bool_),
+        ("mlp", (8,), jnp.uint8),
+    ],
+)
+def test_of_other_images_nothing_is_said(name, shape, dtype):
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        find("network", name).make(Config(network=name), jax.ShapeDtypeStruct(shape, dtype))

@@ -133,11 +133,9 @@ def test_settings_of_jax_under_which_nothing_trains_are_one_sentence(setting, tm
 
 
 @pytest.fixture(scope="module")
-def undisturbed(tmp_path_factory):
+def undisturbed(compiled_quickly, tmp_path_factory):
     directory = tmp_path_factory.mktemp("settings") / "run"
-    jax.config.update("jax_disable_most_optimizations", True)  # as for the others
     run(SPEC, directory, console=QUIET)
-    jax.config.update("jax_disable_most_optimizations", False)
     return directory
 
 
