@@ -128,13 +128,13 @@ def _whole_numbers(info: PrimitiveTypeInfo) -> PrimitiveConstructorSpec | None:
     return PrimitiveConstructorSpec(
         nargs=1,
         metavar="INT",
-        instance_from_str=lambda words: whole(words[0]),
+        instance_from_str=lambda words: parse_whole(words[0]),
         is_instance=lambda value: isinstance(value, int) and not isinstance(value, bool),
         str_from_instance=lambda value: [str(value)],
     )
 
 
-def whole(text: str) -> int:
+def parse_whole(text: str) -> int:
     """``1000000``, ``1_000_000`` or ``1e6``.
 
     Raises:

@@ -5,7 +5,7 @@ import dataclasses
 import pytest
 import tyro
 
-from jaxq.cli.words import _ELSEWHERE, read, whole
+from jaxq.cli.words import _ELSEWHERE, parse_whole, read
 from jaxq.config import Config, HParams, field_names
 from jaxq.errors import ConfigError
 
@@ -73,7 +73,7 @@ def test_what_is_no_whole_number_is_refused_with_its_option(words, capsys):
 @pytest.mark.parametrize("text", ["1.5", "nan", "inf", "1e", ""])
 def test_whole_numbers_only(text):
     with pytest.raises((ValueError, OverflowError)):
-        whole(text)
+        parse_whole(text)
 
 
 def test_names_from_elsewhere_stand_for_names_that_exist_here():
