@@ -6,7 +6,7 @@ refused with the one that was meant, also if another library calls it differentl
 
 import dataclasses
 from collections.abc import Iterator, Sequence
-from typing import Any, get_type_hints
+from typing import Any, get_origin, get_type_hints
 
 import tyro
 from tyro.constructors import ConstructorRegistry, PrimitiveConstructorSpec, PrimitiveTypeInfo
@@ -57,8 +57,8 @@ def read(kind: type, arguments: Sequence[str], **how: Any) -> Any:
     types = dict(_options(kind))
     words = list(_as_switches(arguments, types))
     given = [_name(word) for word in words if word.startswith("--")]
-    for name in given:
-        if given.count(name) > 1:
+    for name in given:  # of one value the last counts, so that a command can be changed at its end
+        if given.count(name) > 1 and get_origin(types.get(name)) is tuple:
             raise ConfigError(f"option={name} is given twice; all its values follow one.")
     if not how.get("return_unknown_args"):
         for word in words:

@@ -31,6 +31,7 @@ class Options:
         ("--steps 1e6", Options(steps=1_000_000)),
         ("--steps=2_000", Options(steps=2_000)),
         ("--steps None", Options()),
+        ("--steps 3 --gif --steps=4", Options(steps=4)),
         ("--num-envs 8.0", Options(Inner(num_envs=8))),
         ("--num_envs -3", Options(Inner(num_envs=-3))),
         ("--widths 1e2 64", Options(Inner(widths=(100, 64)))),
@@ -54,7 +55,7 @@ def test_what_can_be_meant_in_one_way_only(words, expected):
         ("--num-env 3", "option=num-env does not exist; did you mean num-envs"),
         ("--no-duelling", "option=no-duelling does not exist"),
         ("--no-steps", "option=no-steps does not exist"),
-        ("--steps 3 --gif --steps=4", "option=steps is given twice"),
+        ("--widths 3 --gif --widths=4", "option=widths is given twice; all its values follow"),
         ("--gif=perhaps", "gif=perhaps must be true or false"),
     ],
 )
