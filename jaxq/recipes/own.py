@@ -75,7 +75,7 @@ def resolve(field: str, name: str) -> Callable:
             f"method.py is the module method."
         )
     here = os.getcwd()
-    if here not in sys.path:
+    if sys.path[:1] != [here]:  # before the folder of the script
         sys.path.insert(0, here)
     try:
         module = importlib.import_module(module_name)
