@@ -18,10 +18,11 @@ def unknown(field: str, value: object, accepted: Iterable[str]) -> ConfigError:
     if not close and str(value):
         inside = [name for name in accepted if str(value) in name]
         close = sorted(inside, key=lambda name: not name.startswith(str(value)))[:3]
+    if close:
+        return ConfigError(f"{field}={value} does not exist; did you mean {' or '.join(close)}?")
     others = f", and {len(accepted) - _SHOWN} more" if len(accepted) > _SHOWN else ""
-    hint = f"accepted: {', '.join(accepted[:_SHOWN])}{others}."
-    hint = f"did you mean {' or '.join(close)}?" if close else hint
-    return ConfigError(f"{field}={value} does not exist; {hint}")
+    names = ", ".join(accepted[:_SHOWN])
+    return ConfigError(f"{field}={value} does not exist; accepted: {names}{others}.")
 
 
 def missing_number(name: str, who: str) -> ConfigError:

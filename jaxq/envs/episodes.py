@@ -47,11 +47,11 @@ def from_gymnax(
         raise unknown("time_limit", time_limit, TIME_LIMITS)
     check_gymnax(env, params, name)
     overrides_of = _make_params(name, params)
-    raw_obs, raw_state = probe_gymnax(env, overrides_of({}), name)
     num_actions = num_actions_of(env, params, name)
+    raw_obs, raw_state, next_state = probe_gymnax(env, overrides_of({}), name)
     encode = make_encoder(name, env.observation_space(params), raw_obs, observations)
     obs_spec = jax.eval_shape(encode, raw_obs)
-    state_dtypes = _stable_dtypes(env, raw_state, overrides_of({}))
+    state_dtypes = _stable_dtypes(env, raw_state, next_state, overrides_of({}))
 
     def settle(raw_state: PyTree) -> PyTree:
         """The state with the dtypes it keeps: gymnax mixes weak types, ints and floats."""
@@ -115,18 +115,22 @@ def _make_params(name: str, default: PyTree) -> Callable[[Mapping[str, Any]], Py
     return params
 
 
-def _stable_dtypes(env: Any, raw_state: PyTree, env_params: PyTree) -> PyTree:
-    """The dtype of every leaf of the state, the same after a reset and after a step."""
+def _stable_dtypes(env: Any, state: PyTree, next_state: PyTree, env_params: PyTree) -> PyTree:
+    """The dtype of every leaf of the state, the same after a reset and after a step.
+
+    Args:
+      state, next_state: shapes after a reset, and after a step from there.
+    """
     action = jax.ShapeDtypeStruct((), jnp.int32)
-    dtypes = jax.tree.map(lambda leaf: leaf.dtype, raw_state)
+    dtypes = jax.tree.map(lambda leaf: leaf.dtype, state)
     while True:
-        state = jax.tree.map(lambda s, d: jax.ShapeDtypeStruct(s.shape, d), raw_state, dtypes)
-        result = jax.eval_shape(env.step, jax.random.key(0), state, action, env_params)
         wider = jax.tree.map(
             lambda d, leaf: d if d == leaf.dtype else jnp.promote_types(d, leaf.dtype),
             dtypes,
-            result[1],
+            next_state,
         )
         if wider == dtypes:
             return dtypes
         dtypes = wider
+        state = jax.tree.map(lambda s, d: jax.ShapeDtypeStruct(s.shape, d), state, dtypes)
+        next_state = jax.eval_shape(env.step, jax.random.key(0), state, action, env_params)[1]

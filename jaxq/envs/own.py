@@ -17,7 +17,7 @@ from typing import Any
 
 from jaxq.config import words_as_values
 from jaxq.envs.episodes import from_gymnax
-from jaxq.envs.probing import METHODS, probe_env
+from jaxq.envs.probing import missing_method, probe_env
 from jaxq.errors import ConfigError
 from jaxq.types import Env, PyTree
 
@@ -115,10 +115,8 @@ def _call(thing: Callable, name: str, kwargs: tuple[str, ...], **ours: Any) -> A
 
 
 def _is_gymnax(made: Any) -> bool:
-    """Whether it has a gymnax environment's methods; gymnasium's spaces are no methods."""
-    if isinstance(made, type):
-        return False
-    return all(callable(getattr(made, method, None)) for method in METHODS)
+    """Whether it is a gymnax environment, and not its class."""
+    return not isinstance(made, type) and missing_method(made) is None
 
 
 def _described(found: Any) -> str:

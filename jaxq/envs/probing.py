@@ -16,13 +16,14 @@ from jaxq.errors import ConfigError
 from jaxq.types import Env, Episode, Outcome, PyTree
 
 LIMIT = "max_steps_in_episode"  # what gymnax calls a time limit
-METHODS = ("reset", "step", "action_space", "observation_space")  # of a gymnax environment
+_METHODS = ("reset", "step", "action_space", "observation_space")  # of a gymnax environment
 _NUMBERS = (bool, int, float, np.generic, np.ndarray, jax.Array)
 _STEP = "obs, state, reward, terminated, truncated, info"
 
 
-def probe_gymnax(env: Any, params: PyTree, name: str) -> tuple[Any, PyTree]:
-    """Shapes and dtypes of an observation and a state of a gymnax-1.0 environment.
+def probe_gymnax(env: Any, params: PyTree, name: str) -> tuple[Any, PyTree, PyTree]:
+    """Shapes and dtypes of an observation and a state of a gymnax-1.0 environment, and of the state
+    after a step from there.
 
     Args:
       params: its parameters, as ``check_gymnax`` accepts them.
@@ -32,13 +33,13 @@ def probe_gymnax(env: Any, params: PyTree, name: str) -> tuple[Any, PyTree]:
       ConfigError: it is none, or returns what gymnax's contract does not say.
     """
     check_limit(getattr(params, LIMIT, None), name)
-    num_actions_of(env, params, name)
     _space(env.observation_space, params, f"observation_space of env={name}")
     key, action = jax.random.key(0), jax.ShapeDtypeStruct((), jnp.int32)
     obs, state = _values(
         jax.eval_shape(env.reset, key, params), 2, f"reset of env={name}", "obs, state"
     )
-    _check_not_empty({"observation": obs}, name)
+    _check_not_empty(obs, name)
+    state = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype), state)
     try:
         result = jax.eval_shape(env.step, key, state, action, params)
     except (TypeError, ValueError, AttributeError):
@@ -54,7 +55,7 @@ def probe_gymnax(env: Any, params: PyTree, name: str) -> tuple[Any, PyTree]:
             f"gymnax 1.0's own step is accepted, which calls step_env."
         )
     _check_same(obs, info["final_observation"], f"the final observation of env={name}")
-    return obs, state
+    return obs, state, next_state
 
 
 def num_actions_of(env: Any, params: PyTree, name: str) -> int:
@@ -77,17 +78,22 @@ def num_actions_of(env: Any, params: PyTree, name: str) -> int:
     return int(count)
 
 
+def missing_method(env: Any) -> str | None:
+    """What it takes to be a gymnax environment and ``env`` has not; gymnasium's spaces are no
+    methods."""
+    return next((name for name in _METHODS if not callable(getattr(env, name, None))), None)
+
+
 def check_gymnax(env: Any, params: PyTree, name: str) -> None:
     """Refuse what is no gymnax environment, and parameters that cannot be replaced, or traced.
 
     Raises:
       ConfigError: names what is missing, or the parameter.
     """
-    for method in METHODS:
-        if not callable(getattr(env, method, None)):
-            raise ConfigError(
-                f"env={name} has no method {method}; a gymnax-1.0 environment is accepted."
-            )
+    if method := missing_method(env):
+        raise ConfigError(
+            f"env={name} has no method {method}; a gymnax-1.0 environment is accepted."
+        )
     is_dataclass = dataclasses.is_dataclass(params) and not isinstance(params, type)
     if not (is_dataclass and callable(getattr(params, "replace", None))):
         kind = "None" if params is None else f"of type {type(params).__name__}"
@@ -136,7 +142,7 @@ def probe_env(env: Any, num_envs: int, name: str) -> Env:
     )
     spec = jax.ShapeDtypeStruct((num_envs, *env.obs_spec.shape), env.obs_spec.dtype)
     _check_is(obs, spec, f"the observation of env={name} after a reset")
-    _check_not_empty({"observation": obs}, name)
+    _check_not_empty(obs, name)
     result = jax.eval_shape(env.step, key, state, actions, params)
     names = "obs, env_state, Outcome, Episode"
     next_obs, next_state, outcome, episode = _values(result, 4, f"step of env={name}", names)
@@ -231,12 +237,12 @@ def _check_is(found: Any, spec: jax.ShapeDtypeStruct, what: str) -> None:
         raise ConfigError(f"{what} is {form}; by its obs_spec {_form(spec)} is accepted.")
 
 
-def _check_not_empty(values: Mapping[str, PyTree], name: str) -> None:
-    for what, value in values.items():
-        if not jax.tree.leaves(value) or any(0 in leaf.shape for leaf in jax.tree.leaves(value)):
-            raise ConfigError(
-                f"the {what} of env={name} has no elements; at least one is accepted."
-            )
+def _check_not_empty(obs: Any, name: str) -> None:
+    leaves = jax.tree.leaves(obs)
+    if not leaves or any(0 in leaf.shape for leaf in leaves):
+        raise ConfigError(
+            f"the observation of env={name} has no elements; at least one is accepted."
+        )
 
 
 def _form(leaf: Any) -> str:

@@ -46,20 +46,21 @@ def warn_of_random_steps(env: Env, raw: tuple[Any, PyTree] | None = None) -> Non
         seen = _play(
             lambda key: env.reset(key, params),
             lambda key, state, action: _of_env(env.step(key, state, action, params)),
-            (env.num_envs,),
+            env.num_envs,
             env.num_actions,
             (-np.inf, np.inf),
         )
         limit = 0
     else:
         made, params = raw
+        reset = jax.vmap(lambda key: made.reset(key, params))
+        step = jax.vmap(lambda key, *now: _of_gymnax(made.step(key, *now, params)))
         seen = _play(
-            jax.vmap(lambda key: made.reset(key, params)),
-            jax.vmap(lambda key, state, action: _of_gymnax(made.step(key, state, action, params))),
-            (NUM_ENVS,),
+            lambda key: reset(jax.random.split(key, NUM_ENVS)),
+            lambda key, state, action: step(jax.random.split(key, NUM_ENVS), state, action),
+            NUM_ENVS,
             env.num_actions,
             _bounds(made.observation_space(params)),
-            each=True,
         )
         limit = getattr(params, LIMIT, np.inf)
     for sentence in _odd(seen, env.protocol.get("time_limit"), float(np.max(limit))):
@@ -104,32 +105,24 @@ def _lengths(seen: Seen) -> np.ndarray:
 def _play(
     reset: Callable,
     step: Callable,
-    shape: tuple[int],
+    num_envs: int,
     num_actions: int,
     bounds: tuple[Any, Any],
-    each: bool = False,
 ) -> Seen:
-    """Random actions, in one small program.
-
-    Args:
-      each: that every environment has a key of its own.
-    """
+    """Random actions, in one small program."""
     low, high = bounds
-
-    def keys(key: jax.Array) -> jax.Array:
-        return jax.random.split(key, shape[0]) if each else key
 
     def one(state: PyTree, key: jax.Array) -> tuple[PyTree, Seen]:
         key_step, key_action = jax.random.split(key)
-        action = jax.random.randint(key_action, shape, 0, num_actions)
-        state, obs, reward, terminated, done = step(keys(key_step), state, action)
-        flat = obs.astype(jnp.float32).reshape(shape[0], -1)
-        outside = ((obs < low) | (obs > high)).reshape(shape[0], -1).any(axis=1)
+        action = jax.random.randint(key_action, (num_envs,), 0, num_actions)
+        state, obs, reward, terminated, done = step(key_step, state, action)
+        flat = obs.astype(jnp.float32).reshape(num_envs, -1)
+        outside = ((obs < low) | (obs > high)).reshape(num_envs, -1).any(axis=1)
         return state, Seen(flat.min(axis=1), flat.max(axis=1), outside, reward, terminated, done)
 
     def play(key: jax.Array) -> Seen:
         key_reset, key_steps = jax.random.split(key)
-        _, state = reset(keys(key_reset))
+        _, state = reset(key_reset)
         return jax.lax.scan(one, state, jax.random.split(key_steps, NUM_STEPS))[1]
 
     # It runs once: what optimizing it takes is more than it saves.

@@ -33,9 +33,8 @@ class Progress:
             disable=not self.is_live,
             transient=False,
         )
-        self.task = self.bar.add_task(
-            escape(title), total=None, status="compiling"
-        )  # a pulsing bar
+        # Without a total the bar pulses.
+        self.task = self.bar.add_task(escape(title), total=None, status="compiling")
         self.listener = Listener(self._chunk_ended)
 
     def __enter__(self) -> "Progress":

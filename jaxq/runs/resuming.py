@@ -1,6 +1,7 @@
 """What it takes to go on with a run: that it is the same one, and where it was."""
 
 import warnings
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -47,19 +48,11 @@ def check_same(
         raise ConfigError(f"resume={directory} is not a directory; a run directory is accepted.")
     old = results.read_document(directory)
     there, here = old["config"], document["config"]
-    changes = [
-        f"{name} ({_pair(there.get(name), here.get(name))})"
-        for name in sorted(set(there) | set(here))
-        if there.get(name) != here.get(name)
-    ]
+    changes = _changes(there, here, sorted(set(there) | set(here)))
     if len(old["lanes"]) != len(document["lanes"]):
         changes.append(f"lanes ({len(old['lanes'])} there, {len(document['lanes'])} here)")
     for ours, theirs in zip(document["lanes"], old["lanes"]):
-        changes += [
-            f"{name} ({_pair(theirs.get(name), ours[name])})"
-            for name in ours
-            if ours[name] != theirs.get(name)
-        ]
+        changes += _changes(theirs, ours, ours)
     if old["seeds"] != document["seeds"]:
         changes.append(f"seeds ({short(old['seeds'])} there, {short(document['seeds'])} here)")
     if old["steps"] > document["steps"]:
@@ -80,12 +73,19 @@ def check_same(
     return batch
 
 
-def _pair(there: Any, here: Any) -> str:
-    """Two values that differ, in words that do."""
-    words = [short(there), short(here)]
-    if words[0] == words[1]:
-        words = [short(repr(there)), short(repr(here))]
-    return f"{words[0]} there, {words[1]} here"
+def _changes(
+    there: Mapping[str, Any], here: Mapping[str, Any], names: Iterable[str], form: str = "{} ({})"
+) -> list[str]:
+    """In words, under which of the names two documents differ."""
+    found = []
+    for name in names:
+        values = there.get(name), here.get(name)
+        if values[0] != values[1]:
+            words = [short(value) for value in values]
+            if words[0] == words[1]:  # as 1 and "1" do
+                words = [short(repr(value)) for value in values]
+            found.append(form.format(name, f"{words[0]} there, {words[1]} here"))
+    return found
 
 
 def _compare_machines(directory: Path, before: dict) -> None:
@@ -94,20 +94,12 @@ def _compare_machines(directory: Path, before: dict) -> None:
     Raises:
       ConfigError: names the settings, with which its bits would be others.
     """
-    now = bits_settings()
-    changes = [
-        f"{name} ({value} there, {now[name]} here)"
-        for name, value in before.get("jax", {}).items()
-        if now.get(name, value) != value
-    ]
+    there, here = before.get("jax", {}), bits_settings()
+    changes = _changes(there, here, [name for name in there if name in here])
     if changes:
         raise ConfigError(f"resume={directory} was trained with a different {'; '.join(changes)}.")
-    here = versions()
-    others = [
-        f"{name} {there} there, {here[name]} here"
-        for name, there in before.get("versions", {}).items()
-        if here.get(name, there) != there
-    ]
+    there, here = before.get("versions", {}), versions()
+    others = _changes(there, here, [name for name in there if name in here], "{} {}")
     if others:
         warnings.warn(
             f"resume={directory} goes on with other versions ({'; '.join(others)}), whose bits may "

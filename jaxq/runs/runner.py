@@ -160,7 +160,8 @@ def run(
                     break
             tree = population.fetch(states)
             why = signals[0].name if signals else stopped_by or "steps"
-            why = "error" if failed else why
+            if failed:
+                why = "error"
             end = moment()._replace(fetch=lambda: tree, stopped_by=why)
         for listener in reversed(listeners):
             try:

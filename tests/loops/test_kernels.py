@@ -11,6 +11,7 @@ import pytest
 from programs import compile_for_gpu, h100, launches, lines_that_make, lower
 
 from jaxq.recipes.presets import PRESETS
+from jaxq.recipes.reading import loop_of, period_of
 
 pytest.importorskip("jax_cuda13_plugin", reason="needs the extra `kernels`")
 # What was compiled without a device can be kept, but not read back.
@@ -38,9 +39,8 @@ def program(name: str):
 def iterations(name: str) -> int:
     """Of the program: one target period, or one rollout of vector steps."""
     config = PRESETS[name].config
-    if config.agent == "pqn":
-        return config.rollout_steps // config.num_envs
-    return config.target_period // config.train_every
+    unit = config.num_envs if loop_of(config) == "on-policy" else config.train_every
+    return period_of(config) // unit
 
 
 @NAMES
