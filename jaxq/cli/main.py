@@ -31,9 +31,10 @@ class SharedOptions:
     """How long to train, on what, and where to leave the results."""
 
     seeds: int | None = None
-    """Number of seeds; the preset's by default."""
+    """Number of seeds; the preset's by default. With resume, those that a run lacks are added."""
     first_seed: int | None = None
-    """The seeds are first_seed, first_seed + 1, ...; from 0 by default."""
+    """The seeds are first_seed, first_seed + 1, ...; from 0 by default, and from a
+    resumed run's first."""
     steps: int | None = None
     """Environment steps per seed; the preset's by default."""
     out: Path | None = None
@@ -173,7 +174,8 @@ def parse(arguments: Sequence[str], script: str, options_type: type = RunOptions
         lanes = stored if len(stored) > 1 else lanes
         seeds, steps = source["seeds"], source["steps"]
     if seeds is None or options.seeds is not None or options.first_seed is not None:
-        first = options.first_seed or 0
+        begun = seeds[0] if options.resume else 0
+        first = begun if options.first_seed is None else options.first_seed
         count = preset.seeds if options.seeds is None else options.seeds
         check_members(len(lanes), count)
         seeds = range(first, first + count)

@@ -19,7 +19,7 @@ from jaxq.reports.terminal import print_scores
 from jaxq.runs import files as results
 from jaxq.runs.machine import cache_directory
 from jaxq.runs.measurement import fastest_batch
-from jaxq.runs.runner import Interrupted, RunSpec, Spread, lane_labels, run
+from jaxq.runs.runner import Interrupted, RunSpec, Spread, add_seeds, lane_labels, run
 from jaxq.runs.stopping import Stop
 from jaxq.scoring.scores import without_diverged
 from jaxq.studies.executors import train_once
@@ -42,12 +42,15 @@ def train(request: Request, console: Console) -> tuple[Path, dict[str, Any]]:
     batch = options.batch
     if batch == "measure":
         batch = None if options.resume else _measured_batch(spec, options.devices, console)
+    spread = spread_of(options, batch)
     try:
+        if options.resume and _asks_for_seeds(options):
+            add_seeds(spec, directory, spread=spread, console=console)
         scores = run(
             spec,
             directory,
             stop=Stop(options.until_return, options.episodes),
-            spread=spread_of(options, batch),
+            spread=spread,
             resume=options.resume is not None,
             console=console,
         )
@@ -152,6 +155,10 @@ def new_directory(name: str) -> Path:
             directory = base.with_name(f"{base.name}-{count}")
 
 
+def _asks_for_seeds(options: SharedOptions) -> bool:
+    return options.seeds is not None or options.first_seed is not None
+
+
 def _measured_batch(spec: RunSpec, num_devices: int | None, console: Console) -> int:
     """The fastest batch for a run on this machine, from memory if it was measured before."""
 
@@ -171,7 +178,8 @@ def _resume_command(directory: Path, request: Request) -> str:
     options = request.options
     script = Path(os.path.relpath(sys.argv[0])).with_name("train.py")
     command = ["python", str(script), "--resume", str(directory)]
-    for name in ("until_return", "episodes"):
+    seeds = ("first_seed", "seeds") if options.resume else ()
+    for name in ("until_return", "episodes", *seeds):
         if getattr(options, name) is not None:
             command += [f"--{name.replace('_', '-')}", f"{getattr(options, name):g}"]
     for flag, words in (("--track", options.track), ("--trust", own_names(request.config))):

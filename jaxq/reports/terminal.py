@@ -22,10 +22,13 @@ def print_scores(console: Console, scores: Mapping[str, Any], labels: Sequence[s
         f"{_environment(scores)}, {_count(first['num_seeds'], 'seed')} x "
         f"{_count(first['episodes_per_seed'], 'episode')} at step {scores['steps']:,}"
     )
-    table = _table(title, ("", *_COLUMNS, "mean", "median", "cut"), scores["protocol"])
+    names = ("",) if any(labels) else ()
+    columns = (*names, *_COLUMNS, "mean", "median", "cut")
+    table = _table(title, columns, scores["protocol"])
     for label, lane in zip(labels, scores["lanes"], strict=True):
         more = score_text(lane["mean"]), score_text(lane["median"]), str(lane["episodes_cut"])
-        table.add_row(label.replace(" ", "\n"), *_cells(lane), *more)
+        name = [label.replace(" ", "\n")] if names else []
+        table.add_row(*name, *_cells(lane), *more)
     console.print(table)
     _print_diverged(console, scores["lanes"])
 

@@ -21,6 +21,7 @@ Read ``runner`` first, then ``population``; ``files`` names every file of a run 
     stopping     reasons to stop early
     signals      Ctrl-C, kept until a run can stop
     resuming     that a run is the same, and where it was
+    joining      two runs with other seeds as one
     runner       chunk after chunk, and whoever hears of them
     measurement  the fastest batch of members, by trying
 """

@@ -12,7 +12,7 @@ import time
 import warnings
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import numpy as np
@@ -52,15 +52,29 @@ def keep_checkpoints(run: Path, owner: str, every: float) -> Listener:
     return Listener(chunk_ended, closed)
 
 
+class Saved(NamedTuple):
+    """What a checkpoint holds."""
+
+    path: Path
+    arrays: Mapping[str, np.ndarray]  # [M, ...], by where they are in the state
+    clock: Clock
+
+
 def save(directory: Path, tree: PyTree, clock: Clock, owner: str) -> None:
     """Save NumPy leaves [M, ...] as ``directory / STEPS.safetensors``; keep the one before as well.
 
     Raises:
       OSError: it could not be written; the one before is whole.
     """
+    save_arrays(directory, {n: _plain(leaf) for n, leaf in _by_name(tree).items()}, clock, owner)
+
+
+def save_arrays(
+    directory: Path, arrays: Mapping[str, np.ndarray], clock: Clock, owner: str
+) -> None:
+    """Save what ``newest`` has read, or something like it; the rest as ``save``."""
     step = int(clock.steps)
     seal = {"owner": owner, "steps": str(step), "updates": str(int(clock.updates))}
-    arrays = {name: _plain(leaf) for name, leaf in _by_name(tree).items()}
     seal["hash"] = _hash(arrays, seal)
     directory.mkdir(exist_ok=True)
     for leftover in directory.glob(f".*{_ENDING}"):  # of a process killed while it wrote
@@ -79,12 +93,18 @@ def restore(directory: Path, shapes: PyTree, owner: str) -> tuple[PyTree, Clock]
     Raises:
       ConfigError: all are damaged, or it belongs to another run; nothing is changed.
     """
+    saved = newest(directory, owner)
+    return saved and (_as(shapes, saved.arrays, saved.path), saved.clock)
+
+
+def newest(directory: Path, owner: str) -> Saved | None:
+    """The newest whole checkpoint, or None if there is none yet; raises what ``restore`` does."""
     steps = _steps(directory)
     if not steps:
         if any(directory.glob("*.json")):
             raise ConfigError(f"checkpoints={directory} were made by jaxq 0.1, and cannot be read.")
         return None
-    newest = _path(directory, steps[-1])
+    last = _path(directory, steps[-1])
     for step in reversed(steps):
         path = _path(directory, step)
         try:
@@ -96,11 +116,11 @@ def restore(directory: Path, shapes: PyTree, owner: str) -> tuple[PyTree, Clock]
                 f"checkpoint={path} belongs to another run than config.json describes; it was left "
                 f"as it is, and goes on with the numbers and seeds that it was begun with."
             )
-        if path != newest:
-            warnings.warn(f"{newest} is damaged; {path} is taken.", stacklevel=2)
-        return _as(shapes, arrays, path), Clock(np.int32(step), np.int32(seal["updates"]))
+        if path != last:
+            warnings.warn(f"{last} is damaged; {path} is taken.", stacklevel=2)
+        return Saved(path, arrays, Clock(np.int32(step), np.int32(seal["updates"])))
     raise ConfigError(
-        f"checkpoint={newest} is damaged and cannot be read; it was left as it is, start a new "
+        f"checkpoint={last} is damaged and cannot be read; it was left as it is, start a new "
         f"run in another --out directory."
     )
 

@@ -29,6 +29,7 @@ from jaxq.errors import ConfigError
 CONFIG, META, METRICS, LINES = "config.json", "meta.json", "metrics.npz", "metrics.jsonl"
 SCORES, TABLE, CURVES, COMPLETE = "scores.json", "lanes.csv", "curves.png", "COMPLETE"
 CHECKPOINTS, TENSORBOARD, WANDB = "checkpoints", "tensorboard", "wandb"
+ADDED = "added"  # a run directory inside of one, until its seeds have joined that
 POLICY, PARAMS = "policy", "params.safetensors"
 GIFS = "policy-lane*-seed*.gif"
 STUDY, PARTS, WINNER, JOURNAL = "study.json", "parts", "winner", "journal.log"

@@ -16,8 +16,9 @@ from jaxq.errors import ConfigError
 from jaxq.printing import make_console
 from jaxq.recipes.experiment import Experiment, try_env
 from jaxq.runs import files as results
-from jaxq.runs.checkpoint import keep_checkpoints
+from jaxq.runs.checkpoint import keep_checkpoints, newest
 from jaxq.runs.history import History, write_history
+from jaxq.runs.joining import finish, join
 from jaxq.runs.listening import Listener, Moment
 from jaxq.runs.machine import use_machine, with_devices
 from jaxq.runs.policy import export
@@ -103,6 +104,7 @@ def run(
     experiment = compose(spec, experiment)
     document, protocol = spec.document(experiment.made_of), protocol_of(spec, experiment)
     if resume:
+        finish(directory)
         batch = check_same(document, directory, spread.batch, spread.accept_changed_code)
         spread = spread._replace(batch=batch)
         document = with_earlier_code(document, directory)
@@ -174,6 +176,59 @@ def run(
             raise Interrupted(signals[0], int(clock.steps))
         results.write_text(directory / results.COMPLETE, f"{int(clock.steps)}\n")
     return dict(end.scores)
+
+
+def add_seeds(
+    spec: RunSpec,
+    directory: str | Path,
+    *,
+    spread: Spread = Spread(),  # noqa: B008
+    experiment: Experiment | None = None,
+    console: Console | None = None,
+) -> None:
+    """Train the seeds of ``spec`` that a run lacks, to the step where it is, and put them into it.
+
+    They are trained as a run of their own, inside of its directory, which goes on if it was
+    stopped, and have the bits that they would have had from the beginning. ``run`` with ``resume``
+    then goes on with all seeds.
+
+    Args:
+      spec: the run's, with more seeds; nothing happens if it has no others.
+      directory: the run directory.
+      spread, experiment, console: as for ``run``.
+
+    Raises:
+      As ``run``; ConfigError also where the run has not saved anything.
+    """
+    use_machine()
+    spec, directory = spec.settled(), Path(directory)
+    finish(directory)
+    old = results.read_document(directory)
+    seeds = [seed for seed in spec.seeds if seed not in old["seeds"]]
+    if not seeds or len(seeds) + len(old["seeds"]) > len(spec.seeds):
+        return  # run says what is wrong with it
+    console = console or make_console(stderr=True)
+    document = spec.document(compose(spec, experiment).made_of)
+    there = {**document, "seeds": old["seeds"]}
+    batch = check_same(there, directory, spread.batch, spread.accept_changed_code)
+    saved = newest(directory / results.CHECKPOINTS, owner_of(old))
+    if saved is None or not saved.clock.updates:
+        raise ConfigError(f"resume={directory} has saved nothing that seeds could be added to.")
+    part, steps = directory / results.ADDED, int(saved.clock.steps)
+    del saved
+    words = short(seeds) if len(seeds) < 5 else f"{seeds[0]} to {seeds[-1]}"
+    console.print(f"Seeds {words}, up to step {steps:,}, where the others are:", highlight=False)
+    with results.lock(directory):
+        run(
+            spec._replace(seeds=seeds, steps=steps),
+            part,
+            spread=spread._replace(batch=batch),
+            resume=(part / results.CONFIG).exists(),
+            experiment=experiment,
+            console=console,
+        )
+        kept = {name: old[name] for name in ("preset", "steps")}
+        join(directory, part, {**with_earlier_code(document, directory), **kept})
 
 
 def _tell(listeners: Sequence[Listener], moment: Moment) -> str | None:

@@ -69,6 +69,8 @@ def test_a_config_can_be_given_back(tmp_path):
         assert RunSpec(request.name, *request[2:]) == spec
     request = parse([str(tmp_path / "run"), "--steps", "500", "--seeds", "1"], "train.py")
     assert request.steps == 500 and list(request.seeds) == [0]
+    request = parse(["--resume", str(tmp_path / "run"), "--seeds", "4"], "train.py")
+    assert list(request.seeds) == [7, 8, 9, 10]  # those it has, and those it lacks
 
 
 def test_options_may_come_before_the_preset(tmp_path):

@@ -114,6 +114,10 @@ def test_seeds_and_devices_survive_a_resume(tmp_path):
     assert meta["members"]["batch"] == 2 and len(meta["sessions"]) == 2
     assert json.loads((parts / "config.json").read_text())["seeds"] == [7, 8, 9, 10]
     assert_same_run(whole, parts)
+    more = execute(f"--resume={parts}", "--seeds", "6")
+    assert more.returncode == 0 and "Seeds [11, 12], up to step 800" in more.stderr, more.stderr
+    execute(*options, tmp_path / "six", "--steps", "800", "--batch", "2", "--seeds", "6")
+    assert_same_run(tmp_path / "six", parts)
 
 
 def test_four_devices_are_one_bitwise(tmp_path):

@@ -1,0 +1,89 @@
+"""A run, and a part that has trained more seeds of it, become one run: whole or not at all.
+
+What a run goes on from (members, metrics, config, meta) is joined beside it, and moved over it once
+all of that is there; what is left of a process killed meanwhile is moved by ``finish``. Scores,
+curves and policies follow from these when the run goes on.
+"""
+
+import shutil
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from jaxq.errors import ConfigError
+from jaxq.runs import checkpoint, files
+from jaxq.runs.history import History
+from jaxq.runs.resuming import owner_of
+
+_JOINED = ".joined"
+
+
+def join(directory: Path, part: Path, document: dict[str, Any]) -> None:
+    """Put the members of the run in ``part`` into the run in ``directory``; removes ``part``.
+
+    Args:
+      document: the joined run's, which differs from both in its seeds only, and has those of both.
+
+    Raises:
+      ConfigError: a checkpoint or the metrics are damaged; nothing is changed.
+    """
+    lanes, seeds = len(document["lanes"]), document["seeds"]
+    runs = [(place, files.read_document(place)) for place in (directory, part)]
+    columns = [[seeds.index(seed) for seed in old["seeds"]] for _, old in runs]
+    saved = [checkpoint.newest(place / files.CHECKPOINTS, owner_of(old)) for place, old in runs]
+    clock = saved[0].clock
+    if saved[1].clock != clock:
+        raise ConfigError(f"part={part} is not where the run is; remove it, and try again.")
+    measured = [
+        History.load(place / files.METRICS, lanes, len(old["seeds"]), int(clock.steps)).arrays()
+        for place, old in runs
+    ]
+    metas = [files.read_json(place / files.META) for place, _ in runs]
+
+    def members(arrays: Sequence[np.ndarray]) -> np.ndarray:
+        """Arrays [M, ...] of the two as one."""
+        by_lane = [array.reshape(lanes, -1, *array.shape[1:]) for array in arrays]
+        return _placed(by_lane, columns).reshape(-1, *arrays[0].shape[1:])
+
+    whole = directory / _JOINED
+    shutil.rmtree(whole, ignore_errors=True)
+    whole.mkdir()
+    tree = {name: members([one.arrays[name] for one in saved]) for name in saved[0].arrays}
+    checkpoint.save_arrays(whole / files.CHECKPOINTS, tree, clock, owner_of(document))
+    names = [name for name in measured[0] if name != "steps"]
+    arrays = {name: _placed([one[name] for one in measured], columns) for name in names}
+    files.write_arrays(whole / files.METRICS, {"steps": measured[0]["steps"], **arrays})
+    old, more = metas
+    sessions = [{**session, "seeds": runs[1][1]["seeds"]} for session in more["sessions"]]
+    times = {name: old[name] + more[name] for name in ("seconds", "compile_seconds")}
+    sessions = [*old["sessions"], *sessions]
+    files.write_json(whole / files.META, {**old, **times, "sessions": sessions})
+    files.write_document(whole / files.CONFIG, document)
+    files.write_text(whole / files.COMPLETE, f"{int(clock.steps)}\n")
+    finish(directory)
+
+
+def finish(directory: Path) -> None:
+    """Move what ``join`` has made, if a process was killed while it did."""
+    whole, part = directory / _JOINED, directory / files.ADDED
+    if not (whole / files.COMPLETE).exists():
+        return
+    if (whole / files.CHECKPOINTS).exists():
+        shutil.rmtree(directory / files.CHECKPOINTS, ignore_errors=True)
+        (whole / files.CHECKPOINTS).replace(directory / files.CHECKPOINTS)
+    for name in (files.METRICS, files.META, files.CONFIG):
+        if (whole / name).exists():
+            (whole / name).replace(directory / name)
+    shutil.rmtree(part, ignore_errors=True)
+    shutil.rmtree(whole)
+
+
+def _placed(arrays: Sequence[np.ndarray], columns: Sequence[Sequence[int]]) -> np.ndarray:
+    """Arrays [H, S_i, ...] as one [H, sum of S_i, ...], whose ``columns`` [S_i] they are."""
+    lanes, _, *rest = arrays[0].shape
+    result = np.empty((lanes, sum(map(len, columns)), *rest), arrays[0].dtype)
+    for array, places in zip(arrays, columns):
+        result[:, places] = array
+    return result

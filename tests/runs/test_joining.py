@@ -1,0 +1,122 @@
+"""Seeds that join a run later have the bits that they would have had from the beginning."""
+
+import itertools
+import shutil
+from pathlib import Path
+
+import pytest
+from commands import assert_same_run
+from common import SMALL, SMALL_HPARAMS, small
+from rich.console import Console
+
+from jaxq.errors import ConfigError
+from jaxq.runs import files, joining
+from jaxq.runs.runner import RunSpec, Spread, add_seeds, run
+from jaxq.scoring import plots
+
+pytestmark = pytest.mark.usefixtures("shared_programs")
+
+QUIET = Console(quiet=True)
+LANES = [SMALL_HPARAMS, SMALL_HPARAMS._replace(gamma=0.9)]
+SPEC = RunSpec("small", SMALL, LANES, [7, 3, 4], steps=340)  # prefill and three chunks
+FEW = SPEC._replace(seeds=[3])  # the rest come before and after it
+HOW = {"spread": Spread(save_every=0.0, batch=2), "console": QUIET, "experiment": small()}
+
+
+@pytest.fixture(autouse=True)
+def _no_figures(monkeypatch):
+    monkeypatch.setattr(plots, "draw_curves", lambda path, *_: path.touch())
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory) -> tuple[Path, Path, Path]:
+    """The whole run, the same with few seeds, and that as far as its first chunk."""
+    places = [tmp_path_factory.mktemp("runs") / name for name in ("whole", "few", "begun")]
+    for spec, place in zip((SPEC, FEW, FEW._replace(steps=140)), places):
+        run(spec, place, **HOW)
+    return tuple(places)
+
+
+def join_all(directory: Path) -> None:
+    """What train.py does for ``--resume RUN --seeds``."""
+    add_seeds(SPEC, directory, **HOW)
+    run(SPEC, directory, resume=True, **HOW)
+
+
+@pytest.mark.parametrize("which", ["few", "begun"])
+def test_added_seeds_are_bit_for_bit_those_of_the_whole_run(which, made, tmp_path):
+    whole, few, begun = made
+    directory = Path(shutil.copytree({"few": few, "begun": begun}[which], tmp_path / "run"))
+    before = files.read_json(directory / files.META)
+    join_all(directory)
+    assert_same_run(whole, directory)
+    for name in (files.SCORES, files.CONFIG, files.TABLE, files.LINES):
+        assert (whole / name).read_bytes() == (directory / name).read_bytes(), name
+    names = {path.name for path in directory.rglob("*")}
+    assert names == {path.name for path in whole.rglob("*")} - {"240.safetensors"} | {
+        path.name for path in (directory / files.CHECKPOINTS).iterdir()
+    }
+    meta = files.read_json(directory / files.META)
+    assert meta["id"] == before["id"] and meta["members"]["num_members"] == 6
+    assert [session.get("seeds") for session in meta["sessions"]] == [None, [7, 4], None]
+    run(SPEC._replace(steps=440), directory, resume=True, **HOW)  # and further
+    run(SPEC._replace(steps=440), Path(shutil.copytree(whole, tmp_path / "w")), resume=True, **HOW)
+    assert_same_run(tmp_path / "w", directory)
+
+
+def test_nothing_is_lost_wherever_joining_is_killed(made, tmp_path, monkeypatch):
+    """The n-th operation on a file never happens, for all n; the same command then ends well."""
+    whole, few, _ = made
+    start = Path(shutil.copytree(few, tmp_path / "start"))
+    with monkeypatch.context() as patch:  # as far as joining
+        patch.setattr("jaxq.runs.runner.join", lambda *_: None)
+        add_seeds(SPEC, start, **HOW)
+    for n in itertools.count():
+        directory, calls = Path(shutil.copytree(start, tmp_path / str(n))), 0
+
+        def die(function, n=n):
+            def operation(*arguments, **options):
+                nonlocal calls
+                calls += 1
+                if calls > n:
+                    raise KeyboardInterrupt  # as nothing else would pass through all handlers
+                return function(*arguments, **options)
+
+            return operation
+
+        with monkeypatch.context() as patch:
+            for owner, name in ((Path, "replace"), (Path, "mkdir"), (shutil, "rmtree")):
+                patch.setattr(owner, name, die(getattr(owner, name)))
+            try:
+                joining.join(directory, directory / files.ADDED, SPEC.document())
+                break
+            except KeyboardInterrupt:
+                pass
+        join_all(directory)
+        assert_same_run(whole, directory)
+        assert not (directory / files.ADDED).exists()
+        shutil.rmtree(directory)
+    assert n > 8
+
+
+@pytest.mark.parametrize(
+    "spec, message",
+    [
+        (SPEC._replace(seeds=[7, 4]), r"different seeds \(\[3\] there"),
+        (SPEC._replace(lanes=LANES[:1]), "lanes"),
+        (SPEC._replace(steps=240), "only 240 here"),
+    ],
+)
+def test_what_is_another_run_gets_no_seeds(spec, message, made, tmp_path):
+    directory = Path(shutil.copytree(made[1], tmp_path / "run"))
+    with pytest.raises(ConfigError, match=message):
+        add_seeds(spec, directory, **HOW)
+        run(spec, directory, resume=True, **HOW)
+    assert not (directory / files.ADDED).exists()
+
+
+def test_a_run_that_has_saved_nothing_gets_no_seeds(made, tmp_path):
+    directory = Path(shutil.copytree(made[1], tmp_path / "run"))
+    shutil.rmtree(directory / files.CHECKPOINTS)
+    with pytest.raises(ConfigError, match="has saved nothing"):
+        add_seeds(SPEC, directory, **HOW)
