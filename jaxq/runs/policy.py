@@ -17,6 +17,9 @@ from jaxq.runs.tensors import read_tensors, write_tensors
 from jaxq.types import PyTree
 
 _DESCRIBED_BY = ("config", "lanes", "seeds", "made_of")  # of a run's document
+# How the first dense layer after convolutions takes their features, which flax would flatten by
+# rows, columns, channels.
+_FEATURES = {name: ["channels", "rows", "columns"] for name in ("minatar", "nature")}
 
 
 class Policy(NamedTuple):
@@ -49,6 +52,8 @@ def save_policy(directory: Path, document: dict, params: PyTree) -> None:
     arrays = {name: np.asarray(leaf) for name, leaf in flatten_dict(params, sep="/").items()}
     write_tensors(directory / files.PARAMS, arrays)
     about = {name: document[name] for name in _DESCRIBED_BY if name in document}
+    if order := _FEATURES.get(about["config"]["network"]):
+        about["order_of_features"] = order
     files.write_document(directory / files.CONFIG, about)
 
 
