@@ -144,9 +144,20 @@ def _polyak(config: Config) -> Target:
     return targets.polyak()
 
 
+def _one_target(config: Config, hparams: HParams) -> str | None:
+    if config.agent != "averaged" and not is_own(config.agent):
+        return (
+            f"target=stack keeps several networks, of which agent={config.agent} reads one; "
+            f"agent=averaged is accepted, or target=polyak"
+        )
+    return None
+
+
 TARGETS = {
     "polyak": Row(_polyak, ("tau",)),
-    "stack": Row(lambda config: targets.stack(config.ensemble_size), ("ensemble_size",)),
+    "stack": Row(
+        lambda config: targets.stack(config.ensemble_size), ("ensemble_size",), _one_target
+    ),
 }
 
 _ADAM = ("adam_beta1", "adam_beta2", "optimizer_epsilon")

@@ -1,6 +1,10 @@
-"""Any configuration is a program or one sentence, never another error; nothing is compiled."""
+"""Any configuration is a program or one sentence, never another error; nothing is compiled.
+
+``JAXQ_DRAWS=10000 python -m pytest -n 0 tests/recipes/test_fuzz.py`` draws that many others.
+"""
 
 import math
+import os
 from dataclasses import replace
 from typing import Literal, get_args, get_origin, get_type_hints
 
@@ -57,7 +61,14 @@ CONFIGS = changes_of(list(HINTS), values_of)
 NUMBERS = changes_of(
     list(HParams._fields), lambda name: st.one_of(st.sampled_from(REAL), st.sampled_from(ODD))
 )
-QUIETLY = {"deadline": None, "suppress_health_check": list(HealthCheck), "database": None}
+DRAWS = int(os.environ.get("JAXQ_DRAWS", 0))
+DRAWN = settings(
+    max_examples=DRAWS or 25,
+    derandomize=not DRAWS,
+    deadline=None,
+    suppress_health_check=list(HealthCheck),
+    database=None,
+)
 
 
 def composed(base: str, structure: dict, numbers: dict) -> bool:
@@ -78,7 +89,7 @@ def composed(base: str, structure: dict, numbers: dict) -> bool:
 
 
 @pytest.mark.filterwarnings("ignore")
-@settings(max_examples=25, derandomize=True, **QUIETLY)
+@DRAWN
 @given(st.sampled_from(BASES), CONFIGS, NUMBERS)
 def test_any_configuration_is_a_program_or_a_sentence(base, structure, numbers):
     composed(base, structure, numbers)
@@ -95,7 +106,7 @@ WORDS = st.one_of(
 
 
 @pytest.mark.filterwarnings("ignore")
-@settings(max_examples=25, derandomize=True, **QUIETLY)
+@DRAWN
 @given(st.sampled_from([[], ["dqn-cartpole"], ["pqn-cartpole"]]), st.lists(WORDS, max_size=5))
 def test_any_command_line_is_a_request_or_a_sentence(begin, words):
     try:
