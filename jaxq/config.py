@@ -173,7 +173,10 @@ class Config:
     reset_period: int = 0
     """Environment steps between resets of the head, a multiple of chunk_steps; 0 never resets."""
     chunk_steps: int = 10_000
-    """Environment steps between two evaluations; a multiple of target_period or rollout_steps."""
+    """Environment steps of a chunk, after which signals are heeded and checkpoints saved; a
+    multiple of target_period or rollout_steps."""
+    eval_period: int = 0
+    """Environment steps between evaluations, a multiple of chunk_steps; 0: after every chunk."""
     eval_episodes: int = 10
     """Whole episodes per member and evaluation."""
     eval_max_steps: int = 5_000

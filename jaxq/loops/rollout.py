@@ -1,16 +1,18 @@
 """Acting in the environment as both loops do it: one step of every environment at a time."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from jaxq.config import HParams
 from jaxq.errors import ConfigError
 from jaxq.types import Agent, Env, Episode, LossOutput, PyTree, Step, where
 
-_RESERVED = "steps loss episodes train_return train_length epsilon temperature".split()
+_AT_THE_END = ("epsilon", "temperature")  # the amount of exploration
+_RESERVED = ("steps", "loss", "episodes", "train_return", "train_length", *_AT_THE_END)
 
 
 class Actor(NamedTuple):
@@ -80,6 +82,26 @@ def episode_metrics(totals: Mapping[str, jax.Array]) -> dict[str, jax.Array]:
         "train_return": totals["return"] / totals["episodes"],
         "train_length": totals["length"] / totals["episodes"],
     }
+
+
+def joined_metrics(chunks: Sequence[Mapping[str, np.ndarray]]) -> Mapping[str, np.ndarray]:
+    """What several chunks in turn have measured, in NumPy [M], as if they had been one."""
+    if len(chunks) == 1:
+        return chunks[0]
+    every = {name: np.stack([chunk[name] for chunk in chunks]) for name in chunks[0]}  # [K, M]
+    episodes, joined = every["episodes"], {}
+    with np.errstate(invalid="ignore"):  # 0 / 0 where no episode ended
+        for name, values in every.items():
+            if name == "episodes":
+                joined[name] = values.sum(axis=0, dtype=values.dtype)
+            elif name in ("train_return", "train_length"):
+                totals = np.where(episodes > 0, values * episodes, 0.0).sum(axis=0)
+                joined[name] = (totals / episodes.sum(axis=0)).astype(values.dtype)
+            elif name in _AT_THE_END:
+                joined[name] = values[-1]
+            else:
+                joined[name] = values.mean(axis=0, dtype=np.float64).astype(values.dtype)
+    return joined
 
 
 def step_shapes(env: Env, agent: Agent) -> Step:

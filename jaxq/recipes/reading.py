@@ -12,7 +12,7 @@ from jaxq.settings import format_value
 
 # What is read whatever is chosen, and by each loop.
 ENVIRONMENT = ("env", "env_kwargs", "time_limit", "num_envs", "env_params")
-EVALUATION = ("chunk_steps", "eval_episodes", "eval_max_steps", "eval_epsilon")
+EVALUATION = ("chunk_steps", "eval_period", "eval_episodes", "eval_max_steps", "eval_epsilon")
 _LEARNING = "optimizer learning_rate learning_rate_schedule clip_gradients reset_period".split()
 _REPLAY = "replay prefill train_every updates_per_iteration target target_period".split()
 LOOPS = {
@@ -92,6 +92,11 @@ def prefill_of(config: Config) -> int:
 def period_of(config: Config) -> int:
     """Environment steps of which a chunk is a whole number: a target period, or a rollout."""
     return config.rollout_steps if loop_of(config) == "on-policy" else config.target_period
+
+
+def evaluation_steps(config: Config) -> int:
+    """Environment steps between two evaluations: whole chunks."""
+    return config.eval_period or config.chunk_steps
 
 
 def settle(config: Config, hparams: HParams, asked: Iterable[str]) -> tuple[Config, HParams]:

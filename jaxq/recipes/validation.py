@@ -16,7 +16,7 @@ from jaxq.recipes.own import check_trust, is_own, own_names
 from jaxq.recipes.parts import Row, window_of
 from jaxq.recipes.reading import chosen, loop_of, readers, without_effect
 
-_MAY_BE_ZERO = ("prefill", "burn_in", "reset_period")
+_MAY_BE_ZERO = ("prefill", "burn_in", "reset_period", "eval_period")
 
 
 def validate(config: Config, *lanes: HParams, handed_over: bool = False) -> None:
@@ -146,13 +146,19 @@ def _check_off_policy(config: Config) -> None:
         ("target_period", "train_every"),
         ("chunk_steps", "target_period"),
         ("reset_period", "chunk_steps"),
+        ("eval_period", "chunk_steps"),
         ("prefill", "train_every"),
     )
 
 
 def _check_rollout(config: Config) -> None:
     """A rollout is a whole number of segments of every environment, and of minibatches of them."""
-    _check_multiples(config, ("chunk_steps", "rollout_steps"), ("reset_period", "chunk_steps"))
+    _check_multiples(
+        config,
+        ("chunk_steps", "rollout_steps"),
+        ("reset_period", "chunk_steps"),
+        ("eval_period", "chunk_steps"),
+    )
     segments = f"sequence_length x num_envs = {config.sequence_length * config.num_envs}"
     if config.rollout_steps % (config.sequence_length * config.num_envs):
         raise ConfigError(f"rollout_steps={config.rollout_steps} must be a multiple of {segments}.")

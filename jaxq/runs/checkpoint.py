@@ -24,6 +24,7 @@ from jaxq.runs.tensors import bytes_of, read_tensors, write_tensors
 from jaxq.types import Clock, PyTree
 
 _ENDING = ".safetensors"
+_PENDING = "pending/"  # before the names of metrics, which the names of leaves do not begin with
 
 
 def fingerprint(document: Any) -> str:
@@ -38,7 +39,9 @@ def keep_checkpoints(run: Path, owner: str, every: float) -> Listener:
 
     def write(moment: Moment) -> None:
         nonlocal saved_at, saved_steps
-        save(run / CHECKPOINTS, moment.fetch(), moment.clock, owner)
+        history = moment.history
+        since = history.steps[-1] if history.steps else 0, history.pending_arrays()
+        save(run / CHECKPOINTS, moment.fetch(), moment.clock, owner, *since)
         saved_at, saved_steps = time.monotonic(), int(moment.clock.steps)
 
     def chunk_ended(moment: Moment) -> None:
@@ -49,32 +52,54 @@ def keep_checkpoints(run: Path, owner: str, every: float) -> Listener:
         if int(moment.clock.steps) != saved_steps:
             write(moment)
 
-    return Listener(chunk_ended, closed)
+    return Listener(chunk_ended, closed, chunk_ended)
 
 
 class Saved(NamedTuple):
     """What a checkpoint holds."""
 
     path: Path
-    arrays: Mapping[str, np.ndarray]  # [M, ...], by where they are in the state
+    tree: PyTree  # NumPy leaves [M, ...]; of ``newest`` by their places in the state
     clock: Clock
+    evaluated: int  # the step of the last evaluation, 0 before the first
+    pending: Mapping[str, np.ndarray]  # metrics [M, K] of the K chunks since
 
 
-def save(directory: Path, tree: PyTree, clock: Clock, owner: str) -> None:
+def save(
+    directory: Path,
+    tree: PyTree,
+    clock: Clock,
+    owner: str,
+    evaluated: int | None = None,
+    pending: Mapping[str, np.ndarray] = {},
+) -> None:
     """Save NumPy leaves [M, ...] as ``directory / STEPS.safetensors``; keep the one before as well.
+
+    Args:
+      owner: by which the run is known, see ``restore``.
+      evaluated, pending: as of ``Saved``; by default nothing has come since an evaluation.
 
     Raises:
       OSError: it could not be written; the one before is whole.
     """
-    save_arrays(directory, {n: _plain(leaf) for n, leaf in _by_name(tree).items()}, clock, owner)
+    arrays = {name: _plain(leaf) for name, leaf in _by_name(tree).items()}
+    save_arrays(directory, arrays, clock, owner, evaluated, pending)
 
 
 def save_arrays(
-    directory: Path, arrays: Mapping[str, np.ndarray], clock: Clock, owner: str
+    directory: Path,
+    arrays: Mapping[str, np.ndarray],
+    clock: Clock,
+    owner: str,
+    evaluated: int | None = None,
+    pending: Mapping[str, np.ndarray] = {},
 ) -> None:
-    """Save what ``newest`` has read, or something like it; the rest as ``save``."""
+    """As ``save``, of a tree as ``newest`` reads it."""
     step = int(clock.steps)
     seal = {"owner": owner, "steps": str(step), "updates": str(int(clock.updates))}
+    if pending:
+        seal["evaluated"] = str(evaluated)
+        arrays = {**arrays, **{_PENDING + name: values for name, values in pending.items()}}
     seal["hash"] = _hash(arrays, seal)
     directory.mkdir(exist_ok=True)
     for leftover in directory.glob(f".*{_ENDING}"):  # of a process killed while it wrote
@@ -87,14 +112,14 @@ def save_arrays(
             _path(directory, other).unlink()
 
 
-def restore(directory: Path, shapes: PyTree, owner: str) -> tuple[PyTree, Clock] | None:
-    """The newest whole checkpoint as NumPy leaves [M, ...], or None if there is none yet.
+def restore(directory: Path, shapes: PyTree, owner: str) -> Saved | None:
+    """The newest whole checkpoint, with a tree of these shapes, or None if there is none yet.
 
     Raises:
       ConfigError: all are damaged, or it belongs to another run; nothing is changed.
     """
     saved = newest(directory, owner)
-    return saved and (_as(shapes, saved.arrays, saved.path), saved.clock)
+    return saved and saved._replace(tree=_as(shapes, saved.tree, saved.path))
 
 
 def newest(directory: Path, owner: str) -> Saved | None:
@@ -118,7 +143,10 @@ def newest(directory: Path, owner: str) -> Saved | None:
             )
         if path != last:
             warnings.warn(f"{last} is damaged; {path} is taken.", stacklevel=2)
-        return Saved(path, arrays, Clock(np.int32(step), np.int32(seal["updates"])))
+        names = [name for name in arrays if name.startswith(_PENDING)]
+        pending = {name.removeprefix(_PENDING): arrays.pop(name) for name in names}
+        clock = Clock(np.int32(step), np.int32(seal["updates"]))
+        return Saved(path, arrays, clock, int(seal.get("evaluated", step)), pending)
     raise ConfigError(
         f"checkpoint={last} is damaged and cannot be read; it was left as it is, start a new "
         f"run in another --out directory."

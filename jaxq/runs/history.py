@@ -1,4 +1,4 @@
-"""What a run has measured so far, chunk by chunk."""
+"""What a run has measured so far, evaluation by evaluation."""
 
 import json
 from collections.abc import Mapping
@@ -10,19 +10,21 @@ import numpy as np
 from jaxq.config import HParams
 from jaxq.errors import ConfigError
 from jaxq.loops.evaluation import Evaluation
+from jaxq.loops.rollout import joined_metrics
 from jaxq.runs.files import LINES, METRICS, jsonable, read_arrays, write_arrays, write_text
 from jaxq.scoring.scores import NUMBER, plain
 from jaxq.settings import flatten
 
 
 class History:
-    """What was measured after every chunk: name -> list over time of arrays [M, ...]."""
+    """What was measured at every evaluation: name -> list over time of arrays [M, ...]."""
 
     def __init__(self, num_lanes: int, num_seeds: int):
         self.shape = (num_lanes, num_seeds)
         self.steps: list[int] = []
         self.values: dict[str, list[np.ndarray]] = {}
         self.lines: list[str] = []  # of metrics.jsonl
+        self.pending: list[Mapping[str, np.ndarray]] = []  # metrics [M] since the last evaluation
 
     def append(
         self,
@@ -31,10 +33,11 @@ class History:
         result: Evaluation,
         hparams: HParams | None = None,
     ) -> None:
-        """Add the metrics [M] and the evaluation [M, K] at ``steps``, and the numbers [M] with
-        which members came there, if those change."""
+        """Add the metrics [M] since the last evaluation, the last chunk's last, the evaluation
+        [M, K] at ``steps``, and the numbers [M] with which members came there, if those change."""
+        chunks, self.pending = [*self.pending, metrics], []
         measured = {
-            **metrics,
+            **joined_metrics(chunks),
             **{
                 NUMBER + name: value
                 for name, value in (flatten(hparams) if hparams else {}).items()
@@ -64,6 +67,17 @@ class History:
             }
             self.lines.append(json.dumps(jsonable({"steps": steps, "lane": lane, **means})))
 
+    def pending_arrays(self) -> dict[str, np.ndarray]:
+        """What is pending as arrays [M, K]; ``waiting_for`` is the inverse."""
+        names = self.pending[0] if self.pending else ()
+        return {name: np.stack([chunk[name] for chunk in self.pending], axis=1) for name in names}
+
+    def waiting_for(self, pending: Mapping[str, np.ndarray]) -> "History":
+        """The same, with metrics [M, K] of K chunks that no evaluation has followed."""
+        count = next((values.shape[1] for values in pending.values()), 0)
+        self.pending = [{n: values[:, k] for n, values in pending.items()} for k in range(count)]
+        return self
+
     def last(self) -> dict[str, np.ndarray]:
         """The newest value [H, S] of every metric but ``eval_returns``."""
         names = (name for name in self.values if name != "eval_returns")
@@ -74,6 +88,7 @@ class History:
         history = History(num_lanes, len(members) // num_lanes)
         for t, step in enumerate(self.steps):
             history._add(step, {name: values[t][members] for name, values in self.values.items()})
+        history.pending = [{n: value[members] for n, value in one.items()} for one in self.pending]
         return history
 
     def arrays(self) -> dict[str, np.ndarray]:

@@ -50,7 +50,7 @@ def join(directory: Path, part: Path, document: dict[str, Any]) -> None:
     whole = directory / _JOINED
     shutil.rmtree(whole, ignore_errors=True)
     whole.mkdir()
-    tree = {name: members([one.arrays[name] for one in saved]) for name in saved[0].arrays}
+    tree = {name: members([one.tree[name] for one in saved]) for name in saved[0].tree}
     checkpoint.save_arrays(whole / files.CHECKPOINTS, tree, clock, owner_of(document))
     names = [name for name in measured[0] if name != "steps"]
     arrays = {name: _placed([one[name] for one in measured], columns) for name in names}

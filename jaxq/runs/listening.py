@@ -15,7 +15,7 @@ class Moment(NamedTuple):
     clock: Clock
     history: History
     arrays: Mapping[str, np.ndarray]  # the history's, as ``metrics.npz`` holds them
-    scores: Mapping[str, Any]  # as ``scores.json`` holds them; empty before the first chunk
+    scores: Mapping[str, Any]  # as ``scores.json`` holds them; empty before the first evaluation
     fetch: Callable[[], PyTree]  # copies the states of all members: NumPy leaves [M, ...]
     stopped_by: str | None = None  # at the end of a run, why it ended
 
@@ -23,10 +23,12 @@ class Moment(NamedTuple):
 class Listener(NamedTuple):
     """Something that hears of a run, and changes nothing of it.
 
-    ``chunk_ended(moment) -> reason`` after every chunk; the run stops if a reason is not None
+    ``evaluated(moment) -> reason`` after every evaluation; the run stops if a reason is not None
     ``closed(moment)`` once at the end, finished or stopped, not after an error; listeners that
     were given first are closed last
+    ``passed(moment)`` after every chunk that no evaluation follows, without arrays and scores
     """
 
-    chunk_ended: Callable[[Moment], str | None]
+    evaluated: Callable[[Moment], str | None]
     closed: Callable[[Moment], None] = lambda moment: None
+    passed: Callable[[Moment], None] = lambda moment: None

@@ -92,7 +92,7 @@ def shortened(config: Config) -> Config:
     """The same program with chunks that are just long enough to be timed."""
     period = period_of(config)
     periods = math.ceil(min(_STEPS, config.chunk_steps) / period)
-    return replace(config, chunk_steps=periods * period, reset_period=0)
+    return replace(config, chunk_steps=periods * period, eval_period=0, reset_period=0)
 
 
 def one_batch_each(

@@ -52,7 +52,7 @@ def save_policy(directory: Path, document: dict, params: PyTree) -> None:
     arrays = {name: np.asarray(leaf) for name, leaf in flatten_dict(params, sep="/").items()}
     write_tensors(directory / files.PARAMS, arrays)
     about = {name: document[name] for name in _DESCRIBED_BY if name in document}
-    if order := _FEATURES.get(about["config"]["network"]):
+    if order := _FEATURES.get(about["config"].get("network")):
         about["order_of_features"] = order
     files.write_document(directory / files.CONFIG, about)
 

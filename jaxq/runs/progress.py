@@ -14,14 +14,15 @@ from jaxq.runs.listening import Listener, Moment
 
 _TEXT = 64  # columns beside the bar
 _LINES = 20  # at most so many plain lines per run
+_PATIENCE = 60.0  # seconds of a chunk
 
 
 class Progress:
-    """Use as a context; ``listener`` tells it of every chunk."""
+    """Use as a context; ``listener`` tells it of every chunk and evaluation."""
 
     def __init__(self, title: str, num_members: int, total_steps: int, console: Console):
         self.total, self.num_members, self.console = total_steps, num_members, console
-        self.start_time, self.start_steps, self.last_line = None, 0, 0
+        self.start_time, self.start_steps, self.last_line, self.is_first = None, 0, 0, True
         self.is_live = console.is_terminal and not console.is_dumb_terminal
         self.bar = Bar(
             TextColumn("[bold]{task.description}"),
@@ -35,7 +36,7 @@ class Progress:
         )
         # Without a total the bar pulses.
         self.task = self.bar.add_task(escape(title), total=None, status="compiling")
-        self.listener = Listener(self._chunk_ended)
+        self.listener = Listener(self._evaluated, passed=self._passed)
 
     def __enter__(self) -> "Progress":
         self.bar.start()
@@ -49,7 +50,25 @@ class Progress:
         self.start_time, self.start_steps = time.monotonic(), steps
         self.bar.update(self.task, total=self.total, completed=steps, status="training")
 
-    def _chunk_ended(self, moment: Moment) -> None:
+    def _passed(self, moment: Moment) -> None:
+        self._warn_of_patience(moment)
+        self.bar.update(self.task, completed=int(moment.clock.steps))
+
+    def _warn_of_patience(self, moment: Moment) -> None:
+        """After the first chunk, if that took long."""
+        seconds = time.monotonic() - self.start_time
+        chunk = int(moment.clock.steps) - self.start_steps
+        is_first, self.is_first = self.is_first, False
+        if is_first and seconds > _PATIENCE:
+            self.console.print(
+                f"A chunk of {chunk:,} steps takes {seconds:.0f} s, and only after one is a "
+                f"checkpoint saved or a signal heeded; a smaller --chunk-steps with --eval-period "
+                f"{chunk} leaves evaluations where they are.",
+                highlight=False,
+            )
+
+    def _evaluated(self, moment: Moment) -> None:
+        self._warn_of_patience(moment)
         steps, headline = int(moment.clock.steps), _headline(moment.scores)
         seconds = time.monotonic() - self.start_time
         speed = (steps - self.start_steps) * self.num_members / max(seconds, 1e-9)

@@ -135,11 +135,13 @@ def read_point(directory: Path, document: dict, shapes: PyTree) -> Point | None:
       ConfigError: the checkpoint or the metrics are damaged, or belong to another run.
     """
     saved = checkpoint.restore(directory / results.CHECKPOINTS, shapes, owner_of(document))
-    if saved is None or int(saved[1].updates) == 0:  # stopped before the first evaluation
+    if saved is None or int(saved.clock.updates) == 0:  # stopped before the first chunk ended
         return None
     size = len(document["lanes"]), len(document["seeds"])
-    metrics, steps = directory / results.METRICS, int(saved[1].steps)
-    return Point(*saved, History.load(metrics, *size, until=steps))
+    history = History(*size)
+    if saved.evaluated:
+        history = History.load(directory / results.METRICS, *size, until=saved.evaluated)
+    return Point(saved.tree, saved.clock, history.waiting_for(saved.pending))
 
 
 def owner_of(document: dict) -> str:

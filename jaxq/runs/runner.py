@@ -120,7 +120,7 @@ def run(
             results.create(directory, document)
         point = (load(directory, document, population.shapes) if resume else None) or start
         history = point.history if point else History(len(spec.lanes), len(spec.seeds))
-        if point:
+        if history.steps:
             write_history(directory, history, history.arrays())  # it ends where we begin
         meta = Meta(directory, protocol, population.plan)
         title, num_members = spec.preset, population.plan.num_members
@@ -141,22 +141,29 @@ def run(
                 keep_checkpoints(directory, owner_of(document), spread.save_every),
             ]
 
-            def moment() -> Moment:
-                arrays = history.arrays()
-                scores = score(arrays, document, protocol) if history.steps else {}
+            def moment(measured: bool = True) -> Moment:
+                arrays, scores = {}, {}
+                if measured and history.steps:
+                    arrays = history.arrays()
+                    scores = score(arrays, document, protocol)
                 return Moment(clock, history, arrays, scores, lambda: population.fetch(states))
 
             progress.begin(int(clock.steps))
             hparams, stopped_by, failed = population.hparams, reason(stop, history), []
-            while int(clock.steps) < spec.steps and not (signals or stopped_by):
-                if evolve and history.steps:
+            while int(clock.steps) < spec.last_step and not (signals or stopped_by):
+                if evolve and history.steps and not history.pending:
                     move = evolve.decide(history)
                     states, hparams = _moved(population, states, move, evolve.fields), move.hparams
                 states, clock, metrics = population.chunk(states, clock, hparams)
-                evaluation = population.evaluate(states, clock, hparams)
-                history.append(int(clock.steps), metrics, evaluation, hparams if evolve else None)
+                is_due = spec.is_evaluated_at(int(clock.steps))
+                if is_due:
+                    evaluation = population.evaluate(states, clock, hparams)
+                    numbers = hparams if evolve else None
+                    history.append(int(clock.steps), metrics, evaluation, numbers)
+                else:
+                    history.pending.append(metrics)
                 try:
-                    stopped_by = _tell(listeners, moment())
+                    stopped_by = _tell(listeners, moment(is_due), is_due)
                 except OSError as error:  # a full disk; what is small may still find room
                     failed.append(error)
                     break
@@ -214,8 +221,13 @@ def add_seeds(
     saved = newest(directory / results.CHECKPOINTS, owner_of(old))
     if saved is None or not saved.clock.updates:
         raise ConfigError(f"resume={directory} has saved nothing that seeds could be added to.")
-    part, steps = directory / results.ADDED, int(saved.clock.steps)
+    part, steps, evaluated = directory / results.ADDED, int(saved.clock.steps), saved.evaluated
     del saved
+    if steps != evaluated:
+        raise ConfigError(
+            f"resume={directory} stands between two evaluations, at step {steps}; go on with it "
+            f"before seeds are added."
+        )
     words = short(seeds) if len(seeds) < 5 else f"{seeds[0]} to {seeds[-1]}"
     console.print(f"Seeds {words}, up to step {steps:,}, where the others are:", highlight=False)
     with results.lock(directory):
@@ -231,9 +243,13 @@ def add_seeds(
         join(directory, part, {**with_earlier_code(document, directory), **kept})
 
 
-def _tell(listeners: Sequence[Listener], moment: Moment) -> str | None:
+def _tell(listeners: Sequence[Listener], moment: Moment, evaluated: bool) -> str | None:
     """Tell all that a chunk has ended; the first reason to stop, if one has any."""
-    answers = [listener.chunk_ended(moment) for listener in listeners]
+    if not evaluated:
+        for listener in listeners:
+            listener.passed(moment)
+        return None
+    answers = [listener.evaluated(moment) for listener in listeners]
     return next((answer for answer in answers if answer is not None), None)
 
 

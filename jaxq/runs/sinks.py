@@ -27,7 +27,7 @@ _PROJECT = "jaxq"
 
 
 class Sink(NamedTuple):
-    """``log(steps, metrics)`` after every chunk, metrics name -> [H, S]; ``close()`` at the end."""
+    """``log(steps, metrics)`` at evaluations, metrics name -> [H, S]; ``close()`` at the end."""
 
     log: Callable
     close: Callable
@@ -60,12 +60,12 @@ def make_sink(
 
 
 def copy_to(sink: Sink) -> Listener:
-    """Tells a sink what every chunk has measured."""
+    """Tells a sink what has been measured at every evaluation."""
 
-    def chunk_ended(moment: Moment) -> None:
+    def evaluated(moment: Moment) -> None:
         sink.log(int(moment.clock.steps), moment.history.last())
 
-    return Listener(chunk_ended, lambda moment: sink.close())
+    return Listener(evaluated, lambda moment: sink.close())
 
 
 def check_kind(kind: str) -> None:

@@ -9,12 +9,13 @@ import numpy as np
 from jaxq.config import Config, HParams, plain_numbers, replace_checked
 from jaxq.errors import ConfigError
 from jaxq.recipes.experiment import Experiment, check_lanes, make_experiment
-from jaxq.recipes.reading import prefill_of
+from jaxq.recipes.reading import evaluation_steps, prefill_of
 from jaxq.runs.files import jsonable
 from jaxq.scoring.protocol import make_protocol
 from jaxq.settings import describe_all, differing, flatten
 
 MAX_MEMBERS = 1_000_000
+_SINCE = ("eval_period",)  # fields that came after the first runs of this version
 
 
 class RunSpec(NamedTuple):
@@ -24,7 +25,7 @@ class RunSpec(NamedTuple):
     config: Config
     lanes: Sequence[HParams]
     seeds: Sequence[int]
-    steps: int  # environment steps per member, rounded up to a whole chunk
+    steps: int  # environment steps per member, rounded up to the next evaluation
     sweep: Mapping[str, Any] = {}  # what else a sweep does with it, which only that can continue
 
     def document(self, made_of: Mapping[str, Any] = {}) -> dict[str, Any]:
@@ -37,7 +38,7 @@ class RunSpec(NamedTuple):
             "preset": self.preset,
             "steps": self.steps,
             "seeds": [int(seed) for seed in self.seeds],
-            "config": vars(self.config),
+            "config": _without_new(vars(self.config)),
             "lanes": [plain_numbers(lane) for lane in self.lanes],
         }
         more = {"sweep": self.sweep, "made_of": made_of}
@@ -45,9 +46,13 @@ class RunSpec(NamedTuple):
 
     @property
     def last_step(self) -> int:
-        """Environment steps at which it ends: whole chunks after the prefill."""
-        prefill, chunk = prefill_of(self.config), self.config.chunk_steps
-        return prefill + -(-(self.steps - prefill) // chunk) * chunk
+        """Environment steps at which it ends: at the first evaluation from ``steps`` on."""
+        prefill, period = prefill_of(self.config), evaluation_steps(self.config)
+        return prefill + -(-(self.steps - prefill) // period) * period
+
+    def is_evaluated_at(self, step: int) -> bool:
+        """Whether members are evaluated at the end of the chunk that ends at ``step``."""
+        return (step - prefill_of(self.config)) % evaluation_steps(self.config) == 0
 
     def settled(self) -> "RunSpec":
         """The same in plain types; what can be meant in one way only is taken as that.
@@ -71,6 +76,11 @@ class RunSpec(NamedTuple):
         return self._replace(
             config=config, lanes=lanes, seeds=seeds, steps=whole("steps", self.steps)
         )
+
+
+def _without_new(structure: Mapping[str, Any]) -> dict[str, Any]:
+    """Without fields that runs from before do not name, where they are as those had it."""
+    return {k: v for k, v in structure.items() if k not in _SINCE or v != getattr(Config, k)}
 
 
 def check_members(num_lanes: int, num_seeds: int) -> None:
@@ -124,7 +134,7 @@ def compose(spec: RunSpec, experiment: Experiment | None = None) -> Experiment:
         ]
         raise ConfigError(f"experiment was made with another {' and '.join(names)} than the run.")
     prefill = prefill_of(spec.config)
-    if not prefill < spec.steps < 2**31 - spec.config.chunk_steps:
+    if not prefill < spec.steps < 2**31 - evaluation_steps(spec.config):
         raise ConfigError(
             f"steps={spec.steps} must be larger than prefill={prefill}, after which learning "
             f"begins, and fit into 31 bits."

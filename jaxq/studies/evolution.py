@@ -32,21 +32,22 @@ class Rung(NamedTuple):
     keep: int
 
 
-def rungs(steps: int, num_lanes: int, chunk_steps: int, eta: int = 3, start: int = 0) -> list[Rung]:
+def rungs(steps: int, num_lanes: int, period: int, eta: int = 3, start: int = 0) -> list[Rung]:
     """The cuts of successive halving, the first one first; the survivors train for all ``steps``.
 
     The last cut is at ``steps / eta``, the one before at ``steps / eta**2`` and so on, each at the
-    next end of a chunk, until one lane is left or a cut would come before the first chunk ends.
+    next evaluation, until one lane is left or a cut would come before the first of them.
 
     Args:
       steps: environment steps of a lane that is never cut.
+      period: environment steps between evaluations.
       eta: of so many lanes one survives a cut, rounded up.
       start: the clock before the first chunk; prefill counts.
 
     Raises:
       ConfigError: there is nothing to cut, or no time for it.
     """
-    first = start + chunk_steps
+    first = start + period
     if eta < 2:
         raise ConfigError(f"eta={eta} must be at least 2: of so many lanes one survives.")
     if num_lanes < 2:
@@ -61,7 +62,7 @@ def rungs(steps: int, num_lanes: int, chunk_steps: int, eta: int = 3, start: int
         keeps.append(-(-keeps[-1] // eta))
     cuts = len(keeps) - 1
     when = [-(-steps // eta ** (cuts - index)) for index in range(cuts)]
-    ends = [start + -(-(moment - start) // chunk_steps) * chunk_steps for moment in when]
+    ends = [start + -(-(moment - start) // period) * period for moment in when]
     return [Rung(end, keep) for end, keep in zip(ends, keeps[1:])]
 
 

@@ -11,7 +11,7 @@ from rich.table import Table
 
 from jaxq.config import Config, HParams
 from jaxq.recipes.experiment import make_experiment
-from jaxq.recipes.reading import prefill_of
+from jaxq.recipes.reading import evaluation_steps, prefill_of
 from jaxq.runs.measurement import one_batch_each, shortened, time_chunks
 from jaxq.runs.placement import tree_bytes
 from jaxq.settings import describe, is_structure
@@ -59,7 +59,7 @@ def seconds_of(part: Part, config: Config, cost: Cost, num_devices: int) -> floa
     """How long a part takes: compiling once, then its batches, ``num_devices`` at a time."""
     rounds = math.ceil(_groups(part) / num_devices)
     steps = part.steps - prefill_of(config)
-    evaluations, running = math.ceil(steps / config.chunk_steps), cost.step_seconds * steps
+    evaluations, running = math.ceil(steps / evaluation_steps(config)), cost.step_seconds * steps
     each = cost.init_seconds + running + evaluations * cost.evaluation_seconds
     return cost.compile_seconds + rounds * each
 

@@ -15,7 +15,7 @@ import numpy as np
 
 from jaxq.config import HParams
 from jaxq.errors import ConfigError, require
-from jaxq.recipes.reading import prefill_of
+from jaxq.recipes.reading import evaluation_steps, prefill_of
 from jaxq.runs.history import History
 from jaxq.runs.population import LEARNER
 from jaxq.runs.runner import Evolve, Move, RunSpec, compose
@@ -113,9 +113,9 @@ def _all_steps(study: Study) -> int:
 
 
 def _begin_halving(study: Study, cut: Cut) -> list[Part]:
-    if {"chunk_steps", "prefill"} & set(study.settings[0]):
+    if fixed := {"chunk_steps", "eval_period", "prefill"} & set(study.settings[0]):
         raise ConfigError(
-            "halving cuts all settings at one step; chunk_steps and prefill cannot be swept."
+            f"halving cuts all settings at one step; {' and '.join(sorted(fixed))} cannot be swept."
         )
     return cut(study, range(len(study.settings)), _rungs(study)[0].steps)
 
@@ -143,7 +143,7 @@ def _halved_steps(study: Study) -> int:
 def _rungs(study: Study) -> list[evolution.Rung]:
     """When a halving study cuts, and how many settings it keeps."""
     config = study.config
-    size = study.steps, len(study.settings), config.chunk_steps
+    size = study.steps, len(study.settings), evaluation_steps(config)
     return evolution.rungs(*size, study.search["eta"], start=prefill_of(config))
 
 
@@ -191,6 +191,8 @@ def _tuned_steps(study: Study) -> int:
 def _begin_pbt(study: Study, cut: Cut) -> list[Part]:
     """Networks move between settings, and numbers to the ends of their ranges."""
     parts = _begin_fixed(study, cut)
+    if any(study.applied(index)[0].eval_period for index in range(len(study.settings))):
+        raise ConfigError("eval_period must be 0 for pbt, which moves networks after every chunk.")
     if len(study.settings) < 2:
         raise ConfigError("pbt needs at least 2 settings to move between; give --random 16, say.")
     if len({part.settings for part in parts}) > 1:

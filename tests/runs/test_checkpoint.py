@@ -15,6 +15,7 @@ from common import same_bits
 from jaxq.errors import ConfigError
 from jaxq.runs import checkpoint, tensors
 from jaxq.runs.files import CHECKPOINTS
+from jaxq.runs.history import History
 from jaxq.runs.listening import Moment
 from jaxq.types import Clock
 
@@ -55,9 +56,18 @@ def names(place):
 
 def test_the_newest_comes_back_bit_for_bit_and_the_one_before_is_kept(saved):
     assert names(saved) == ["200.safetensors", "300.safetensors"]
-    tree, when = checkpoint.restore(saved, SHAPES, "me")
-    assert same_bits(tree, state(300)) and when == clock(300)
-    assert jax.tree.structure(tree) == jax.tree.structure(SHAPES)
+    found = checkpoint.restore(saved, SHAPES, "me")
+    assert same_bits(found.tree, state(300)) and found.clock == clock(300)
+    assert jax.tree.structure(found.tree) == jax.tree.structure(SHAPES)
+    assert found.evaluated == 300 and found.pending == {}
+
+
+def test_what_was_measured_since_an_evaluation_is_kept(saved):
+    pending = {"loss": np.arange(6.0).reshape(3, 2)}
+    checkpoint.save(saved, state(400), clock(400), "me", 200, pending)
+    found = checkpoint.restore(saved, SHAPES, "me")
+    assert same_bits(found.tree, state(400)) and found.evaluated == 200
+    assert same_bits(found.pending, pending)
 
 
 def test_there_may_be_none_yet(tmp_path):
@@ -79,7 +89,7 @@ def test_a_damaged_one_is_noticed_and_the_one_before_is_taken(spoil, saved):
     assert content != newest.read_bytes()
     newest.write_bytes(content)
     with pytest.warns(UserWarning, match=r"300.* is damaged; .*200.* is taken"):
-        tree, when = checkpoint.restore(saved, SHAPES, "me")
+        _, tree, when, *_ = checkpoint.restore(saved, SHAPES, "me")
     assert same_bits(tree, state(200)) and when == clock(200)
     checkpoint.save(saved, state(250), clock(250), "me")  # the run goes on from there
     assert names(saved) == ["200.safetensors", "250.safetensors"]
@@ -118,12 +128,12 @@ def test_one_that_cannot_be_written_leaves_the_others(saved, monkeypatch):
     assert names(saved) == ["200.safetensors", "300.safetensors"]
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        assert checkpoint.restore(saved, SHAPES, "me")[1] == clock(300)
+        assert checkpoint.restore(saved, SHAPES, "me").clock == clock(300)
 
 
 def test_what_a_killed_process_has_begun_does_not_count_and_is_cleared(saved):
     (saved / ".400.safetensors").write_bytes((saved / "300.safetensors").read_bytes()[:50])
-    assert checkpoint.restore(saved, SHAPES, "me")[1] == clock(300)
+    assert checkpoint.restore(saved, SHAPES, "me").clock == clock(300)
     checkpoint.save(saved, state(500), clock(500), "me")
     assert names(saved) == ["300.safetensors", "500.safetensors"]
 
@@ -140,13 +150,13 @@ def test_a_run_saves_when_it_is_time_and_once_at_its_end(tmp_path):
 
     def moment(steps):
         fetch = lambda: (fetched.append(steps), state(steps))[1]  # noqa: E731
-        return Moment(clock(steps), None, {}, {}, fetch)
+        return Moment(clock(steps), History(1, 3), {}, {}, fetch)
 
     always = checkpoint.keep_checkpoints(tmp_path, "me", every=0.0)
-    for listener, steps in ((always.chunk_ended, 100), (always.closed, 100)):
+    for listener, steps in ((always.evaluated, 100), (always.closed, 100)):
         listener(moment(steps))
     never = checkpoint.keep_checkpoints(tmp_path, "me", every=1e9)
-    never.chunk_ended(moment(200))
+    never.passed(moment(200))
     never.closed(moment(300))
     assert fetched == [100, 300]
     assert names(tmp_path / CHECKPOINTS) == ["100.safetensors", "300.safetensors"]

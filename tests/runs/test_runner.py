@@ -15,7 +15,7 @@ from common import SMALL, SMALL_HPARAMS, small
 from rich.console import Console
 
 from jaxq.errors import ConfigError
-from jaxq.runs import files, runner
+from jaxq.runs import files, progress, runner
 from jaxq.runs.listening import Listener, Moment
 from jaxq.runs.policy import load_policy
 from jaxq.runs.runner import Interrupted, RunSpec, Spread, run
@@ -114,20 +114,20 @@ def test_a_run_that_breaks_off_goes_on_where_it_was_saved(reference, tmp_path, m
 
 
 def _at(steps, error):
-    def chunk_ended(moment):
+    def evaluated(moment):
         if int(moment.clock.steps) == steps:
             raise error
 
-    return Listener(chunk_ended)
+    return Listener(evaluated)
 
 
 @pytest.mark.parametrize("signum", [signal.SIGTERM, signal.SIGINT])
 def test_a_signal_ends_a_run_after_its_chunk(signum, tmp_path, monkeypatch):
-    def chunk_ended(moment):
+    def evaluated(moment):
         if int(moment.clock.steps) == 240:
             os.kill(os.getpid(), signum)
 
-    monkeypatch.setattr(runner, "stop_early", lambda stop: Listener(chunk_ended))
+    monkeypatch.setattr(runner, "stop_early", lambda stop: Listener(evaluated))
     with pytest.raises(Interrupted, match=f"{signum.name} at step 240") as raised:
         train(SPEC, tmp_path / "run", spread=Spread(save_every=1e9))
     assert raised.value.exit_code == 128 + signum
@@ -202,20 +202,27 @@ def test_progress_is_shown_unless_silence_is_asked_for(tmp_path, capsys):
     assert output == "" and len(lines) == 2 and all("steps/s" in line for line in lines)
 
 
+def test_who_waits_long_for_a_chunk_is_told_once_how_to_wait_less(tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(progress, "_PATIENCE", 0.0)
+    train(HALF, tmp_path / "run", console=None)
+    text = " ".join(capsys.readouterr().err.split())
+    assert text.count("a smaller --chunk-steps with --eval-period 100 leaves evaluations") == 1
+
+
 def test_all_hear_of_a_chunk_and_the_first_reason_counts():
     heard = []
     answers = [None, "first", "second", None]
     listeners = [Listener(lambda moment, a=a: (heard.append(a), a)[1]) for a in answers]
-    assert runner._tell(listeners, Moment(None, None, {}, {}, None)) == "first"
+    assert runner._tell(listeners, Moment(None, None, {}, {}, None), evaluated=True) == "first"
     assert heard == answers
-    assert runner._tell(listeners[:1], Moment(None, None, {}, {}, None)) is None
+    assert runner._tell(listeners[:1], Moment(None, None, {}, {}, None), evaluated=True) is None
 
 
 class FullDisk(OSError):
     """As the system says it, of one file."""
 
 
-@pytest.mark.parametrize("when", ["chunk_ended", "closed"])
+@pytest.mark.parametrize("when", ["evaluated", "closed"])
 def test_what_is_small_is_kept_where_a_checkpoint_does_not_fit(when, tmp_path, monkeypatch):
     """Trap: the policy was not written because the states of all members did not fit."""
 
@@ -223,12 +230,12 @@ def test_what_is_small_is_kept_where_a_checkpoint_does_not_fit(when, tmp_path, m
         def fail(moment):
             raise FullDisk(28, "No space left on device", str(run / "checkpoints"))
 
-        return Listener(**{"chunk_ended": lambda moment: None, when: fail})
+        return Listener(**{"evaluated": lambda moment: None, when: fail})
 
     monkeypatch.setattr(runner, "keep_checkpoints", no_room)
     with pytest.raises(FullDisk):
         train(SPEC, tmp_path / "run")
-    steps = 140 if when == "chunk_ended" else 440
+    steps = 140 if when == "evaluated" else 440
     assert json.loads((tmp_path / "run" / "scores.json").read_text())["steps"] == steps
     assert load_policy(tmp_path / "run").seeds == [0, 1]
     assert not (tmp_path / "run" / "COMPLETE").exists()

@@ -109,7 +109,7 @@ def test_a_run_tells_a_sink_the_newest_values():
     heard = []
     listener = copy_to(Sink(lambda *what: heard.append(what), lambda: heard.append("closed")))
     moment = Moment(Clock(300, 75), SimpleNamespace(last=lambda: measured(300)), {}, {}, None)
-    assert listener.chunk_ended(moment) is None
+    assert listener.evaluated(moment) is None
     listener.closed(moment)
     (steps, values), closed = heard
     assert steps == 300 and values.keys() == measured(300).keys() and closed == "closed"
