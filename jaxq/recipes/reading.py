@@ -99,6 +99,13 @@ def evaluation_steps(config: Config) -> int:
     return config.eval_period or config.chunk_steps
 
 
+def updates_after(config: Config, steps: int) -> int:
+    """Gradient updates of a member that has taken so many environment steps."""
+    if loop_of(config) == "on-policy":
+        return steps // config.rollout_steps * config.epochs * config.minibatches
+    return (steps - config.prefill) // config.train_every * config.updates_per_iteration
+
+
 def settle(config: Config, hparams: HParams, asked: Iterable[str]) -> tuple[Config, HParams]:
     """The same with what has no effect back at its default, except the fields that were asked for.
 

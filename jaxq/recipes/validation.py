@@ -16,6 +16,7 @@ from jaxq.recipes.own import check_trust, is_own, own_names
 from jaxq.recipes.parts import Row, window_of
 from jaxq.recipes.reading import chosen, loop_of, readers, without_effect
 
+_LARGEST = 2**31 - 1  # of what is counted on a device
 _MAY_BE_ZERO = ("prefill", "burn_in", "reset_period", "eval_period")
 
 
@@ -115,6 +116,8 @@ def _check_counts(config: Config) -> None:
         value, least = getattr(config, name), int(name not in _MAY_BE_ZERO)
         if annotation is int and value < least:
             raise ConfigError(f"{name}={value} must be a whole number of at least {least}.")
+        if annotation is int and value > _LARGEST:
+            raise ConfigError(f"{name}={value} must fit into 31 bits.")
     for name in ("widths", "stream_widths"):
         widths = getattr(config, name)
         if any(width < 1 for width in widths):

@@ -9,7 +9,7 @@ import numpy as np
 from jaxq.config import Config, HParams, plain_numbers, replace_checked
 from jaxq.errors import ConfigError
 from jaxq.recipes.experiment import Experiment, check_lanes, make_experiment
-from jaxq.recipes.reading import evaluation_steps, prefill_of
+from jaxq.recipes.reading import evaluation_steps, prefill_of, updates_after
 from jaxq.runs.files import jsonable
 from jaxq.scoring.protocol import make_protocol
 from jaxq.settings import describe_all, differing, flatten
@@ -139,6 +139,9 @@ def compose(spec: RunSpec, experiment: Experiment | None = None) -> Experiment:
             f"steps={spec.steps} must be larger than prefill={prefill}, after which learning "
             f"begins, and fit into 31 bits."
         )
+    updates = updates_after(spec.config, spec.last_step)
+    if updates >= 2**31:
+        raise ConfigError(f"steps={spec.steps} make {updates:,} updates; they must fit in 31 bits.")
     for field in ("env_params", "extra"):
         if len({frozenset(getattr(lane, field)) for lane in spec.lanes}) != 1:
             raise ConfigError(f"{field} must name the same numbers in every lane.")

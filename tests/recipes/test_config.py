@@ -43,6 +43,7 @@ def test_documents_round_trip():
         ({"agent": "sarsa"}, "agent=sarsa does not exist"),
         ({**ON_POLICY, "replay": "latest"}, "replay has no effect without an off-policy agent"),
         ({"replay": "none"}, "replay=none does not exist"),
+        ({"updates_per_iteration": 2**31}, "updates_per_iteration=2147483648 must fit into 31"),
         ({"target": "stack"}, "target=stack keeps several networks, of which agent=dqn reads one"),
         ({"agent": "r2d2"}, "memory=none must be lstm for agent=r2d2"),
         ({"memory": "lstm"}, "memory has no effect without agent=drqn or r2d2 or pqn"),

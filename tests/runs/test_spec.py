@@ -1,5 +1,7 @@
 """What is handed over in Python: taken where it can mean one thing, refused in a sentence else."""
 
+from dataclasses import replace
+
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -90,3 +92,10 @@ def test_a_sweep_takes_the_same_and_counts_before_it_builds():
         make_study("dqn-cartpole", seeds=MAX_MEMBERS + 1, grid={"gamma": [0.9]})
     with pytest.raises(ConfigError, match="seeds=x must be a whole number"):
         make_study("dqn-cartpole", seeds=["x"], grid={"gamma": [0.9]})
+
+
+def test_updates_are_counted_before_they_overflow():
+    config = replace(SMALL, updates_per_iteration=50)
+    spec = SPEC._replace(config=config, steps=180_000_000)
+    with pytest.raises(ConfigError, match=r"steps=180000000 make 2,249,999,.*updates; they must fit"):
+        compose(spec)
