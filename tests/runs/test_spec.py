@@ -97,5 +97,5 @@ def test_a_sweep_takes_the_same_and_counts_before_it_builds():
 def test_updates_are_counted_before_they_overflow():
     config = replace(SMALL, updates_per_iteration=50)
     spec = SPEC._replace(config=config, steps=180_000_000)
-    with pytest.raises(ConfigError, match=r"steps=180000000 make 2,249,999,.*updates; they must fit"):
+    with pytest.raises(ConfigError, match="make 2,250,000,000 updates"):
         compose(spec)
