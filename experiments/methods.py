@@ -8,7 +8,6 @@ is already complete is not trained again, so an interrupted comparison goes on w
 """
 
 import dataclasses
-import math
 from pathlib import Path
 
 import tyro
@@ -18,17 +17,12 @@ from rich.table import Table
 from jaxq.cli import main as cli
 from jaxq.cli import tasks
 from jaxq.cli.words import read
-from jaxq.config import Preset
 from jaxq.errors import unknown
 from jaxq.recipes.methods import METHODS
-from jaxq.recipes.presets import PRESETS
+from jaxq.recipes.suites import on_cartpole
 from jaxq.runs import files as results
 from jaxq.scoring import plots
 from jaxq.scoring.scores import interval_text, score_text
-
-# On-policy learning takes the 500,000 steps of its authors' settings; what a reset loses takes as
-# long to regain as it took to learn.
-STEPS = {"pqn": 500_000, "pqn-lstm": 500_000, "reset-dqn": 500_000}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -49,7 +43,7 @@ def methods(arguments: list[str], console: Console) -> None:
         if name not in METHODS:
             raise unknown("method", name, METHODS)
     jobs = {
-        name: (f"{name}-cartpole", _preset(name, args.steps), args.seeds)
+        name: (f"{name}-cartpole", on_cartpole(name, args.steps), args.seeds)
         for name in args.names or METHODS
     }
     runs = tasks.train_each(jobs, args.out, console)
@@ -68,18 +62,6 @@ def methods(arguments: list[str], console: Console) -> None:
     path = args.out / "methods.png"
     plots.draw_grid(path, runs, f"CartPole-v1, {args.seeds} seeds")
     tasks.say(console, f"Figure: {path}")
-
-
-def _preset(name: str, steps: int) -> Preset:
-    preset = PRESETS[f"{name}-cartpole"]
-    if name in STEPS:
-        return preset._replace(steps=STEPS[name])
-    hparams = preset.hparams
-    if hparams.epsilon_start > 0.0:
-        hparams = hparams._replace(epsilon_steps=steps / 2)
-    if math.isfinite(hparams.importance_exponent_steps):
-        hparams = hparams._replace(importance_exponent_steps=float(steps))
-    return preset._replace(steps=steps, hparams=hparams)
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Finished runs as one page: report.py RUN ... [--out report.html].
+"""Finished runs as one page: report.py RUN ... [--out report.html] [--reference SUITE].
 
 RUN is a run directory or that of a sweep. The page loads nothing from anywhere; its tables are
 beside it as Markdown.
@@ -22,11 +22,13 @@ class Arguments:
     """Run directories and directories of sweeps."""
     out: Path = Path("report.html")
     """The page; the tables are written beside it, with the ending .md."""
+    reference: str | None = None
+    """A suite of reference results (control, minatar, minatar-original), drawn beside the runs."""
 
 
 def report(arguments: list[str], console: Console) -> None:
     args = read(Arguments, arguments, prog="report.py", description=__doc__)
-    tables = write_report(args.runs, args.out)
+    tables = write_report(args.runs, args.out, args.reference)
     tasks.say(console, f"Report: {args.out}\nTables: {tables}")
 
 

@@ -54,6 +54,7 @@ _NAMES = {
     "make_experiment": "recipes.experiment",
     "make_network_from": "recipes.agents",
     "read_run": "reports.sources",
+    "reference": "reports.reference",
     "run": "runs.runner",
     "sweep": "studies.sweeping",
     "use_machine": "runs.machine",

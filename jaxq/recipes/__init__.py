@@ -11,6 +11,7 @@ The last floor of one member; those above run many. Read ``methods`` first, then
     methods     every method as what it changes in DQN
     minatar     presets on MinAtar, under the protocols of three publications
     presets     named experiments with the sources of their numbers
+    suites      what is measured for others to compare with
     contracts   what parts of one's own are called with, and what they give
     watching    what parts of one's own read, found by watching them
     experiment  everything that a ``Config`` names, composed

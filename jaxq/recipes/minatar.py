@@ -90,8 +90,10 @@ def _on_minatar(name: str, game: str) -> Preset:
         hparams = hparams._replace(huber_delta=HParams().huber_delta)
     if name == "iqn":
         config = replace(config, num_atoms=32)
-    if name == "munchausen-dqn":  # a variant of their DQN, whose step size it has
+    if name in ("dqn", "munchausen-dqn"):  # the second is a variant of the first
         hparams = hparams._replace(learning_rate=2.5e-4)
+    if name == "dqn" and game != "Asterix":  # their only game with a Huber loss
+        hparams = hparams._replace(huber_delta=HParams().huber_delta)
     if name == "rainbow":  # weights of 1 / sqrt(P) throughout
         hparams = hparams._replace(importance_exponent=0.5)
     summary = f"{method.paper}: {method.idea}; {game}, as Obando-Ceron & Castro (2021)."
@@ -114,5 +116,6 @@ MINATAR = {
         for name in _REVISITED_METHODS
         for game in _RATES
     },
+    **{f"revisited-dqn-{game.lower()}": _on_minatar("dqn", game) for game in _RATES},
     **{f"pqn-{game.lower()}": _pqn_minatar(game) for game in _RATES},
 }

@@ -2,11 +2,13 @@
 
 Imports no code that a run names. Read ``sources`` first, then ``report``.
 
-    sources   finished runs as lanes with a label, a protocol and scores
-    pooling   which lanes are one method on several environments
-    pages     blocks as HTML and Markdown
-    tables    lanes as tables
-    report    any runs as one page
-    terminal  results as tables in a terminal
-    render    moving pictures of a policy
+    sources    finished runs as lanes with a label, a protocol and scores
+    reference  curves of every seed that were measured once
+    pooling    which lanes are one method on several environments
+    pages      blocks as HTML and Markdown
+    tables     lanes as tables
+    repeating  how runs are made again
+    report     any runs as one page
+    terminal   results as tables in a terminal
+    render     moving pictures of a policy
 """

@@ -4,8 +4,8 @@ Two lanes are one method if they agree in every field of ``Config`` and of ``HPa
 
 * those of the environment and of its protocol, and how policies are evaluated;
 * sizes, which suit an environment, unless a sweep varied them;
-* the step size where both have that of a known preset of the same name: authors choose it for each
-  environment (Young & Tian 2019).
+* the step size and the loss's delta, where both have those of a known preset of the same name:
+  authors choose them for each environment (Young & Tian 2019; Obando-Ceron & Castro 2021).
 
 Whatever else a run records about what it was made of counts. When in doubt lanes are two methods;
 ``pool`` says which were not pooled, and why.
@@ -22,6 +22,7 @@ from jaxq.settings import ENV_PARAM, describe, flatten, format_value
 
 _PROTOCOL = ("env", "env_kwargs", "time_limit", "eval_epsilon", "eval_episodes", "eval_max_steps")
 _SIZES = ("num_envs", "widths", "memory_width", "capacity", "batch_size", "chunk_steps")
+_CHOSEN = ("learning_rate", "huber_delta")  # by authors, for every environment
 _COMPARED = ("config", "lanes")  # of a document, field by field
 _NOT_COMPARED = ("preset", "steps", "seeds", "sweep")
 _MOST_NAMED = 4  # differences that are told one by one
@@ -85,8 +86,9 @@ def fields_of(lane: Lane) -> dict[str, Hashable]:
     document = lane.run.document
     counted |= {k: repr(document[k]) for k in document if k not in (*_COMPARED, *_NOT_COMPARED)}
     preset = _known(lane)
-    if preset and counted["learning_rate"] == preset.hparams.learning_rate:
-        counted["learning_rate"] = f"that of the preset of {_family(lane)}"
+    for name in _CHOSEN if preset else ():
+        if counted[name] == getattr(preset.hparams, name):
+            counted[name] = f"that of the preset of {_family(lane)}"
     return counted
 
 

@@ -2,17 +2,17 @@
 
 import io
 import json
-import shlex
 import textwrap
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from jaxq.errors import ConfigError
-from jaxq.recipes.own import is_own
 from jaxq.reports import pages, tables
-from jaxq.reports.pages import Details, Gallery, Notes, Picture, Section, Table
+from jaxq.reports.pages import Gallery, Notes, Picture, Section
 from jaxq.reports.pooling import pool
-from jaxq.reports.sources import Lane, Run, Source, read_all
+from jaxq.reports.reference import reference
+from jaxq.reports.repeating import how_to_repeat
+from jaxq.reports.sources import Lane, Source, read_all, source_of
 from jaxq.runs import files as results
 from jaxq.scoring import plots
 from jaxq.scoring.protocol import protocol_words
@@ -23,11 +23,12 @@ from jaxq.settings import ENV_PARAM, differing, format_value
 _SHOWN = 30  # lanes in a figure or a matrix
 
 
-def write_report(paths: Sequence[Path], out: Path) -> Path:
+def write_report(paths: Sequence[Path], out: Path, suite: str | None = None) -> Path:
     """Write what the runs in ``paths`` say to ``out`` and, as Markdown, beside it.
 
     Args:
       paths: run directories, and directories of sweeps.
+      suite: beside them stand the reference results of this suite on the same environments.
       out: the HTML page; replaced if it exists.
 
     Returns:
@@ -45,9 +46,10 @@ def write_report(paths: Sequence[Path], out: Path) -> Path:
             f"out={out} would replace {markdown}, which is no report; choose another."
         )
     studies = read_all(paths)
-    lanes = [lane for study in studies for lane in study.lanes]
     title = f"Report on {', '.join(study.name for study in studies)}"
     title = title if len(title) <= 80 else f"Report on {len(studies)} runs"
+    studies += _references(suite, studies) if suite else []
+    lanes = [lane for study in studies for lane in study.lanes]
     num_seeds = sum(len(lane.scores) for lane in lanes)
     summary = f"{_counted(len(lanes), 'lane')}, {_counted(num_seeds, 'trained agent')} in all."
     sections = sections_of(studies)
@@ -58,6 +60,20 @@ def write_report(paths: Sequence[Path], out: Path) -> Path:
     except OSError as error:
         raise ConfigError(f"out={out} cannot be written: {error.strerror or error}.") from error
     return markdown
+
+
+def _references(suite: str, studies: Sequence[Source]) -> list[Source]:
+    """The cells of a suite on environments that any of the studies has."""
+    environments = {run.document["config"]["env"] for study in studies for run in study.runs}
+    found = [
+        source_of(cell, f"{name} (reference)")
+        for name, cell in reference(suite).items()
+        if cell.document["config"]["env"] in environments
+    ]
+    if not found:
+        words = " and ".join(sorted(environments))
+        raise ConfigError(f"reference={suite} has no results on {words} yet.")
+    return found
 
 
 def sections_of(studies: Sequence[Source]) -> list[Section]:
@@ -78,7 +94,7 @@ def sections_of(studies: Sequence[Source]) -> list[Section]:
         ),
         *_across(scored),
         *(_sensitivity(study) for study in studies if study.sweep and study.sweep.rows),
-        Section("How to make it again", _provenance([run for s in studies for run in s.runs])),
+        Section("How to make it again", how_to_repeat([run for s in studies for run in s.runs])),
     ]
 
 
@@ -209,60 +225,6 @@ def _sensitivity(study: Source) -> Section:
             )
         )
     return Section(f"Sensitivity of {name}", blocks)
-
-
-def _provenance(runs: Sequence[Run]) -> list:
-    """Commands, times, versions and configurations of runs."""
-    rows, machines = [], {}
-    for run in runs:
-        sessions = run.meta.get("sessions", [])
-        words = _command(run)
-        started = sessions[0].get("started", "") if sessions else ""
-        seconds, reason = run.meta.get("seconds", 0.0), str(run.meta.get("stopped_by", ""))
-        rows.append([str(run.path), started, f"{seconds:,.0f}", reason, words])
-        for session in sessions:
-            versions = ", ".join(f"{k} {v}" for k, v in session.get("versions", {}).items())
-            keys = ("platform", "backend", "device")
-            machine = ", ".join(str(session.get(key, "unknown")) for key in keys)
-            place = str(session.get("commit") or "unknown"), versions, machine
-            machines.setdefault(place, []).append(str(run.path))
-    times = Table(
-        "Commands",
-        "Every command repeats its run from its config.json, which is folded below: to the same "
-        "bits with the same versions on the same machine, and where it names functions of "
-        "somebody's own, with the same source. What was not ended by its steps was stopped "
-        "earlier.",
-        ["run", "started", "seconds", "ended by", "command"],
-        rows,
-    )
-    where = [[", ".join(dict.fromkeys(names)), *place] for place, names in machines.items()]
-    made = Table(
-        "Versions and machines",
-        "Where runs were made.",
-        ["run", "commit", "versions", "machine"],
-        where,
-    )
-    documents = [
-        Details(f"{run.path / results.CONFIG}", json.dumps(run.document, indent=1)) for run in runs
-    ]
-    return [times, made, *documents]
-
-
-def _command(run: Run) -> str:
-    """The command that repeats a run, or why there is none."""
-    if run.document.get("sweep"):  # it did not begin, or go on, alone
-        return "only its sweep repeats it"
-    named = [name for name in run.document["config"].values() if is_own(name)]
-    made_of = run.document.get("made_of", {})
-    if any(not is_own(run.document["config"][field]) for field in made_of):
-        names = " and ".join(part["name"] for part in made_of.values())
-        return f"only the script that handed over {names} repeats it"
-    if any(len(part.get("earlier", ())) for part in made_of.values()):
-        return "its code was changed on the way: nothing repeats it"
-    members = run.meta.get("members", {})
-    command = ["python", "experiments/train.py", str(run.path / results.CONFIG)]
-    command += ["--batch", str(members["batch"])] if "batch" in members else []
-    return shlex.join([*command, *(["--trust", *named] if named else [])])
 
 
 def _titles(lanes: Sequence[Lane]) -> list[str]:

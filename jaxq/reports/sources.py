@@ -83,9 +83,7 @@ def read(path: Path, name: str) -> Source:
       ConfigError: as ``read_all``.
     """
     if not (path / results.STUDY).is_file() or (path / results.CONFIG).is_file():
-        run = read_run(path)
-        lanes, incomplete = _lanes([run], name)
-        return Source(name, [run], lanes, incomplete, sweep_of(lanes, name))
+        return source_of(read_run(path), name)
     study = results.read_json(path / results.STUDY)
     found, lanes, incomplete = [], [], []
     winner = [path / results.WINNER] if (path / results.WINNER).is_dir() else []
@@ -107,6 +105,12 @@ def read(path: Path, name: str) -> Source:
     table = path / results.TABLE
     sweep = read_table(table, name) if table.is_file() else sweep_of(lanes, name)
     return Source(name, found, lanes, incomplete, sweep)
+
+
+def source_of(run: Run, name: str) -> Source:
+    """One run, whose lanes are labelled with ``name``."""
+    lanes, incomplete = _lanes([run], name)
+    return Source(name, [run], lanes, incomplete, sweep_of(lanes, name))
 
 
 def read_run(path: str | Path) -> Run:

@@ -149,7 +149,7 @@ def write_scores(directory: Path, scores: Mapping[str, Any], rows: Sequence[Mapp
 
 def read_scores(directory: Path) -> dict[str, Any]:
     """The ``scores.json`` of a run or a study; what is not finite is a number again."""
-    return _with_numbers(read_json(directory / SCORES))
+    return from_jsonable(read_json(directory / SCORES))
 
 
 def write_table(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
@@ -254,12 +254,12 @@ def _partial(path: Path) -> Path:
     return path.with_name("." + path.name)
 
 
-def _with_numbers(value: Any) -> Any:
+def from_jsonable(value: Any) -> Any:
     """What ``jsonable`` made strings, as numbers again."""
     if isinstance(value, dict):
-        return {name: _with_numbers(item) for name, item in value.items()}
+        return {name: from_jsonable(item) for name, item in value.items()}
     if isinstance(value, list):
-        return [_with_numbers(item) for item in value]
+        return [from_jsonable(item) for item in value]
     return float(value) if value in ("nan", "inf", "-inf") else value
 
 

@@ -1,0 +1,94 @@
+"""Reference results: measure what is missing of a suite, and keep every seed as data.
+
+    reference.py SUITE [CELL ...] [--out experiments/reference]
+
+A cell is a preset, its steps and its seeds, see jaxq/recipes/suites.py. It is trained some seeds at
+a time, as by train.py, in runs/reference; what has ended is added to the cell's file at once. The
+same command goes on wherever it was stopped, here or on another machine.
+"""
+
+import dataclasses
+import shlex
+from pathlib import Path
+
+import tyro
+from rich.console import Console
+
+from jaxq.cli import main as cli
+from jaxq.cli import tasks
+from jaxq.cli.words import read
+from jaxq.errors import unknown
+from jaxq.recipes.suites import Cell, cells
+from jaxq.reports import reference as kept
+from jaxq.reports.sources import read_run
+from jaxq.reports.terminal import print_scores
+from jaxq.runs import files
+from jaxq.runs.runner import Interrupted, RunSpec, Spread
+from jaxq.settings import flatten, format_value
+from jaxq.studies.executors import train_once
+
+
+@dataclasses.dataclass(frozen=True)
+class Arguments:
+    suite: tyro.conf.Positional[str]
+    """minatar, minatar-original or control."""
+    names: tyro.conf.Positional[tuple[str, ...]] = ()
+    """Cells; all of the suite by default."""
+    seeds: int | None = None
+    """Seeds of every cell; as many as the suite says by default."""
+    out: Path = kept.DIRECTORY
+    """Where the data lies."""
+    runs: Path = Path("runs/reference")
+    """Where the runs are trained."""
+
+
+def reference(arguments: list[str], console: Console) -> None:
+    args = read(Arguments, arguments, prog="reference.py", description=__doc__)
+    tasks.check_counts(args, ("seeds",))
+    suite = cells(args.suite)
+    for name in args.names:
+        if name not in suite:
+            raise unknown("cell", name, suite)
+    for name in args.names or suite:
+        cell, path = suite[name], kept.path_of(args.suite, name, args.out)
+        seeds = range(cell.seeds if args.seeds is None else args.seeds)
+        while True:
+            have = kept.read_cell(path) if path.is_file() else None
+            missing = [s for s in seeds if have is None or s not in have.document["seeds"]]
+            if not missing:
+                break
+            run = _train(cell, missing[: cell.at_once], args.runs / args.suite, console)
+            kept.write_cell(path, kept.joined(have, run) if have else run)
+            kept.write_manifest(args.suite, args.out)
+            tasks.say(console, f"Kept: {path}")
+
+
+def _train(cell: Cell, seeds: list[int], runs: Path, console: Console):
+    """The run of some seeds of a cell, as it is kept."""
+    preset = cell.preset
+    spec = RunSpec(cell.name, preset.config, [preset.hparams], seeds, preset.steps)
+    directory = runs / f"{cell.name}-{seeds[0]}-{seeds[-1]}"
+    try:
+        scores = train_once(spec, directory, Spread(), console=console)
+    except Interrupted as error:
+        tasks.say(console, f"\n{error}, and saved. The same command goes on from there.")
+        raise
+    print_scores(console, scores or files.read_scores(directory), [""])
+    run = read_run(directory)
+    return kept.as_cell(run, _command(cell, seeds, run.meta["members"]["batch"]))
+
+
+def _command(cell: Cell, seeds: list[int], batch: int) -> str:
+    """What repeats the run, by the preset and what the suite changes in it."""
+    preset, base = cell.preset, cli.PRESETS[cell.name]
+    command = ["python", "experiments/train.py", cell.name, "--steps", str(preset.steps)]
+    command += ["--seeds", str(len(seeds)), "--first-seed", str(seeds[0]), "--batch", str(batch)]
+    numbers = flatten(base.hparams)
+    for name, value in flatten(preset.hparams).items():
+        if value != numbers[name]:
+            command += [f"--{name.replace('_', '-')}", format_value(value)]
+    return shlex.join(command)
+
+
+if __name__ == "__main__":
+    cli.main(reference)

@@ -1,0 +1,80 @@
+"""Suites: what is measured once, with every seed, so that others can compare with it.
+
+A suite is a table of cells; a cell is a preset with a number of steps and of seeds. Who measures
+them is ``experiments/reference.py``.
+"""
+
+import math
+from collections.abc import Mapping
+from typing import NamedTuple
+
+from jaxq.config import Preset
+from jaxq.errors import unknown
+from jaxq.recipes.methods import METHODS
+from jaxq.recipes.presets import PRESETS
+from jaxq.recipes.reading import settle
+
+GAMES = ("asterix", "breakout", "freeway", "seaquest", "spaceinvaders")
+# On-policy learning takes the 500,000 steps of its authors' settings; what a reset loses takes as
+# long to regain as it took to learn.
+_CARTPOLE_STEPS = {"pqn": 500_000, "pqn-lstm": 500_000, "reset-dqn": 500_000}
+
+
+class Cell(NamedTuple):
+    """What is measured: a preset of so many steps, on seeds from 0 on."""
+
+    name: str  # of the preset
+    preset: Preset
+    seeds: int = 10
+    at_once: int = 10  # seeds of one run, so that it takes less than an hour on two cores
+
+
+def on_cartpole(method: str, steps: int = 250_000) -> Preset:
+    """A method's preset with all its schedules in ``steps``: epsilon falls over half of them, as in
+    CleanRL, and the importance exponent grows over all."""
+    preset = PRESETS[f"{method}-cartpole"]
+    if method in _CARTPOLE_STEPS:
+        return preset._replace(steps=_CARTPOLE_STEPS[method])
+    hparams = preset.hparams
+    if hparams.epsilon_start > 0.0:
+        hparams = hparams._replace(epsilon_steps=steps / 2)
+    if math.isfinite(hparams.importance_exponent_steps):
+        hparams = hparams._replace(importance_exponent_steps=float(steps))
+    _, hparams = settle(preset.config, hparams, asked=())  # without epsilon, if that is not read
+    return preset._replace(steps=steps, hparams=hparams)
+
+
+def cells(suite: str) -> Mapping[str, Cell]:
+    """The cells of a suite, by their names.
+
+    Raises:
+      ConfigError: there is no such suite.
+    """
+    if suite not in SUITES:
+        raise unknown("suite", suite, SUITES)
+    return SUITES[suite]
+
+
+def _of(names, seeds: int = 10, at_once: int = 10, steps: int | None = None) -> dict[str, Cell]:
+    """Presets as they are, but for their steps and how often they are evaluated."""
+    made = {}
+    for name in names:
+        preset = PRESETS[name]
+        if steps:
+            preset = preset._replace(steps=steps)
+        made[name] = Cell(name, preset, seeds, at_once)
+    return made
+
+
+SUITES: dict[str, dict[str, Cell]] = {
+    "control": {
+        **{f"{name}-cartpole": Cell(f"{name}-cartpole", on_cartpole(name)) for name in METHODS},
+        **_of(name for name in PRESETS if name.endswith(("-acrobot", "-mountaincar", "-deepsea"))),
+        **_of(name for name in PRESETS if name.endswith("-memorychain")),
+    },
+    "minatar": _of((f"pqn-{game}" for game in GAMES), at_once=5),
+    "minatar-original": {
+        **_of((f"revisited-dqn-{game}" for game in GAMES), steps=2_000_000),
+        **_of((f"rainbow-{game}" for game in GAMES), seeds=5, at_once=5, steps=2_000_000),
+    },
+}

@@ -1,0 +1,141 @@
+"""Reference results: curves of every seed of a suite's cells, measured once and kept as data.
+
+A cell is one compressed file, which holds what a run directory says but for its states and its
+single episodes; whatever reads runs reads it. Beside the files of a suite lies their manifest, for
+people: the command that repeats each cell, commit, versions, device, seconds, diverged members.
+"""
+
+import json
+import zipfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from jaxq.errors import ConfigError
+from jaxq.recipes.suites import cells
+from jaxq.reports.sources import Run
+from jaxq.runs import files
+from jaxq.scoring.scores import divergence, score_seeds
+
+DIRECTORY = Path(__file__).parents[2] / "experiments" / "reference"
+ENDING = ".npz"
+_CURVES = ("eval_return", "train_return", "eval_value", "loss")  # [1, S, T], float32
+_TEXTS = ("document", "meta", "scores")
+_SESSION = ("commit", "versions", "device", "platform", "backend", "started")
+
+
+def reference(suite: str, directory: str | Path = DIRECTORY) -> dict[str, Run]:
+    """The cells of a suite that have been measured, by their names.
+
+    ``reference("control")["dqn-cartpole"].arrays`` holds ``steps`` [T] and, of every seed,
+    ``eval_return``, ``train_return``, ``eval_value`` and ``loss`` [1, S, T].
+
+    Args:
+      directory: where the data lies; the checkout's by default.
+
+    Raises:
+      ConfigError: there is no such suite, or a file cannot be read.
+    """
+    paths = {name: path_of(suite, name, Path(directory)) for name in cells(suite)}
+    return {name: read_cell(path) for name, path in paths.items() if path.is_file()}
+
+
+def path_of(suite: str, cell: str, directory: Path = DIRECTORY) -> Path:
+    """The file of a cell."""
+    return directory / suite / f"{cell}{ENDING}"
+
+
+def read_cell(path: Path) -> Run:
+    """The cell in a file.
+
+    Raises:
+      ConfigError: it cannot be read.
+    """
+    try:
+        arrays = files.read_arrays(path)
+        texts = {name: json.loads(arrays.pop(name).tobytes()) for name in _TEXTS}
+    except (OSError, ValueError, KeyError, zipfile.BadZipFile) as error:
+        raise ConfigError(f"reference={path} cannot be read: {error}.") from error
+    texts["scores"] = files.from_jsonable(texts["scores"])
+    return Run(path.with_suffix(""), **texts, arrays=arrays, complete=True)
+
+
+def write_cell(path: Path, cell: Run) -> None:
+    """Replace a file."""
+    texts = {name: files.jsonable(getattr(cell, name)) for name in _TEXTS}
+    texts = {k: np.frombuffer(json.dumps(v).encode(), np.uint8) for k, v in texts.items()}
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with files.replacing(path) as partial, open(partial, "wb") as file:
+        np.savez_compressed(file, **cell.arrays, **texts)
+
+
+def as_cell(run: Run, command: str) -> Run:
+    """What is kept of a finished run of one lane.
+
+    Args:
+      command: repeats it.
+    """
+    arrays = {name: run.arrays[name].astype(np.float32) for name in _CURVES}
+    seeds = run.document["seeds"]
+    sessions = [
+        {"seeds": seeds, "command": command, **{name: session.get(name) for name in _SESSION}}
+        for session in run.meta["sessions"][:1]
+    ]
+    meta = {name: run.meta[name] for name in ("protocol", "members", "seconds")}
+    meta |= {"command": command, "sessions": sessions}
+    return run._replace(arrays={"steps": run.arrays["steps"], **arrays}, meta=meta)
+
+
+def joined(cell: Run, more: Run) -> Run:
+    """One cell with the seeds of both.
+
+    Raises:
+      ConfigError: they are not the same but for their seeds.
+    """
+    documents = [{**one.document, "seeds": None} for one in (cell, more)]
+    if documents[0] != documents[1] or cell.scores["protocol"] != more.scores["protocol"]:
+        raise ConfigError(f"reference={cell.path} was measured with another configuration.")
+    seeds = [*cell.document["seeds"], *more.document["seeds"]]
+    if len(set(seeds)) < len(seeds):
+        raise ConfigError(f"reference={cell.path} has some of these seeds already.")
+    order = np.argsort(seeds)
+    arrays = {
+        name: np.concatenate([cell.arrays[name], more.arrays[name]], axis=1)[:, order]
+        for name in _CURVES
+    }
+    arrays["steps"] = cell.arrays["steps"]
+    lanes = [one.scores["lanes"][0] for one in (cell, more)]
+    seeds = [seeds[index] for index in order]
+    returns = np.concatenate([lane["per_seed"] for lane in lanes])[order]
+    scored = score_seeds(returns, seeds, divergence(arrays)[0])
+    cut = sum(lane["episodes_cut"] for lane in lanes)
+    lane = {**lanes[0], **scored, "episodes_cut": cut}
+    meta = {**cell.meta, "seconds": cell.meta["seconds"] + more.meta["seconds"]}
+    meta["sessions"] = [*cell.meta["sessions"], *more.meta["sessions"]]
+    meta["command"] = " && ".join(session["command"] for session in meta["sessions"])
+    document, scores = {**cell.document, "seeds": seeds}, {**cell.scores, "lanes": [lane]}
+    return Run(cell.path, document, meta, scores, arrays, complete=True)
+
+
+def write_manifest(suite: str, directory: Path = DIRECTORY) -> None:
+    """Replace ``SUITE.json``, which describes the files of a suite."""
+    described = {name: _described(cell) for name, cell in reference(suite, directory).items()}
+    files.write_json(directory / f"{suite}.json", described)
+
+
+def _described(cell: Run) -> Mapping[str, Any]:
+    lane = cell.scores["lanes"][0]
+    return {
+        "preset": cell.document["preset"],
+        "steps": int(cell.scores["steps"]),
+        "seeds": len(cell.document["seeds"]),
+        "iqm": lane["iqm"],
+        "iqm_95": lane["iqm_95"],
+        "diverged": lane["diverged"],
+        "protocol": cell.scores["protocol"],
+        "seconds": round(cell.meta["seconds"]),
+        "batch": cell.meta["members"]["batch"],
+        "runs": cell.meta["sessions"],
+    }

@@ -1,0 +1,130 @@
+"""Reference results: what is kept of a run says the same, and seeds are added to it."""
+
+import json
+import sys
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from common import SMALL, SMALL_HPARAMS
+from conftest import ROOT
+from rich.console import Console
+
+import jaxq
+from jaxq.config import Preset
+from jaxq.errors import ConfigError
+from jaxq.recipes import suites
+from jaxq.recipes.presets import PRESETS
+from jaxq.recipes.suites import SUITES, Cell
+from jaxq.recipes.validation import validate
+from jaxq.reports import reference as kept
+from jaxq.reports.report import write_report
+from jaxq.reports.sources import read_run
+from jaxq.runs import files
+from jaxq.runs.runner import RunSpec, run
+from jaxq.scoring import plots
+
+sys.path.insert(0, str(ROOT / "experiments"))
+QUIET = Console(quiet=True)
+SPEC = RunSpec("dqn-cartpole", SMALL, [SMALL_HPARAMS], [0, 1, 2, 3], steps=340)
+HALVES = SPEC._replace(seeds=[2, 3]), SPEC._replace(seeds=[0, 1])
+
+
+@pytest.fixture(scope="module")
+def cells(tmp_path_factory):
+    """A run of four seeds, and two of two each, as they are kept."""
+    made = []
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(plots, "draw_curves", lambda path, *_: path.touch())
+        for spec in (SPEC, *HALVES):
+            place = tmp_path_factory.mktemp("runs") / "run"
+            run(spec, place, console=QUIET, spread=jaxq.Spread(batch=1))
+            made.append(kept.as_cell(read_run(place), f"train {list(spec.seeds)}"))
+    return made
+
+
+def test_what_is_kept_comes_back_and_says_who_made_it(cells, tmp_path):
+    kept.write_cell(tmp_path / "cell.npz", cells[0])
+    back = kept.read_cell(tmp_path / "cell.npz")
+    assert back.document == cells[0].document and back.scores == cells[0].scores
+    assert set(back.arrays) == {"steps", "eval_return", "train_return", "eval_value", "loss"}
+    for name, values in back.arrays.items():
+        assert values.tobytes() == cells[0].arrays[name].tobytes()
+        assert name == "steps" or (values.dtype == np.float32 and values.shape == (1, 4, 3))
+    (session,) = back.meta["sessions"]
+    assert session["command"] == "train [0, 1, 2, 3]" and session["versions"]["jax"]
+    assert (tmp_path / "cell.npz").stat().st_size < 6_000
+
+
+def test_seeds_that_were_measured_apart_are_those_that_were_measured_together(cells):
+    whole, late, early = cells
+    joined = kept.joined(late, early)
+    assert joined.document == whole.document
+    for name in whole.arrays:
+        assert joined.arrays[name].tobytes() == whole.arrays[name].tobytes(), name
+    ours, theirs = joined.scores["lanes"][0], whole.scores["lanes"][0]
+    assert ours["per_seed"] == theirs["per_seed"] and ours["seeds"] == [0, 1, 2, 3]
+    assert ours["iqm"] == pytest.approx(theirs["iqm"], abs=1e-5)
+    assert ours["iqm_95"] == pytest.approx(theirs["iqm_95"], abs=1e-5)
+    assert ours["episodes_cut"] == theirs["episodes_cut"]
+    assert joined.meta["command"] == "train [2, 3] && train [0, 1]"
+    with pytest.raises(ConfigError, match="some of these seeds"):
+        kept.joined(joined, early)
+    other = early._replace(document={**early.document, "steps": 7})
+    with pytest.raises(ConfigError, match="another configuration"):
+        kept.joined(late, other)
+
+
+@pytest.fixture
+def small_suite(monkeypatch):
+    preset = Preset("Small.", SMALL, SMALL_HPARAMS, steps=340, seeds=1)
+    changed = preset._replace(hparams=SMALL_HPARAMS._replace(gamma=0.9))
+    monkeypatch.setitem(PRESETS, "small", preset)
+    suite = {"small": Cell("small", changed, seeds=3, at_once=2)}
+    monkeypatch.setitem(SUITES, "tiny", suite)
+    monkeypatch.setattr(plots, "draw_curves", lambda path, *_: path.touch())
+
+
+def test_a_suite_is_measured_where_it_lacks_something(small_suite, tmp_path, monkeypatch):
+    import reference as script
+
+    asked = ["tiny", "--out", str(tmp_path / "data"), "--runs", str(tmp_path / "runs")]
+    script.reference([*asked, "--seeds", "1"], QUIET)
+    script.reference(asked, QUIET)
+    names = sorted(path.name for path in (tmp_path / "runs" / "tiny").iterdir())
+    assert names == ["small-0-0", "small-1-2"]
+    (cell,) = jaxq.reference("tiny", tmp_path / "data").values()
+    assert cell.document["seeds"] == [0, 1, 2] and cell.arrays["eval_return"].shape == (1, 3, 3)
+    manifest = files.read_json(tmp_path / "data" / "tiny.json")["small"]
+    commands = [run["command"] for run in manifest["runs"]]
+    assert commands[1].startswith("python experiments/train.py small --steps 340 --seeds 2 --first")
+    assert commands[1].endswith("--gamma 0.9") and manifest["seeds"] == 3
+    before = (tmp_path / "data" / "tiny" / "small.npz").read_bytes()
+    script.reference(asked, QUIET)  # nothing is missing
+    assert (tmp_path / "data" / "tiny" / "small.npz").read_bytes() == before
+    monkeypatch.setattr(kept, "DIRECTORY", tmp_path / "data")
+    monkeypatch.setattr(kept.reference, "__defaults__", (tmp_path / "data",))
+    page = tmp_path / "page.html"
+    write_report([tmp_path / "runs" / "tiny" / "small-0-0"], page, "tiny")
+    text = page.with_suffix(".md").read_text()
+    assert "small (reference)" in text and commands[0] in text
+    with pytest.raises(ConfigError, match="suite=tinny does not exist; did you mean tiny"):
+        jaxq.reference("tinny")
+
+
+@pytest.mark.parametrize("suite", SUITES)
+def test_every_cell_of_a_suite_is_valid_and_named_after_its_preset(suite):
+    for name, cell in suites.cells(suite).items():
+        assert name == cell.name and name in PRESETS and cell.at_once <= cell.seeds
+        validate(cell.preset.config, cell.preset.hparams)
+        assert cell.preset.config == PRESETS[name].config  # so that a command can name it
+    assert json.dumps(list(SUITES[suite]))
+
+
+def test_a_method_on_cartpole_has_its_schedules_in_its_steps():
+    preset = suites.on_cartpole("prioritized-dqn", 100_000)
+    assert preset.steps == 100_000 and preset.hparams.epsilon_steps == 50_000
+    assert preset.hparams.importance_exponent_steps == 100_000
+    assert suites.on_cartpole("pqn").steps == 500_000
+    assert suites.on_cartpole("noisy-dqn").hparams == PRESETS["noisy-dqn-cartpole"].hparams
+    assert replace(preset.config) == PRESETS["prioritized-dqn-cartpole"].config
