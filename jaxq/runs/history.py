@@ -1,6 +1,7 @@
 """What a run has measured so far, evaluation by evaluation."""
 
 import json
+import warnings
 from collections.abc import Mapping
 from pathlib import Path
 from zipfile import BadZipFile
@@ -54,18 +55,13 @@ class History:
         self.steps.append(steps)
         for name, value in measured.items():
             self.values.setdefault(name, []).append(value)
-        by_lane = {
-            name: value.reshape(*self.shape)
-            for name, value in sorted(measured.items())
-            if name != "eval_returns"
-        }
+        names = sorted(name for name in measured if name != "eval_returns")
+        with warnings.catch_warnings(action="ignore", category=RuntimeWarning):  # all NaN
+            means = {name: np.nanmean(measured[name].reshape(self.shape), axis=1) for name in names}
         for lane in range(self.shape[0]):
-            means = {
-                name: plain(np.nanmean(values[lane]))
-                for name, values in by_lane.items()
-                if not np.all(np.isnan(values[lane]))
-            }
-            self.lines.append(json.dumps(jsonable({"steps": steps, "lane": lane, **means})))
+            mine = {name: plain(means[name][lane]) for name in names}
+            mine = {name: value for name, value in mine.items() if value == value}  # not NaN
+            self.lines.append(json.dumps(jsonable({"steps": steps, "lane": lane, **mine})))
 
     def pending_arrays(self) -> dict[str, np.ndarray]:
         """What is pending as arrays [M, K]; ``waiting_for`` is the inverse."""

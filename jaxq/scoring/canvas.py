@@ -2,14 +2,17 @@
 
 import math
 import textwrap
+from collections.abc import Sequence
 from pathlib import Path
 from typing import BinaryIO
 
 import numpy as np
 
-from jaxq.scoring.stats import bootstrap_iqm
+from jaxq.errors import ConfigError
+from jaxq.scoring.stats import bootstrap_iqm, iqm
 
-Target = Path | BinaryIO  # where a figure goes, as PNG
+Target = Path | BinaryIO  # where a figure goes: in the format of its name, PNG without one
+_BACKGROUND = "#8a8f98"
 _LEGEND_INSIDE = 4  # curves; more would be covered by their names
 COLORS = ("#2a6fbb", "#d1495b", "#2e8b57", "#e08e0b", "#7b4fa3", "#5b5b5b", "#17a2a2", "#b3568f")
 
@@ -27,6 +30,25 @@ def draw_band(axes, steps, values, label, index: int, show_seeds: bool) -> None:
     if show_seeds:
         axes.plot(steps, values.T, color=color, alpha=0.25, linewidth=0.7)
     axes.plot(steps, interval.point, color=color, linewidth=2.0, label=label)
+
+
+def draw_thinly(axes, steps, lanes: Sequence[np.ndarray]) -> None:
+    """The IQM over seeds of every lane [S, T], all alike, behind everything else."""
+    from matplotlib.collections import LineCollection
+
+    curves = [iqm(seeds_left(values), axis=0) for values in lanes if len(seeds_left(values))]
+    lines = [np.column_stack([steps, curve]) for curve in curves]
+    alpha = float(np.clip(10.0 / max(1, len(lines)), 0.02, 0.5))
+    axes.add_collection(
+        LineCollection(lines, colors=_BACKGROUND, linewidths=0.7, alpha=alpha, zorder=1)
+    )
+    axes.autoscale_view()
+
+
+def best_median_worst(finals: np.ndarray) -> dict[str, int]:
+    """Of final scores [H] the places of those three; NaN, of lanes that diverged, is the worst."""
+    order = np.argsort(np.nan_to_num(finals, nan=-np.inf), kind="stable")[::-1]
+    return {"best": int(order[0]), "median": int(order[len(order) // 2]), "worst": int(order[-1])}
 
 
 def seeds_left(values: np.ndarray) -> np.ndarray:
@@ -68,7 +90,11 @@ def make_panels(figure, count: int, columns: int, sharey: bool = True) -> list:
 
 
 def save(figure, path: Target) -> None:
-    """Save as PNG; a file is replaced in one move."""
+    """Save as the ending of the path says; a file is replaced in one move.
+
+    Raises:
+      ConfigError: matplotlib has no such format.
+    """
     from matplotlib.ticker import EngFormatter
 
     for axes in figure.axes:
@@ -81,6 +107,9 @@ def save(figure, path: Target) -> None:
     if not isinstance(path, Path):
         figure.savefig(path, dpi=160, format="png")
         return
+    kind, known = path.suffix.lower().removeprefix("."), figure.canvas.get_supported_filetypes()
+    if kind not in known:
+        raise ConfigError(f"path={path} must end in a format such as .png, .pdf or .svg.")
     partial = path.with_name("." + path.name)
-    figure.savefig(partial, dpi=160, format="png")
+    figure.savefig(partial, dpi=160, format=kind)
     partial.replace(path)

@@ -12,7 +12,9 @@ from jaxq.scoring.canvas import (
     Target,
     add_caption,
     add_legend,
+    best_median_worst,
     draw_band,
+    draw_thinly,
     make_figure,
     make_panels,
     save,
@@ -34,6 +36,9 @@ def draw_curves(
 ) -> None:
     """Learning curves of one run.
 
+    Of more lanes than colours the best, the median and the worst are named, and the others are
+    thin lines behind them.
+
     Args:
       arrays: as in ``metrics.npz``.
       title: of the figure.
@@ -43,26 +48,44 @@ def draw_curves(
     figure = make_figure(10.0, 4.4)
     grid = figure.add_gridspec(2, 2, width_ratios=(1.7, 1.0))
     main = figure.add_subplot(grid[:, 0])
-    for lane, label in enumerate(labels):
-        draw_band(main, arrays["steps"], arrays["eval_return"][lane], label, lane, len(labels) == 1)
+    named, rest = dict(enumerate(labels)), []
+    if len(labels) > len(COLORS):
+        left = [seeds_left(values) for values in arrays["eval_return"]]
+        places = best_median_worst(np.array([iqm(v[:, -1]) if len(v) else np.nan for v in left]))
+        named = {lane: f"{word}: {labels[lane]}" for word, lane in places.items()}
+        rest = [lane for lane in range(len(labels)) if lane not in named]
+
+    def draw(axes, values, are_named: bool) -> None:
+        if rest:
+            draw_thinly(axes, arrays["steps"], values[rest])
+        for index, (lane, label) in enumerate(named.items()):
+            words = label if are_named else None
+            single = are_named and len(labels) == 1
+            draw_band(axes, arrays["steps"], values[lane], words, index, single)
+        axes.margins(x=0.01)
+        axes.set_xlim(left=0)
+
+    draw(main, arrays["eval_return"], True)
+    title = textwrap.fill(title, 60)
     main.set(title=title, xlabel="environment steps per seed", ylabel="evaluation return")
-    main.margins(x=0.01)
     seeds = seed_words([len(seeds_left(values)) for values in arrays["eval_return"]])
     episodes = arrays["eval_returns"].shape[-1]
     add_caption(
         figure, f"IQM and 95% bootstrap interval over {seeds}, {episodes} episodes each", note
     )
-    if len(labels) > 1:
+    if rest:
+        thin = f"the other {len(rest)} lanes are thin lines"
+        main.legend(frameon=False, fontsize=8, loc="upper left", bbox_to_anchor=(0.0, -0.14))
+        add_caption(figure, f"IQM and 95% bootstrap interval over {seeds}, {thin}", note)
+    elif len(labels) > 1:
         main.legend(frameon=False, fontsize=8)
     details = (("eval_value", "greedy value along episodes", "linear"), ("loss", "loss", "log"))
     for row, (name, label, scale) in enumerate(details):
         axes = figure.add_subplot(grid[row, 1])
-        for lane in range(len(labels)):
-            draw_band(axes, arrays["steps"], arrays[name][lane], None, lane, False)
+        draw(axes, arrays[name], False)
         axes.set_title(label, fontsize=9)
         positive = np.any(np.isfinite(arrays[name]) & (arrays[name] > 0))
         axes.set_yscale(scale if positive else "linear")
-        axes.margins(x=0.01)
     save(figure, path)
 
 
@@ -137,10 +160,10 @@ def draw_sensitivity(
             rows = sorted(rows, key=lambda row: places[row[name]])
             values = [places[row[name]] for row in rows]
             color = COLORS[0 if separate else index]
-            style = "o" if separate else "o-"
+            style = "o" if separate or not numeric else "o-"  # categories have no order
             axes.plot(values, [r["iqm"] for r in rows], style, color=color, label=label or None)
             low, high = [r["low"] for r in rows], [r["high"] for r in rows]
-            if separate or len(rows) == 1:
+            if separate or len(rows) == 1 or not numeric:
                 axes.vlines(values, low, high, color=color, alpha=0.4)
             else:
                 axes.fill_between(values, low, high, color=color, alpha=0.15, linewidth=0)
@@ -152,7 +175,7 @@ def draw_sensitivity(
         if 1 < len(groups) <= len(COLORS):
             axes.legend(frameon=False, fontsize=8)
     add_caption(figure, note)
-    figure.suptitle(title, fontsize=11)
+    figure.suptitle(textwrap.fill(title, int(11 * figure.get_figwidth())), fontsize=11)
     save(figure, path)
 
 

@@ -5,6 +5,7 @@ import io
 import numpy as np
 import pytest
 
+from jaxq.errors import ConfigError
 from jaxq.scoring import plots
 
 TIMES, SEEDS = 12, 4
@@ -97,6 +98,45 @@ def test_a_profile_is_seen_from_all_seeds_to_none(scores, figures, tmp_path):
     (line,) = axes.get_lines()
     assert line.get_ydata()[0] == 1.0 and line.get_ydata()[-1] == 0.0
     assert np.ptp(line.get_xdata()) > 0
+
+
+def lanes(count):
+    """A run of so many lanes, of which the last but one is the best and the first has diverged."""
+    returns = np.arange(count)[:, None, None] + RANDOM.uniform(size=(count, SEEDS, TIMES)) / 9
+    returns[[-1, -2]] = returns[[-2, -1]]
+    returns[0] = np.nan
+    shape = {name: np.zeros((count, SEEDS, TIMES)) for name in ("eval_value", "loss")}
+    return {**RUN, **shape, "eval_return": returns}
+
+
+@pytest.mark.parametrize("count", [9, 64])
+def test_of_many_lanes_three_are_named(count, figures, tmp_path):
+    """Trap: a legend of 64 entries over 64 overlapping bands, drawn for 20 seconds."""
+    labels = [f"gamma={lane}" for lane in range(count)]
+    plots.draw_curves(tmp_path / "curves.png", lanes(count), "title", labels)
+    axes = figures[0].axes[0]
+    named = [text.get_text() for text in axes.get_legend().get_texts()]
+    assert named[0] == f"best: gamma={count - 2}" and named[2].startswith("worst: gamma=0")
+    assert named[1] == f"median: gamma={(count - 1) // 2}" and len(named) == 3
+    assert f"the other {count - 3} lanes are thin lines" in figures[0].get_supxlabel()
+    assert sum(len(lines.get_segments()) for lines in axes.collections[:1]) == count - 3
+    assert axes.get_xlim()[0] == 0.0  # time before the first evaluation is time
+
+
+@pytest.mark.parametrize("ending, begins", [("pdf", b"%PDF"), ("svg", b"<?xml"), ("PNG", b"\x89P")])
+def test_a_figure_has_the_format_of_its_name(ending, begins, tmp_path):
+    path = tmp_path / f"figure.{ending}"
+    plots.draw_comparison(path, {"a": RUN}, "title")
+    assert path.read_bytes().startswith(begins)
+    with pytest.raises(ConfigError, match=r"must end in a format such as \.png, \.pdf or \.svg"):
+        plots.draw_comparison(tmp_path / "figure.docx", {"a": RUN}, "title")
+
+
+def test_categories_are_points_without_a_line(figures, tmp_path):
+    rows = [{"backup": name, "iqm": 1.0, "low": 0.0, "high": 2.0} for name in ("greedy", "double")]
+    plots.draw_sensitivity(tmp_path / "figure.png", rows, ["backup"], "a title " * 20)
+    (line,) = figures[0].axes[0].get_lines()
+    assert line.get_linestyle() == "None" and "\n" in figures[0].get_suptitle()
 
 
 def test_diverged_seeds_are_neither_drawn_nor_counted(figures, tmp_path):
