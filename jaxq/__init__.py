@@ -42,7 +42,7 @@ _NAMES = {
     "PRESETS": "recipes.presets",
     "Preset": "config",
     "RunSpec": "runs.spec",
-    "Spread": "runs.runner",
+    "Spread": "runs.spreading",
     "Stop": "runs.stopping",
     "Values": "learning.backups",
     "declares": "recipes.own",

@@ -93,6 +93,8 @@ def _as_one_hot(name: str, space: Any, obs: jax.ShapeDtypeStruct) -> Callable:
             f"{_WHAT_ELSE}"
         )
     low, high = int(low), int(high)
+    if high < low:
+        raise ConfigError(f"observation_space of env={name} holds no value; one or more is needed.")
     num_inputs = math.prod(obs.shape) * (high - low + 1)
     if num_inputs > MAX_ONE_HOT:
         raise ConfigError(

@@ -11,7 +11,14 @@ import jax
 import jax.numpy as jnp
 
 from jaxq.envs.encoding import Observations, make_encoder, strong
-from jaxq.envs.probing import LIMIT, check_gymnax, check_limit, num_actions_of, probe_gymnax
+from jaxq.envs.probing import (
+    LIMIT,
+    check_count,
+    check_gymnax,
+    check_limit,
+    num_actions_of,
+    probe_gymnax,
+)
 from jaxq.errors import unknown
 from jaxq.types import Env, Episode, Outcome, PyTree
 
@@ -43,6 +50,7 @@ def from_gymnax(
         that are nested or do not fit what is said of them, an unknown time-limit policy.
     """
     name = name or getattr(env, "name", type(env).__name__)
+    check_count(num_envs, name)
     if time_limit not in TIME_LIMITS:
         raise unknown("time_limit", time_limit, TIME_LIMITS)
     check_gymnax(env, params, name)

@@ -108,6 +108,14 @@ def check_gymnax(env: Any, params: PyTree, name: str) -> None:
             )
 
 
+def check_count(num_envs: Any, name: str) -> None:
+    """Refuse a number of environments that is none, or below 1."""
+    if not isinstance(num_envs, int | np.integer) or num_envs < 1:
+        raise ConfigError(
+            f"num_envs={num_envs!r} of env={name} must be a whole number of at least 1."
+        )
+
+
 def check_limit(limit: Any, name: str) -> None:
     """Refuse a limit after which every episode has one step; one that is traced is not known."""
     if limit is None or isinstance(limit, jax.core.Tracer) or np.all(np.asarray(limit) >= 1):

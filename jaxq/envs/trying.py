@@ -63,18 +63,30 @@ def warn_of_random_steps(env: Env, raw: tuple[Any, PyTree] | None = None) -> Non
             _bounds(made.observation_space(params)),
         )
         limit = getattr(params, LIMIT, np.inf)
-    for sentence in _odd(seen, env.protocol.get("time_limit"), float(np.max(limit))):
+        shape = list(jax.eval_shape(reset, jax.random.split(jax.random.key(0), 1))[0].shape[1:])
+        declared = np.atleast_1d(getattr(made.observation_space(params), "shape", shape)).tolist()
+        if declared != shape:
+            warnings.warn(
+                f"env={env.name} shows observations of shape {shape}, and its observation_space "
+                f"is of shape {declared}.",
+                stacklevel=3,
+            )
+    one_hot = env.obs_spec.dtype == jnp.bool_
+    for sentence in _odd(seen, env.protocol.get("time_limit"), float(np.max(limit)), one_hot):
         warnings.warn(f"env={env.name} {sentence}", stacklevel=3)
 
 
-def _odd(seen: Seen, time_limit: str | None, limit: float) -> Iterator[str]:
+def _odd(
+    seen: Seen, time_limit: str | None, limit: float, is_one_hot: bool = False
+) -> Iterator[str]:
     lowest, highest = float(seen.lowest.min()), float(seen.highest.max())
     if not np.isfinite([lowest, highest]).all():
         yield f"showed an observation that is not finite {_STEPS}."
     elif seen.outside.any():
+        one_hot = "; as integers they are shown as nothing at all" if is_one_hot else ""
         yield (
             f"showed values from {lowest:g} to {highest:g} {_STEPS}, which its observation_space "
-            f"does not hold; as integers they are shown as nothing at all."
+            f"does not hold{one_hot}."
         )
     if not np.isfinite(seen.reward).all():
         yield f"gave a reward that is not finite {_STEPS}."

@@ -11,6 +11,7 @@ import numpy as np
 from jaxq.config import Config, HParams
 from jaxq.errors import ConfigError
 from jaxq.runs import files as results
+from jaxq.runs.spreading import as_path
 from jaxq.scoring.protocol import Protocol, lane_protocols, make_protocol
 from jaxq.scoring.scores import divergence
 from jaxq.scoring.stats import bootstrap_iqm
@@ -119,7 +120,7 @@ def read_run(path: str | Path) -> Run:
     Raises:
       ConfigError: it is not one, has no finished evaluation, or its files do not fit together.
     """
-    path = Path(path)
+    path = as_path("run", path)
     document = results.read_document(path)
     if not ((path / results.SCORES).is_file() and (path / results.METRICS).is_file()):
         raise ConfigError(

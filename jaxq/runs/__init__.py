@@ -5,6 +5,7 @@ Read ``runner`` first, then ``population``; ``files`` names every file of a run 
     files        every file of a run directory, and how it is written
     tensors      arrays in one file
     spec         what a run is asked to do
+    spreading    how it is carried out, as asked for
     history      what a run has measured, chunk by chunk
     listening    who hears of a run: the contract
     machine      every core a device, compiled programs kept

@@ -13,6 +13,7 @@ from jaxq.errors import ConfigError
 from jaxq.runs import files
 from jaxq.runs.listening import Listener, Moment
 from jaxq.runs.spec import RunSpec
+from jaxq.runs.spreading import as_path
 from jaxq.runs.tensors import read_tensors, write_tensors
 from jaxq.types import PyTree
 
@@ -80,7 +81,8 @@ def load_policy(run: str | Path, trusted: Sequence[str] = ()) -> Policy:
     Raises:
       ConfigError: ``run`` holds none, they are damaged, or of another version of jaxq.
     """
-    directory = Path(run) / files.POLICY
+    run = as_path("run", run)
+    directory = run / files.POLICY
     path = directory / files.PARAMS
     if not path.is_file():
         places = [Path(run) / files.WINNER, *sorted((Path(run) / files.PARTS).glob("*"))]

@@ -29,7 +29,8 @@ from jaxq.runs.resuming import Point, check_same, load, owner_of, with_earlier_c
 from jaxq.runs.signals import Interrupted, catch_signals
 from jaxq.runs.sinks import check_kind, copy_to, make_sink
 from jaxq.runs.spec import RunSpec, compose, lane_labels, protocol_of, short
-from jaxq.runs.stopping import Stop, reason, stop_early
+from jaxq.runs.spreading import Spread, as_path, settled_spread
+from jaxq.runs.stopping import Stop, reason, settled_stop, stop_early
 from jaxq.scoring.scores import score
 from jaxq.types import PyTree
 
@@ -47,17 +48,6 @@ class Evolve(NamedTuple):
 
     decide: Callable[[History], Move]
     fields: Sequence[str] | None = None  # of the state that is taken over; what was learned if None
-
-
-class Spread(NamedTuple):
-    """How a run is carried out; of what it measures, only rounding depends on the batch."""
-
-    batch: int | None = None  # members vmapped together; chosen if None, and kept by a resumed run
-    num_devices: int | None = None  # all if None
-    save_every: float = 30.0  # seconds between checkpoints; one is always saved at the end
-    track: Sequence[str] = ()  # what else hears of every chunk, ``wandb`` or ``tensorboard``
-    accept_changed_code: bool = False  # of parts of one's own, in a run that goes on
-    try_env: bool = True  # take random steps of one's own environment first, and warn
 
 
 def run(
@@ -100,7 +90,8 @@ def run(
         jax.devices()
     if not isinstance(spec, RunSpec):
         raise ConfigError(f"spec={short(spec)} must be a jaxq RunSpec.")
-    spec, directory = spec.settled(), Path(directory)
+    spec, directory = spec.settled(), as_path("directory", directory)
+    spread, stop = settled_spread(spread), settled_stop(stop)
     experiment = compose(spec, experiment)
     document, protocol = spec.document(experiment.made_of), protocol_of(spec, experiment)
     if resume:
@@ -208,7 +199,8 @@ def add_seeds(
       As ``run``; ConfigError also where the run has not saved anything.
     """
     use_machine()
-    spec, directory = spec.settled(), Path(directory)
+    spec, directory = spec.settled(), as_path("directory", directory)
+    spread = settled_spread(spread)
     finish(directory)
     old = results.read_document(directory)
     seeds = [seed for seed in spec.seeds if seed not in old["seeds"]]

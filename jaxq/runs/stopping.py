@@ -1,11 +1,14 @@
 """Reasons to stop a run before its last step, looked at after every chunk."""
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
+from jaxq.errors import ConfigError
 from jaxq.runs.history import History
 from jaxq.runs.listening import Listener
+from jaxq.runs.spec import short
+from jaxq.runs.spreading import count
 from jaxq.scoring.scores import without_diverged
 from jaxq.scoring.stats import iqm
 
@@ -17,6 +20,20 @@ class Stop(NamedTuple):
 
     until_return: float | None = None  # every lane's evaluation IQM held this, three times running
     episodes: int | None = None  # every member finished this many episodes
+
+
+def settled_stop(stop: Any) -> Stop:
+    """The same in plain types.
+
+    Raises:
+      ConfigError: it is no ``Stop``, or names what is no number.
+    """
+    if not isinstance(stop, Stop):
+        raise ConfigError(f"stop={short(stop)} must be a jaxq Stop.")
+    value = stop.until_return
+    if value is not None and (isinstance(value, str) or np.ndim(value) or value != value):
+        raise ConfigError(f"until_return={short(value)} must be a number.")
+    return stop._replace(episodes=count("episodes", stop.episodes))
 
 
 def stop_early(stop: Stop) -> Listener:

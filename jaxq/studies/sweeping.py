@@ -22,6 +22,7 @@ from jaxq.runs import files as results
 from jaxq.runs.machine import use_machine
 from jaxq.runs.runner import Spread
 from jaxq.runs.sinks import check_kind
+from jaxq.runs.spreading import as_path, settled_spread
 from jaxq.scoring import plots
 from jaxq.scoring.protocol import protocol_words
 from jaxq.scoring.scores import rank, without_diverged
@@ -42,8 +43,8 @@ Report = Callable[[Study, Mapping[str, Any]], None]
 
 def sweep(
     base: str | Preset | None = None,
-    *,
     directory: str | Path | None = None,
+    *,
     resume: str | Path | None = None,
     trusted: Sequence[str] = (),
     spread: Spread = _CHOSEN,
@@ -75,11 +76,11 @@ def sweep(
     if resume is None:
         if base is None or directory is None:
             raise ConfigError("sweep needs base and directory, or resume.")
-        return carry_out(Path(directory), make_study(base, **asked), **how)
+        return carry_out(as_path("directory", directory), make_study(base, **asked), **how)
     for name, value in {"base": base, "directory": directory, **asked}.items():
         if value is not None:
             raise ConfigError(f"{name}={value} cannot be changed by a resumed sweep.")
-    return carry_out(Path(resume), trusted=trusted, **how)
+    return carry_out(as_path("resume", resume), trusted=trusted, **how)
 
 
 def carry_out(
@@ -110,7 +111,7 @@ def carry_out(
       As ``sweep``.
     """
     use_machine()
-    console = console or make_console(stderr=True)
+    console, spread = console or make_console(stderr=True), settled_spread(spread)
     for kind in spread.track:
         check_kind(kind)
     if study is not None:

@@ -136,6 +136,12 @@ REFUSED = {
         chain(look=lambda self, p: jnp.zeros(0), observation_space=lambda s, p: 1),
         "observation of env=Chain has no elements",
     ),
+    "no values": (
+        chain(
+            look=lambda self, p: p, observation_space=lambda self, p: SimpleNamespace(n=0, shape=())
+        ),
+        "observation_space of env=Chain holds no value",
+    ),
     "no observation": (chain(reset_env=reset_to(hollow)), "has no elements"),
     "no actions": (
         chain(action_space=lambda self, p: SimpleNamespace(n=0)),

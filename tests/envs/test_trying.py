@@ -11,6 +11,7 @@ from test_probing import Chain, Params, chain, changed
 from jaxq.envs.episodes import from_gymnax
 from jaxq.envs.gymnax import make_gymnax
 from jaxq.envs.trying import Seen, _lengths, warn_of_random_steps
+from jaxq.errors import ConfigError
 
 
 def tried(env, params=Params(), raw=True, **more):  # noqa: B008
@@ -41,6 +42,7 @@ class Endless(Chain):
 
 FAR = Params(max_steps_in_episode=2**31 - 1)
 SMALLER = chain(observation_space=lambda self, params: spaces.Box(0.0, 2.0, (1,)))
+WIDER = chain(observation_space=lambda self, params: spaces.Box(0.0, 5.0, (2,)))
 FEWER = chain(
     look=lambda self, position: position, observation_space=lambda self, params: spaces.Discrete(3)
 )
@@ -57,6 +59,7 @@ FEWER = chain(
             Params(),
             "values from 0 to 5 in 4,000 random steps, which its observation_sp",
         ),
+        (WIDER, Params(), r"shows observations of shape \[1\], and .* is of shape \[2\]"),
         (FEWER, Params(), "values from 0 to 5 in .* as integers they are shown as nothing"),
         (Limited(), Params(), r"terminated after 3 steps in all of \d+ episodes .* is_truncated"),
         (Endless(), FAR, "ended no episode in 500 random steps and has no time limit"),
@@ -66,6 +69,17 @@ def test_what_is_hardly_meant_is_said_once(env, params, message):
     with pytest.warns(UserWarning, match=f"env={type(env).__name__} .*{message}") as caught:
         tried(env, params)
     assert len(caught) == 1
+
+
+def test_only_integers_that_are_one_hot_are_shown_as_nothing():
+    with pytest.warns(UserWarning, match=r"observation_space does not hold\.$"):
+        tried(SMALLER)
+
+
+@pytest.mark.parametrize("num_envs", [0, -1, "2", 1.5])
+def test_a_number_of_environments_is_a_number(num_envs):
+    with pytest.raises(ConfigError, match=r"num_envs=.* of env=Chain must be a whole number"):
+        from_gymnax(Chain(), Params(), num_envs)
 
 
 @pytest.mark.parametrize(

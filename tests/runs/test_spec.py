@@ -12,6 +12,8 @@ from jaxq.config import Config
 from jaxq.errors import ConfigError
 from jaxq.runs.runner import run
 from jaxq.runs.spec import MAX_MEMBERS, RunSpec, compose
+from jaxq.runs.spreading import Spread, settled_spread
+from jaxq.runs.stopping import Stop
 from jaxq.studies.asking import make_study
 
 SPEC = RunSpec("small", SMALL, [SMALL_HPARAMS], [0, 1], steps=440)
@@ -99,3 +101,31 @@ def test_updates_are_counted_before_they_overflow():
     spec = SPEC._replace(config=config, steps=180_000_000)
     with pytest.raises(ConfigError, match="make 2,250,000,000 updates"):
         compose(spec)
+
+
+@pytest.mark.parametrize(
+    "how, message",
+    [
+        ({"stop": 5}, "stop=5 must be a jaxq Stop"),
+        ({"stop": Stop(until_return="high")}, "until_return=high must be a number"),
+        ({"stop": Stop(episodes=0)}, "episodes=0 must be a whole number of at least 1"),
+        ({"spread": 3}, "spread=3 must be a jaxq Spread"),
+        ({"spread": {"bach": 3}}, "must be a jaxq Spread"),
+        ({"spread": {"batch": "2"}}, "batch=2 must be a whole number"),
+        ({"spread": Spread(num_devices=-1)}, "num_devices=-1 must be a whole number of at least 1"),
+        ({"spread": Spread(save_every="often")}, "save_every=often must be seconds"),
+        ({"spread": Spread(track="tensorbord")}, "track=tensorbord does not exist; did you mean"),
+        ({"directory": 5}, "directory=5 must be a path"),
+        ({"directory": None}, "directory=None must be a path"),
+        ({"directory": ""}, "directory= must be a path"),
+    ],
+)
+def test_how_a_run_is_carried_out_is_checked_as_well(how, message, tmp_path):
+    with pytest.raises(ConfigError, match=message):
+        run(SPEC, **{"directory": tmp_path / "run", "console": Console(quiet=True), **how})
+    assert not (tmp_path / "run").exists()
+
+
+def test_how_a_run_is_carried_out_is_taken_where_it_can_mean_one_thing_only():
+    asked = {"batch": 2.0, "track": "wandb", "save_every": 5}
+    assert settled_spread(asked) == Spread(batch=2, track=("wandb",), save_every=5.0)

@@ -1,0 +1,76 @@
+"""How a run is carried out, as a caller asks for it: checked, in plain types."""
+
+import math
+from collections.abc import Mapping, Sequence
+from os import PathLike, fspath
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from jaxq.errors import ConfigError
+from jaxq.runs.spec import short, whole
+
+
+class Spread(NamedTuple):
+    """How a run is carried out; of what it measures, only rounding depends on the batch."""
+
+    batch: int | None = None  # members vmapped together; chosen if None, and kept by a resumed run
+    num_devices: int | None = None  # all if None
+    save_every: float = 30.0  # seconds between checkpoints; one is always saved at the end
+    track: Sequence[str] = ()  # what else hears of every chunk, ``wandb`` or ``tensorboard``
+    accept_changed_code: bool = False  # of parts of one's own, in a run that goes on
+    try_env: bool = True  # take random steps of one's own environment first, and warn
+
+    def settled(self) -> "Spread":
+        """The same in plain types; one word stands for a list of one.
+
+        Raises:
+          ConfigError: names what is something else.
+        """
+        counts = {n: count(n, getattr(self, n)) for n in ("batch", "num_devices")}
+        track = (self.track,) if isinstance(self.track, str) else tuple(self.track)
+        return self._replace(**counts, track=track, save_every=_seconds(self.save_every))
+
+
+def settled_spread(spread: Any) -> Spread:
+    """A ``Spread`` as it was given, or as a mapping of some of its fields.
+
+    Raises:
+      ConfigError: it is neither, or as ``Spread.settled``.
+    """
+    if isinstance(spread, Mapping) and set(spread) <= set(Spread._fields):
+        spread = Spread(**spread)
+    if not isinstance(spread, Spread):
+        raise ConfigError(f"spread={short(spread)} must be a jaxq Spread.")
+    return spread.settled()
+
+
+def as_path(name: str, value: Any) -> Path:
+    """A path, from a text or a path.
+
+    Raises:
+      ConfigError: it is neither.
+    """
+    if not isinstance(value, str | PathLike) or not fspath(value):
+        raise ConfigError(f"{name}={short(value)} must be a path.")
+    return Path(value)
+
+
+def count(name: str, value: Any) -> int | None:
+    """A whole number of at least 1, or None.
+
+    Raises:
+      ConfigError: it is neither.
+    """
+    if value is None:
+        return None
+    number = whole(name, value)
+    if number < 1:
+        raise ConfigError(f"{name}={number} must be a whole number of at least 1.")
+    return number
+
+
+def _seconds(value: Any) -> float:
+    is_number = isinstance(value, int | float) and not isinstance(value, bool)
+    if not is_number or math.isnan(value) or value < 0:
+        raise ConfigError(f"save_every={short(value)} must be seconds, 0 or more.")
+    return float(value)
