@@ -49,6 +49,7 @@ def reference(arguments: list[str], console: Console) -> None:
     for name in args.names:
         if name not in suite:
             raise unknown("cell", name, suite)
+    (args.out / args.suite).mkdir(parents=True, exist_ok=True)
     for name in args.names or suite:
         cell, path = suite[name], kept.path_of(args.suite, name, args.out)
         seeds = range(cell.seeds if args.seeds is None else args.seeds)

@@ -45,6 +45,7 @@ _NAMES = {
     "Spread": "runs.spreading",
     "Stop": "runs.stopping",
     "Values": "learning.backups",
+    "add_seeds": "runs.runner",
     "declares": "recipes.own",
     "from_gymnax": "envs.episodes",
     "load_policy": "runs.policy",

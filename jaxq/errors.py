@@ -14,7 +14,11 @@ class ConfigError(ValueError):
 def unknown(field: str, value: object, accepted: Iterable[str]) -> ConfigError:
     """A ``ConfigError`` for a name that does not exist, with the nearest names that do."""
     accepted = sorted(accepted)
-    close = difflib.get_close_matches(str(value), accepted, n=3, cutoff=0.5)
+    by_lower = {name.lower(): name for name in accepted}
+    near = difflib.get_close_matches(str(value).lower(), by_lower, n=3, cutoff=0.5)
+    close = [by_lower[name] for name in near]
+    if str(value).lower() in by_lower:
+        close = [by_lower[str(value).lower()]]
     if not close and str(value):
         inside = [name for name in accepted if str(value) in name]
         close = sorted(inside, key=lambda name: not name.startswith(str(value)))[:3]
@@ -46,6 +50,23 @@ def wrong_object(what: str, found: object, accepted: str) -> ConfigError:
     """
     kind = type(found).__name__
     return ConfigError(f"{what} gave an object of type {kind}; {accepted} is accepted.")
+
+
+def require_devices() -> None:
+    """Refuse a platform of JAX's that has no device here.
+
+    Raises:
+      ConfigError: names it.
+    """
+    import jax  # here: importing jaxq imports no JAX
+
+    try:
+        jax.devices()
+    except (RuntimeError, AssertionError) as error:  # or trips over it in its own code
+        raise ConfigError(
+            f"jax_platforms={jax.config.jax_platforms} has no device on this machine; cpu is "
+            f"accepted, or no setting at all."
+        ) from error
 
 
 def require(option: str, package: str, extra: str) -> None:

@@ -1,5 +1,6 @@
 """Text for people: consoles whose stream may vanish, and words from outside as they are."""
 
+import io
 import sys
 from contextlib import suppress
 from typing import Any, TextIO
@@ -12,7 +13,8 @@ __all__ = ("escape", "make_console")
 
 def make_console(stderr: bool = False) -> Console:
     """A console that never raises: what cannot be written is left out, and training goes on."""
-    return Console(file=_Patient(sys.stderr if stderr else sys.stdout))
+    stream = sys.stderr if stderr else sys.stdout
+    return Console(file=_Patient(stream or io.StringIO()))  # None, if it was closed from outside
 
 
 class _Patient:

@@ -46,3 +46,9 @@ def test_what_an_encoding_does_not_have_is_a_question_mark(monkeypatch):
 def test_words_from_outside_are_no_markup(capsys):
     make_console().print(f"[bold]{escape('R[lr] [/nope]')}[/]")
     assert capsys.readouterr().out == "R[lr] [/nope]\n"
+
+
+def test_output_that_was_closed_from_outside_is_no_error(monkeypatch):
+    """As by ``>&-``: Python then has no stream at all."""
+    monkeypatch.setattr(sys, "stdout", None)
+    make_console().print("unheard")

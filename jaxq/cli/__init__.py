@@ -7,3 +7,16 @@ Nothing imports it but scripts. Read ``main`` first.
     main       presets and options, from words to a request
     tasks      from a request to a finished run directory, with a report
 """
+
+import sys as _sys
+
+
+def _stopped_at_once(kind, error, trace) -> None:
+    """Ctrl-C while a script still imports what it needs."""
+    if issubclass(kind, KeyboardInterrupt):
+        print("\nStopped at once.", file=_sys.stderr)
+    else:
+        _sys.__excepthook__(kind, error, trace)
+
+
+_sys.excepthook = _stopped_at_once

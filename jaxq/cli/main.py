@@ -75,8 +75,9 @@ def main(program: Callable[[list[str], Console], None]) -> None:
     console = make_console()
     try:
         machine.use_machine()
-        with machine.with_devices():
-            program(sys.argv[1:], console)
+        program(sys.argv[1:], console)
+    except BrokenPipeError:  # whoever read the output has read enough
+        sys.exit(128 + signal.SIGPIPE)
     except ConfigError as error:
         _say_error(str(error))
         sys.exit(2)
@@ -96,7 +97,7 @@ def main(program: Callable[[list[str], Console], None]) -> None:
 
 def _let_go_of_output() -> None:
     """Python would complain once more, at its end, of output that nobody reads."""
-    for stream in (sys.stdout, sys.stderr):
+    for stream in filter(None, (sys.stdout, sys.stderr)):
         try:
             stream.flush()
         except (OSError, ValueError):
@@ -141,6 +142,8 @@ def parse(arguments: Sequence[str], script: str, options_type: type = RunOptions
         run = arguments[arguments.index("--resume") + 1]
         if not Path(run).is_dir():
             raise ConfigError(f"resume={run} is not a directory; a run directory is accepted.")
+        if (Path(run) / results.STUDY).is_file() and not (Path(run) / results.CONFIG).is_file():
+            raise ConfigError(f"resume={run} is a sweep; sweep.py --resume {run} continues it.")
         arguments = [run, *arguments]
     if arguments[0].startswith("-"):  # options before the preset
         name = next((argument for argument in arguments if argument in PRESETS), None)

@@ -178,10 +178,12 @@ def _resume_command(directory: Path, request: Request) -> str:
     options = request.options
     script = Path(os.path.relpath(sys.argv[0])).with_name("train.py")
     command = ["python", str(script), "--resume", str(directory)]
-    seeds = ("first_seed", "seeds") if options.resume else ()
-    for name in ("until_return", "episodes", *seeds):
-        if getattr(options, name) is not None:
-            command += [f"--{name.replace('_', '-')}", f"{getattr(options, name):g}"]
+    more = ("first_seed", "seeds", "steps") if options.resume else ()
+    for name in ("until_return", "episodes", *more):
+        value = getattr(options, name)
+        if value is not None:
+            words = str(value) if isinstance(value, int) else f"{value:g}"
+            command += [f"--{name.replace('_', '-')}", words]
     for flag, words in (("--track", options.track), ("--trust", own_names(request.config))):
         command += [flag, *words] if words else []
     return shlex.join(command)

@@ -1,6 +1,7 @@
 """How observations are shown to networks and stored: booleans, one-hot integers, bytes, floats."""
 
 import math
+import warnings
 from collections.abc import Callable
 from typing import Any, Literal, get_args
 
@@ -48,7 +49,13 @@ def make_encoder(name: str, space: Any, obs: Any, observations: Observations) ->
         raise unknown(f"observations of {name}", observations, OBSERVATIONS)
     if not isinstance(obs, jax.ShapeDtypeStruct):
         raise ConfigError(f"env={name} has a nested observation; a single array is accepted.")
-    if observations == "auto":
+    if not any(jnp.issubdtype(obs.dtype, kind) for kind in (jnp.bool_, jnp.integer, jnp.floating)):
+        raise ConfigError(
+            f"env={name} has an observation of {obs.dtype}; booleans, integers and floats are "
+            f"accepted."
+        )
+    chosen = observations == "auto"
+    if chosen:
         observations = _kind(space, obs)
     if observations in ("image", "one-hot") and not jnp.issubdtype(obs.dtype, jnp.integer):
         raise ConfigError(
@@ -58,7 +65,7 @@ def make_encoder(name: str, space: Any, obs: Any, observations: Observations) ->
     if observations == "image":
         return _as_image(name, space, obs)
     if observations == "one-hot":
-        return _as_one_hot(name, space, obs)
+        return _as_one_hot(name, space, obs, chosen)
     if observations == "binary":
         return lambda obs: obs.astype(bool)
     return lambda obs: strong(obs, jnp.float32)
@@ -85,7 +92,8 @@ def _as_image(name: str, space: Any, obs: jax.ShapeDtypeStruct) -> Callable:
     return lambda obs: strong(obs, jnp.uint8)
 
 
-def _as_one_hot(name: str, space: Any, obs: jax.ShapeDtypeStruct) -> Callable:
+def _as_one_hot(name: str, space: Any, obs: jax.ShapeDtypeStruct, chosen: bool) -> Callable:
+    """``chosen``: by this house, for want of anything said of them."""
     low, high = _bounds(space)
     if not (math.isfinite(low) and math.isfinite(high)):
         raise ConfigError(
@@ -93,6 +101,12 @@ def _as_one_hot(name: str, space: Any, obs: jax.ShapeDtypeStruct) -> Callable:
             f"{_WHAT_ELSE}"
         )
     low, high = int(low), int(high)
+    if chosen and obs.shape and high - low >= MAX_CATEGORIES:
+        warnings.warn(
+            f"env={name} shows integers of shape {list(obs.shape)} from {low} to {high} as "
+            f"{math.prod(obs.shape) * (high - low + 1):,} booleans; {_WHAT_ELSE}",
+            stacklevel=4,
+        )
     if high < low:
         raise ConfigError(f"observation_space of env={name} holds no value; one or more is needed.")
     num_inputs = math.prod(obs.shape) * (high - low + 1)

@@ -16,6 +16,7 @@ from jaxq.envs.probing import (
     check_count,
     check_gymnax,
     check_limit,
+    check_number,
     num_actions_of,
     probe_gymnax,
 )
@@ -113,7 +114,9 @@ def _make_params(name: str, default: PyTree) -> Callable[[Mapping[str, Any]], Py
         for field in overrides:
             if field not in fields:
                 raise unknown(f"env_params of {name}", field, fields)
-        check_limit(overrides.get(LIMIT), name)
+        check_limit(overrides.get(LIMIT, 1), name)
+        for field, value in overrides.items():
+            check_number(value, fields[field], f"env_params.{field} of {name}")
         return jax.tree.map(
             lambda value, new: strong(new, jnp.asarray(value).dtype),
             default,

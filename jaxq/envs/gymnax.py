@@ -18,7 +18,7 @@ from jaxq.config import words_as_values
 from jaxq.envs.encoding import Observations
 from jaxq.envs.episodes import from_gymnax
 from jaxq.envs.own import adapt
-from jaxq.errors import ConfigError, unknown
+from jaxq.errors import ConfigError, require_devices, unknown
 from jaxq.types import Env, PyTree
 
 
@@ -157,6 +157,7 @@ def _import_gymnax() -> ModuleType:
     Its environments import pyplot and seaborn, and so pandas and SciPy. They get stand-ins that
     load the real module when something in it is used.
     """
+    require_devices()  # which importing it uses
     slow = [name for name in ("matplotlib.pyplot", "seaborn") if name not in sys.modules]
     for name in slow:
         sys.modules[name] = stand_in = ModuleType(name)

@@ -32,7 +32,7 @@ def probe_gymnax(env: Any, params: PyTree, name: str) -> tuple[Any, PyTree, PyTr
     Raises:
       ConfigError: it is none, or returns what gymnax's contract does not say.
     """
-    check_limit(getattr(params, LIMIT, None), name)
+    check_limit(getattr(params, LIMIT, 1), name)
     _space(env.observation_space, params, f"observation_space of env={name}")
     key, action = jax.random.key(0), jax.ShapeDtypeStruct((), jnp.int32)
     obs, state = _values(
@@ -70,6 +70,8 @@ def num_actions_of(env: Any, params: PyTree, name: str) -> int:
         dtype = getattr(space, "dtype", None)
         is_integer = dtype is not None and jnp.issubdtype(dtype, jnp.integer)
         kind = f"actions from a {type(space).__name__} of integers" if is_integer else None
+        if hasattr(space, "spaces"):
+            kind = f"actions from a {type(space).__name__} of spaces"
         raise ConfigError(
             f"env={name} has {kind or 'continuous actions'}; discrete ones are accepted."
         )
@@ -116,9 +118,26 @@ def check_count(num_envs: Any, name: str) -> None:
         )
 
 
+def check_number(value: Any, default: Any, what: str) -> None:
+    """Refuse a number that is not of the kind of a parameter's default, in whose type it is used;
+    one that is traced is not known."""
+    if isinstance(value, jax.core.Tracer):
+        return
+    given, kind = np.asarray(value), np.asarray(default)
+    if given.shape != kind.shape or given.dtype.kind not in "biuf":
+        form = list(kind.shape) if kind.shape else "a number"
+        raise ConfigError(f"{what}={value} must be {form}, as {default} is.")
+    if kind.dtype.kind in "iu" and not (
+        np.all(given == np.floor(given)) and np.all(np.abs(given) < 2**31)
+    ):
+        raise ConfigError(f"{what}={value} must be a whole number that fits into 31 bits.")
+
+
 def check_limit(limit: Any, name: str) -> None:
     """Refuse a limit after which every episode has one step; one that is traced is not known."""
-    if limit is None or isinstance(limit, jax.core.Tracer) or np.all(np.asarray(limit) >= 1):
+    if isinstance(limit, jax.core.Tracer):
+        return
+    if limit is not None and not isinstance(limit, str) and np.all(np.asarray(limit) >= 1):
         return
     raise ConfigError(
         f"env={name} has {LIMIT}={limit}; 1 or more is accepted, and {np.iinfo(np.int32).max} is "

@@ -17,6 +17,7 @@ from jaxq.recipes.parts import Row, window_of
 from jaxq.recipes.reading import chosen, loop_of, readers, without_effect
 
 _LARGEST = 2**31 - 1  # of what is counted on a device
+_SIDE_BY_SIDE, _MOST_ENVS = ("num_envs", "eval_episodes"), 1_000_000
 _MAY_BE_ZERO = ("prefill", "burn_in", "reset_period", "eval_period")
 
 
@@ -118,6 +119,8 @@ def _check_counts(config: Config) -> None:
             raise ConfigError(f"{name}={value} must be a whole number of at least {least}.")
         if annotation is int and value > _LARGEST:
             raise ConfigError(f"{name}={value} must fit into 31 bits.")
+        if name in _SIDE_BY_SIDE and value > _MOST_ENVS:
+            raise ConfigError(f"{name}={value} must be at most {_MOST_ENVS:,}, side by side.")
     for name in ("widths", "stream_widths"):
         widths = getattr(config, name)
         if any(width < 1 for width in widths):

@@ -17,6 +17,7 @@ from jaxq.errors import ConfigError
 from jaxq.recipes.suites import cells
 from jaxq.reports.sources import Run
 from jaxq.runs import files
+from jaxq.runs.spreading import as_path
 from jaxq.scoring.scores import divergence, score_seeds
 
 DIRECTORY = Path(__file__).parents[2] / "experiments" / "reference"
@@ -38,7 +39,9 @@ def reference(suite: str, directory: str | Path = DIRECTORY) -> dict[str, Run]:
     Raises:
       ConfigError: there is no such suite, or a file cannot be read.
     """
-    paths = {name: path_of(suite, name, Path(directory)) for name in cells(suite)}
+    paths = {name: path_of(suite, name, as_path("directory", directory)) for name in cells(suite)}
+    if not Path(directory).is_dir():
+        raise ConfigError(f"directory={directory} is no directory, so it holds no results.")
     return {name: read_cell(path) for name, path in paths.items() if path.is_file()}
 
 
@@ -56,7 +59,9 @@ def read_cell(path: Path) -> Run:
     try:
         arrays = files.read_arrays(path)
         texts = {name: json.loads(arrays.pop(name).tobytes()) for name in _TEXTS}
-    except (OSError, ValueError, KeyError, zipfile.BadZipFile) as error:
+        if not all(isinstance(text, dict) for text in texts.values()):
+            raise ValueError("what describes it is no document")
+    except (OSError, EOFError, ValueError, KeyError, AttributeError, zipfile.BadZipFile) as error:
         raise ConfigError(f"reference={path} cannot be read: {error}.") from error
     texts["scores"] = files.from_jsonable(texts["scores"])
     return Run(path.with_suffix(""), **texts, arrays=arrays, complete=True)

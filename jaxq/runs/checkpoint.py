@@ -136,10 +136,13 @@ def newest(directory: Path, owner: str) -> Saved | None:
             arrays, seal = _read(path)
         except (OSError, ValueError):
             continue
-        if seal["owner"] != owner:
+        theirs, ours = seal["owner"].split(), owner.split()
+        if theirs[0] != ours[0]:
+            changed = [word.split(":")[0] for word in ours[1:] if word not in theirs]
+            another = f" (another {' and '.join(changed)})" if changed and theirs[1:] else ""
             raise ConfigError(
-                f"checkpoint={path} belongs to another run than config.json describes; it was left "
-                f"as it is, and goes on with the numbers and seeds that it was begun with."
+                f"checkpoint={path} belongs to another run than config.json describes{another}; it "
+                f"was left as it is, and goes on with the numbers and seeds that it was begun with."
             )
         if path != last:
             warnings.warn(f"{last} is damaged; {path} is taken.", stacklevel=2)

@@ -223,6 +223,8 @@ def write_text(path: Path, text: str) -> None:
 def read_arrays(path: Path) -> dict[str, np.ndarray]:
     """What ``write_arrays`` wrote."""
     with np.load(path) as arrays:
+        if isinstance(arrays, np.ndarray):
+            raise ValueError("it holds a single array")
         return {name: arrays[name] for name in arrays.files}
 
 

@@ -5,10 +5,7 @@ Both can only be chosen before JAX is used for the first time. Importing gymnax 
 
 import functools
 import os
-import traceback
 import warnings
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import jax
@@ -68,31 +65,6 @@ def check_jax() -> None:
         if value is not None and value not in accepted:
             words = " or ".join(str(setting) for setting in accepted)
             raise ConfigError(f"{name}={value} is not supported, {why}; {words} is accepted.")
-
-
-@contextmanager
-def with_devices() -> Iterator[None]:
-    """Say which platform has no device here.
-
-    Raises:
-      ConfigError: JAX was told to use one that is not there.
-    """
-    try:
-        yield
-    except (RuntimeError, AssertionError) as error:
-        if not _is_missing_backend(error):
-            raise
-        raise ConfigError(
-            f"jax_platforms={jax.config.jax_platforms} has no device on this machine; cpu is "
-            f"accepted, or no setting at all."
-        ) from error
-
-
-def _is_missing_backend(error: Exception) -> bool:
-    """JAX says so in words, or trips over the platform in its own code."""
-    frames = traceback.extract_tb(error.__traceback__)
-    inside = bool(frames) and Path(frames[-1].filename).name == "xla_bridge.py"
-    return "Unable to initialize backend" in str(error) or inside
 
 
 def bits_settings() -> dict[str, str]:

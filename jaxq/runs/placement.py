@@ -59,11 +59,25 @@ def make_plan(
             batch = math.ceil(batch / math.ceil(batch / limit))  # as even as possible
     num_groups = math.ceil(num_members / batch)
     plan = Plan(num_members, min(num_devices, num_groups), batch)
-    check_memory(plan.num_groups * batch, tree_bytes(member), free_memory(plan.num_devices))
+    free = free_memory(plan.num_devices)
+    check_memory(plan.num_groups * batch, tree_bytes(member), free, _largest_part(member))
     return plan
 
 
-def check_memory(num_members: int, member_bytes: int, free_bytes: int) -> None:
+def _largest_part(member: PyTree) -> str:
+    """What most of a member is, in words."""
+    sizes = {name: tree_bytes(getattr(member, name)) for name in getattr(member, "_fields", ())}
+    name = max(sizes, key=sizes.get, default="replay")
+    words = {"replay": "its replay, see capacity", "env_state": "its environments, see num_envs"}
+    return words.get(name, "its networks, see widths")
+
+
+def check_memory(
+    num_members: int,
+    member_bytes: int,
+    free_bytes: int,
+    largest_part: str = "its replay, see capacity",
+) -> None:
     """Refuse a population that does not fit.
 
     Raises:
@@ -74,7 +88,7 @@ def check_memory(num_members: int, member_bytes: int, free_bytes: int) -> None:
         raise ConfigError(
             f"members={num_members} (lanes x seeds) need {num_members * member_bytes / 1e9:.1f} GB "
             f"at {member_bytes / 1e6:.1f} MB each and {free / 1e9:.1f} GB are available; at most "
-            f"{free // member_bytes} members fit (most of a member is its replay, see capacity)."
+            f"{free // member_bytes} members fit (most of a member is {largest_part})."
         )
 
 

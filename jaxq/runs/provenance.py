@@ -2,6 +2,7 @@
 
 import platform
 import subprocess
+import sys
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
@@ -11,7 +12,7 @@ import jax
 
 from jaxq.runs.machine import bits_settings
 
-_PACKAGES = ("jaxq", "jax", "jaxlib", "flax", "optax", "gymnax", "numpy")
+_PACKAGES = ("jax", "jaxlib", "flax", "optax", "gymnax", "numpy")
 
 
 def describe() -> dict[str, Any]:
@@ -30,7 +31,11 @@ def describe() -> dict[str, Any]:
 def versions() -> dict[str, str]:
     """Of Python and of the packages on which a run's bits may depend."""
     packages = {name: version(name) for name in _PACKAGES}
-    return {"python": platform.python_version(), **packages}
+    return {
+        "python": platform.python_version(),
+        "jaxq": sys.modules["jaxq"].__version__,
+        **packages,
+    }
 
 
 def commit() -> str | None:

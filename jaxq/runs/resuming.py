@@ -145,5 +145,12 @@ def read_point(directory: Path, document: dict, shapes: PyTree) -> Point | None:
 
 
 def owner_of(document: dict) -> str:
-    """By what a checkpoint knows its run: everything but its name, its length and its code."""
-    return checkpoint.fingerprint({**document, "steps": None, "preset": None, "made_of": None})
+    """By what a checkpoint knows its run: everything but its name, its length and its code.
+
+    First all of it, then a part at a time, so that what differs can be named.
+    """
+    rest = {**document, "steps": None, "preset": None, "made_of": None}
+    numbers = {name: [lane.get(name) for lane in rest["lanes"]] for name in rest["lanes"][0]}
+    parts = {**rest["config"], **numbers, "seeds": rest["seeds"]}
+    words = [f"{name}:{checkpoint.fingerprint(value)}" for name, value in parts.items()]
+    return " ".join([checkpoint.fingerprint(rest), *words])

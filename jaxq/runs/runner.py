@@ -7,20 +7,19 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import jax
 import numpy as np
 from rich.console import Console
 
 from jaxq.config import HParams
-from jaxq.errors import ConfigError
-from jaxq.printing import make_console
+from jaxq.errors import ConfigError, require_devices
+from jaxq.printing import escape, make_console
 from jaxq.recipes.experiment import Experiment, try_env
 from jaxq.runs import files as results
 from jaxq.runs.checkpoint import keep_checkpoints, newest
 from jaxq.runs.history import History, write_history
 from jaxq.runs.joining import finish, join
 from jaxq.runs.listening import Listener, Moment
-from jaxq.runs.machine import use_machine, with_devices
+from jaxq.runs.machine import use_machine
 from jaxq.runs.policy import export
 from jaxq.runs.population import Population
 from jaxq.runs.progress import Progress
@@ -29,7 +28,7 @@ from jaxq.runs.resuming import Point, check_same, load, owner_of, with_earlier_c
 from jaxq.runs.signals import Interrupted, catch_signals
 from jaxq.runs.sinks import check_kind, copy_to, make_sink
 from jaxq.runs.spec import RunSpec, compose, lane_labels, protocol_of, short
-from jaxq.runs.spreading import Spread, as_path, settled_spread
+from jaxq.runs.spreading import Spread, as_console, as_path, settled_spread
 from jaxq.runs.stopping import Stop, reason, settled_stop, stop_early
 from jaxq.scoring.scores import score
 from jaxq.types import PyTree
@@ -86,8 +85,7 @@ def run(
       OSError: something could not be written; everything else was, and the run can be resumed.
     """
     use_machine()
-    with with_devices():
-        jax.devices()
+    require_devices()
     if not isinstance(spec, RunSpec):
         raise ConfigError(f"spec={short(spec)} must be a jaxq RunSpec.")
     spec, directory = spec.settled(), as_path("directory", directory)
@@ -105,10 +103,13 @@ def run(
     population = Population(experiment.trainer, experiment.evaluate, *members)
     for kind in spread.track:
         check_kind(kind)
-    console = console or make_console(stderr=True)
+    console = as_console(console, make_console(stderr=True))
     with results.lock(directory), catch_signals() as signals:
         if not resume:
             results.create(directory, document)
+        if resume and (directory / results.ADDED).exists():
+            place = directory / results.ADDED
+            console.print(f"Seeds on their way in {escape(str(place))} are left as they are.")
         point = (load(directory, document, population.shapes) if resume else None) or start
         history = point.history if point else History(len(spec.lanes), len(spec.seeds))
         if history.steps:
@@ -206,7 +207,7 @@ def add_seeds(
     seeds = [seed for seed in spec.seeds if seed not in old["seeds"]]
     if not seeds or len(seeds) + len(old["seeds"]) > len(spec.seeds):
         return  # run says what is wrong with it
-    console = console or make_console(stderr=True)
+    console = as_console(console, make_console(stderr=True))
     document = spec.document(compose(spec, experiment).made_of)
     there = {**document, "seeds": old["seeds"]}
     batch = check_same(there, directory, spread.batch, spread.accept_changed_code)
@@ -220,6 +221,13 @@ def add_seeds(
             f"resume={directory} stands between two evaluations, at step {steps}; go on with it "
             f"before seeds are added."
         )
+    if (part / results.CONFIG).exists():
+        begun = results.read_document(part)["seeds"]
+        if begun != seeds:
+            raise ConfigError(
+                f"resume={directory} has the seeds {short(begun)} on their way in {part}; ask for "
+                f"those first, or remove that directory."
+            )
     words = short(seeds) if len(seeds) < 5 else f"{seeds[0]} to {seeds[-1]}"
     console.print(f"Seeds {words}, up to step {steps:,}, where the others are:", highlight=False)
     with results.lock(directory):

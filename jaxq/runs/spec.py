@@ -68,7 +68,13 @@ class RunSpec(NamedTuple):
             config = replace_checked(Config(), config)
         lanes = [lanes] if isinstance(lanes, HParams | Mapping) else _items("lanes", lanes)
         lanes = [replace_checked(HParams(), n) if isinstance(n, Mapping) else n for n in lanes]
-        seeds = range(whole("seeds", seeds)) if np.ndim(seeds) == 0 else _items("seeds", seeds)
+        if isinstance(seeds, range | set | frozenset) or np.ndim(seeds):
+            seeds = _items("seeds", seeds)
+        else:
+            count = whole("seeds", seeds)
+            if count < 1:
+                raise ConfigError(f"seeds={count} must be a whole number of at least 1.")
+            seeds = range(count)
         check_members(len(lanes), len(seeds))
         seeds = [whole("seeds", seed) for seed in seeds]
         if not isinstance(self.preset, str):
@@ -102,6 +108,8 @@ def whole(name: str, value: Any) -> int:
     Raises:
       ConfigError: it is none.
     """
+    if isinstance(value, int) and not isinstance(value, bool):
+        return value
     number = np.asarray(value)
     is_number = number.shape == () and number.dtype.kind in "iuf" and np.isfinite(number)
     if not is_number or number != np.floor(number):
@@ -110,7 +118,7 @@ def whole(name: str, value: Any) -> int:
 
 
 def _items(name: str, values: Any) -> list:
-    if isinstance(values, str) or not isinstance(values, Iterable):
+    if isinstance(values, str | set | frozenset) or not isinstance(values, Iterable):
         raise ConfigError(f"{name}={short(values)} must be a list.")
     return values if isinstance(values, range) else list(values)
 
@@ -127,6 +135,8 @@ def compose(spec: RunSpec, experiment: Experiment | None = None) -> Experiment:
         raise ConfigError("lanes is empty; at least one HParams is accepted.")
     if not seeds or len(set(seeds)) != len(seeds) or min(seeds) < 0 or max(seeds) >= 2**32:
         raise ConfigError(f"seeds={short(seeds)} must be different numbers from 0 to 2^32 - 1.")
+    if not isinstance(experiment, Experiment | None):
+        raise ConfigError(f"experiment={short(experiment)} must be a jaxq Experiment.")
     made = experiment or make_experiment(spec.config, *spec.lanes)
     if made.config != spec.config:
         names = [

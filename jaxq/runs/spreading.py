@@ -6,6 +6,8 @@ from os import PathLike, fspath
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from rich.console import Console
+
 from jaxq.errors import ConfigError
 from jaxq.runs.spec import short, whole
 
@@ -53,6 +55,17 @@ def as_path(name: str, value: Any) -> Path:
     if not isinstance(value, str | PathLike) or not fspath(value):
         raise ConfigError(f"{name}={short(value)} must be a path.")
     return Path(value)
+
+
+def as_console(console: Any, default: Console) -> Console:
+    """A console of rich's, or the default for None.
+
+    Raises:
+      ConfigError: it is neither.
+    """
+    if not isinstance(console, Console | None):
+        raise ConfigError(f"console={short(console)} must be a rich Console.")
+    return console or default
 
 
 def count(name: str, value: Any) -> int | None:

@@ -11,7 +11,7 @@ import numpy as np
 from jaxq.errors import ConfigError
 from jaxq.scoring.stats import bootstrap_iqm, iqm
 
-Target = Path | BinaryIO  # where a figure goes: in the format of its name, PNG without one
+Target = Path | str | BinaryIO  # where a figure goes: in the format of its name, PNG without one
 _BACKGROUND = "#8a8f98"
 _LEGEND_INSIDE = 4  # curves; more would be covered by their names
 COLORS = ("#2a6fbb", "#d1495b", "#2e8b57", "#e08e0b", "#7b4fa3", "#5b5b5b", "#17a2a2", "#b3568f")
@@ -104,9 +104,10 @@ def save(figure, path: Target) -> None:
         axes.tick_params(which="both", labelsize=8)
         if axes.get_xscale() == "linear" and axes.get_xlim()[1] > 5_000:
             axes.xaxis.set_major_formatter(EngFormatter(sep=""))
-    if not isinstance(path, Path):
+    if hasattr(path, "write"):
         figure.savefig(path, dpi=160, format="png")
         return
+    path = Path(path)
     kind, known = path.suffix.lower().removeprefix("."), figure.canvas.get_supported_filetypes()
     if kind not in known:
         raise ConfigError(f"path={path} must end in a format such as .png, .pdf or .svg.")

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from jaxq.errors import ConfigError
 from jaxq.scoring.canvas import (
     COLORS,
     Target,
@@ -45,6 +46,8 @@ def draw_curves(
       labels: one per lane.
       note: what else a reader must know to compare, such as the protocol.
     """
+    if isinstance(labels, str) or len(labels) != len(arrays["eval_return"]):
+        raise ConfigError(f"labels={labels} must be {len(arrays['eval_return'])}, one for a lane.")
     figure = make_figure(10.0, 4.4)
     grid = figure.add_gridspec(2, 2, width_ratios=(1.7, 1.0))
     main = figure.add_subplot(grid[:, 0])
@@ -69,10 +72,9 @@ def draw_curves(
     title = textwrap.fill(title, 60)
     main.set(title=title, xlabel="environment steps per seed", ylabel="evaluation return")
     seeds = seed_words([len(seeds_left(values)) for values in arrays["eval_return"]])
-    episodes = arrays["eval_returns"].shape[-1]
-    add_caption(
-        figure, f"IQM and 95% bootstrap interval over {seeds}, {episodes} episodes each", note
-    )
+    if "eval_returns" in arrays:  # which a reader of runs may have left out
+        seeds += f", {arrays['eval_returns'].shape[-1]} episodes each"
+    add_caption(figure, f"IQM and 95% bootstrap interval over {seeds}", note)
     if rest:
         thin = f"the other {len(rest)} lanes are thin lines"
         main.legend(frameon=False, fontsize=8, loc="upper left", bbox_to_anchor=(0.0, -0.14))

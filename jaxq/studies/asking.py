@@ -1,5 +1,6 @@
 """What a caller may ask for, from a script or a notebook, as a study that has no parts yet."""
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -68,6 +69,8 @@ def make_study(
     counts = {"random": random, "sobol": sobol, "optuna": optuna, "at_once": at_once}
     counts |= {"halving": halving, "pbt": pbt, "steps": steps, "seeds": len(seeds)}
     _check_at_least(1, counts)
+    for count in (random, sobol, optuna):
+        check_members(count or 1, len(seeds))
     _check_at_least(0, {"fresh_seeds": fresh_seeds, "search_seed": search_seed})
     if sum(map(bool, (halving, pbt, optuna))) > 1:
         raise ConfigError("halving, pbt and optuna cannot be combined; choose one.")
@@ -81,6 +84,8 @@ def make_study(
     if pbt:
         search = {"kind": "pbt", "every": pbt, "space": spaces.space_document(space)}
         search["replay"] = pbt_replay
+    sizes = (len(values.values) for values in grid.values() if hasattr(values, "values"))
+    check_members(math.prod(sizes), len(seeds))
     settings = spaces.grid(grid)
     if random or sobol:
         settings = spaces.sample(space, random or sobol, search_seed, sobol=bool(sobol))

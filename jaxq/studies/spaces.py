@@ -17,6 +17,7 @@ from jaxq.config import Config, HParams
 from jaxq.errors import ConfigError, unknown
 from jaxq.settings import ENV_PARAM, EXTRA, Setting, as_tuple, is_structure
 
+_MOST_VALUES = 1_000_000  # of a range
 _DIGITS = 50  # of the arithmetic between two values; a float has 17
 
 
@@ -247,5 +248,7 @@ def _parse_range(text: str, parse) -> Range | Choice | None:
     if int(match[4]) < 1:
         raise ValueError("at least one value of a range is taken")
     count = int(match[4])
+    if count > _MOST_VALUES:
+        raise ValueError(f"at most {_MOST_VALUES:,} values of a range are taken")
     units = [Fraction(index, max(1, count - 1)) for index in range(count)]
     return Choice(tuple(dict.fromkeys(values.at(unit) for unit in units)))

@@ -81,3 +81,14 @@ def test_options_may_come_before_the_preset(tmp_path):
     for words in (["--resume", str(tmp_path / "no")], [f"--resume={tmp_path / 'no'}"]):
         with pytest.raises(ConfigError, match=r"resume=.*no is not a directory; a run directory"):
             parse(words, "train.py")
+
+
+def test_the_nearest_preset_is_found_whatever_its_case():
+    with pytest.raises(ConfigError, match=r"did you mean dqn-cartpole\?"):
+        do("DQN-CartPole")
+
+
+def test_a_sweep_is_resumed_by_its_own_script(tmp_path):
+    (tmp_path / files.STUDY).write_text("{}")
+    with pytest.raises(ConfigError, match=r"is a sweep; sweep\.py --resume .* continues it"):
+        parse(["--resume", str(tmp_path), "--seeds", "4"], "train.py")

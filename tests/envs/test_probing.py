@@ -278,3 +278,27 @@ def test_what_is_no_env_is_refused():
     with pytest.raises(ConfigError, match="env=mine is of type Chain; a jaxq Env is accepted"):
         probe_env(Chain(), 3, "mine")
     assert probe_env(READY, 3, "mine") is READY
+
+
+@pytest.mark.parametrize(
+    "value, message",
+    [
+        (2.5, "must be a whole number that fits into 31 bits"),
+        (10**12, "must be a whole number that fits into 31 bits"),
+        ([5, 5], "must be a number, as 20 is"),
+        (None, "max_steps_in_episode=None; 1 or more"),
+        ("5", "max_steps"),
+        (0, "1 or more is accepted"),
+    ],
+)
+def test_a_parameter_is_of_the_kind_of_its_default(value, message):
+    """Trap: a limit of 2.5 was 2, and recorded as 2.5."""
+    env = from_gymnax(Chain(), Params(), 2)
+    with pytest.raises(ConfigError, match=message):
+        env.params({"max_steps_in_episode": value})
+    env.params({"max_steps_in_episode": 7.0})
+
+
+def test_a_limit_of_none_is_told_how_no_limit_is_said():
+    with pytest.raises(ConfigError, match=r"max_steps_in_episode=None; .* is no limit"):
+        from_gymnax(Chain(), Params(max_steps_in_episode=None), 2)

@@ -1,5 +1,6 @@
 """Seeds that join a run later have the bits that they would have had from the beginning."""
 
+import io
 import itertools
 import shutil
 from pathlib import Path
@@ -120,3 +121,16 @@ def test_a_run_that_has_saved_nothing_gets_no_seeds(made, tmp_path):
     shutil.rmtree(directory / files.CHECKPOINTS)
     with pytest.raises(ConfigError, match="has saved nothing"):
         add_seeds(SPEC, directory, **HOW)
+
+
+def test_seeds_on_their_way_are_named_to_whoever_asks_for_others(made, tmp_path, monkeypatch):
+    directory = Path(shutil.copytree(made[1], tmp_path / "run"))
+    with monkeypatch.context() as patch:
+        patch.setattr("jaxq.runs.runner.join", lambda *_: None)
+        add_seeds(SPEC, directory, **HOW)
+    more = SPEC._replace(seeds=[3, 9])
+    with pytest.raises(ConfigError, match=r"has the seeds \[7, 4\] on their way in .*added; ask"):
+        add_seeds(more, directory, **HOW)
+    console = Console(file=io.StringIO(), width=200)
+    run(FEW, directory, resume=True, **{**HOW, "console": console})
+    assert "are left as they are" in " ".join(console.file.getvalue().split())

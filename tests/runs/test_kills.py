@@ -1,7 +1,7 @@
 """Killed at random moments, many times over, and resumed to the same bits every time.
 
-``JAXQ_KILLS=1000 python -m pytest -m slow -n 0 -s tests/runs/test_kills.py`` kills that often; a
-few times by default.
+``JAXQ_KILLS=1000 python -m pytest -m slow -n 0 -s tests/runs/test_kills.py`` kills that often, in
+every case; by default a few times, in two of them.
 """
 
 import json
@@ -20,7 +20,7 @@ from conftest import ROOT
 
 pytestmark = pytest.mark.slow
 
-KILLS = int(os.environ.get("JAXQ_KILLS", 15))
+KILLS = int(os.environ.get("JAXQ_KILLS", 0))
 BASE = ["dqn-cartpole", "--seeds", "2", *SMALLEST]
 SWEEP = [*BASE, "--steps", "500", "--fresh-seeds", "2"]
 SPACE = ["--space", "learning_rate=log:1e-4..1e-2"]
@@ -82,7 +82,7 @@ def assert_same(script: str, ours: Path, theirs: Path) -> None:
     assert scores[0] == scores[1]
 
 
-@pytest.mark.parametrize("case", CASES)
+@pytest.mark.parametrize("case", CASES if KILLS else ("train", "grid"))
 def test_killed_at_random_moments(case, processes, tmp_path):
     """Every directory is readable after every kill, and its run ends with the same bits."""
     if case == "optuna":
@@ -98,7 +98,7 @@ def test_killed_at_random_moments(case, processes, tmp_path):
         seconds = time.monotonic() - begun
         assert process.exitcode == 0, whole.with_suffix(".log").read_text()
     rng, kills, runs = random.Random(os.getpid()), 0, 0
-    while kills < max(1, KILLS // len(CASES)):
+    while kills < (KILLS // len(CASES) or 2):
         directory = tmp_path / f"run{runs}"
         while True:
             process = begin(processes, script, arguments, directory, kept)

@@ -265,6 +265,16 @@ def test_brackets_of_a_name_are_no_markup(tmp_path):
     assert (directory / "COMPLETE").exists()
 
 
+def test_what_was_changed_by_hand_is_named(copy):
+    document = files.read_json(copy / files.CONFIG)
+    document["lanes"][0]["gamma"] = 0.5
+    document["seeds"] = [0, 7]
+    files.write_json(copy / files.CONFIG, document)
+    changed = SPEC._replace(lanes=[SMALL_HPARAMS._replace(gamma=0.5)], seeds=[0, 7])
+    with pytest.raises(ConfigError, match=r"describes \(another gamma and seeds\); it was left"):
+        train(changed, copy, resume=True)
+
+
 def test_a_dumb_terminal_shows_lines(tmp_path):
     """Trap: not one byte until the end."""
     output = io.StringIO()

@@ -53,6 +53,7 @@ def test_what_can_mean_one_thing_only_is_taken_as_that(changes):
         ({"seeds": "12"}, "seeds=12 must be a"),
         ({"seeds": ["1"]}, "seeds=1 must be a whole number"),
         ({"seeds": None}, "seeds=None must be a"),
+        ({"seeds": {1, 2}}, "seeds={1, 2} must be a list"),
         ({"seeds": []}, "seeds="),
         ({"seeds": 100_000_000}, "seeds=100,000,000 with 1 lanes are more than 1,000,000 members"),
         ({"lanes": [], "seeds": 2}, "lanes is empty"),
@@ -115,6 +116,8 @@ def test_updates_are_counted_before_they_overflow():
         ({"spread": Spread(num_devices=-1)}, "num_devices=-1 must be a whole number of at least 1"),
         ({"spread": Spread(save_every="often")}, "save_every=often must be seconds"),
         ({"spread": Spread(track="tensorbord")}, "track=tensorbord does not exist; did you mean"),
+        ({"console": True}, "console=True must be a rich Console"),
+        ({"experiment": 5}, "experiment=5 must be a jaxq Experiment"),
         ({"directory": 5}, "directory=5 must be a path"),
         ({"directory": None}, "directory=None must be a path"),
         ({"directory": ""}, "directory= must be a path"),
@@ -129,3 +132,19 @@ def test_how_a_run_is_carried_out_is_checked_as_well(how, message, tmp_path):
 def test_how_a_run_is_carried_out_is_taken_where_it_can_mean_one_thing_only():
     asked = {"batch": 2.0, "track": "wandb", "save_every": 5}
     assert settled_spread(asked) == Spread(batch=2, track=("wandb",), save_every=5.0)
+
+
+def test_what_would_take_all_memory_is_refused_by_its_own_name(tmp_path):
+    many = SPEC._replace(config=replace(SMALL, eval_episodes=10**9))
+    with pytest.raises(ConfigError, match="eval_episodes=1000000000 must be at most 1,000,000"):
+        compose(many)
+    wide = SPEC._replace(config=replace(SMALL, widths=(10**6, 10**6)))
+    with pytest.raises(ConfigError, match=r"most of a member is its networks, see widths"):
+        run(wide, tmp_path / "run", console=Console(quiet=True))
+    with pytest.raises(ConfigError, match="more than 1,000,000 members"):
+        make_study("dqn-cartpole", space={"gamma": "0.9..0.99"}, random=10**8)
+    with pytest.raises(ConfigError, match="at most 1,000,000 values of a range"):
+        make_study("dqn-cartpole", grid={"gamma": "0.9..0.99/100000000"})
+    values = {name: "0.1..0.9/1000" for name in ("gamma", "tau", "learning_rate")}
+    with pytest.raises(ConfigError, match="more than 1,000,000 members"):
+        make_study("dqn-cartpole", grid=values)

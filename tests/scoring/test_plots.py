@@ -126,8 +126,10 @@ def test_of_many_lanes_three_are_named(count, figures, tmp_path):
 @pytest.mark.parametrize("ending, begins", [("pdf", b"%PDF"), ("svg", b"<?xml"), ("PNG", b"\x89P")])
 def test_a_figure_has_the_format_of_its_name(ending, begins, tmp_path):
     path = tmp_path / f"figure.{ending}"
-    plots.draw_comparison(path, {"a": RUN}, "title")
-    assert path.read_bytes().startswith(begins)
+    for place in (path, str(path)):
+        plots.draw_comparison(place, {"a": RUN}, "title")
+        assert path.read_bytes().startswith(begins)
+        path.unlink()
     with pytest.raises(ConfigError, match=r"must end in a format such as \.png, \.pdf or \.svg"):
         plots.draw_comparison(tmp_path / "figure.docx", {"a": RUN}, "title")
 
@@ -154,3 +156,11 @@ def test_diverged_seeds_are_neither_drawn_nor_counted(figures, tmp_path):
     assert "over 0 to 4 seeds" in figures[1].get_supxlabel()
     plots.draw_curves(tmp_path / "curves.png", some, "title", ["some"])
     assert "over 3 seeds" in figures[2].get_supxlabel()
+
+
+def test_what_a_reader_of_runs_has_can_be_drawn(tmp_path):
+    """Which is all but the single episodes."""
+    arrays = {name: values for name, values in RUN.items() if name != "eval_returns"}
+    plots.draw_curves(tmp_path / "curves.png", arrays, "title", ["dqn"])
+    with pytest.raises(ConfigError, match="must be 1, one for a lane"):
+        plots.draw_curves(tmp_path / "curves.png", arrays, "title", "dqn")
