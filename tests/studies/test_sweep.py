@@ -180,10 +180,10 @@ def test_when_a_process_dies_the_others_end_and_one_can_finish(killed, tmp_path)
 
 @pytest.mark.slow
 def test_a_task_of_ray_whose_worker_is_killed_twice_succeeds(tmp_path):
-    """Nothing is lost or run twice."""
+    """Nothing is lost or run twice. There are enough steps to be found while they are trained."""
     pytest.importorskip("ray")
     directory = tmp_path / "ray"
-    arguments = [*GRID, "--batch", "2", "--fresh-seeds", "0", "--steps", "10000"]
+    arguments = [*GRID, "--batch", "2", "--fresh-seeds", "0", "--steps", "40000"]
     process = start(
         *SWEEP, *arguments, "--ray", "--parts", "2", "--out", directory, script="sweep.py"
     )
