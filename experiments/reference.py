@@ -23,9 +23,8 @@ from jaxq.reports import reference as kept
 from jaxq.reports.sources import read_run
 from jaxq.reports.terminal import print_scores
 from jaxq.runs import files
-from jaxq.runs.runner import Interrupted, RunSpec, Spread
+from jaxq.runs.runner import RunSpec
 from jaxq.settings import flatten, format_value
-from jaxq.studies.executors import train_once
 
 
 @dataclasses.dataclass(frozen=True)
@@ -69,11 +68,7 @@ def _train(cell: Cell, seeds: list[int], runs: Path, console: Console):
     preset = cell.preset
     spec = RunSpec(cell.name, preset.config, [preset.hparams], seeds, preset.steps)
     directory = runs / f"{cell.name}-{seeds[0]}-{seeds[-1]}"
-    try:
-        scores = train_once(spec, directory, Spread(), console=console)
-    except Interrupted as error:
-        tasks.say(console, f"\n{error}, and saved. The same command goes on from there.")
-        raise
+    scores = tasks.train_or_go_on(spec, directory, console)
     print_scores(console, scores or files.read_scores(directory), [""])
     run = read_run(directory)
     return kept.as_cell(run, _command(cell, seeds, run.meta["members"]["batch"]))

@@ -60,6 +60,17 @@ def shared_programs():
 
 
 @pytest.fixture(scope="module")
+def no_figures():
+    """For runs whose curves would take longer to draw than to train; the file is written."""
+    from jaxq.runs import files
+    from jaxq.scoring import plots
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(plots, "draw_curves", lambda path, *_: files.write_text(path, ""))
+        yield
+
+
+@pytest.fixture(scope="module")
 def compiled_quickly():
     """For tests whose programs hardly run: their optimization takes longer than it saves.
 

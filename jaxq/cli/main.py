@@ -142,8 +142,6 @@ def parse(arguments: Sequence[str], script: str, options_type: type = RunOptions
         run = arguments[arguments.index("--resume") + 1]
         if not Path(run).is_dir():
             raise ConfigError(f"resume={run} is not a directory; a run directory is accepted.")
-        if (Path(run) / results.STUDY).is_file() and not (Path(run) / results.CONFIG).is_file():
-            raise ConfigError(f"resume={run} is a sweep; sweep.py --resume {run} continues it.")
         arguments = [run, *arguments]
     if arguments[0].startswith("-"):  # options before the preset
         name = next((argument for argument in arguments if argument in PRESETS), None)

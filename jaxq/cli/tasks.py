@@ -20,6 +20,7 @@ from jaxq.runs import files as results
 from jaxq.runs.machine import cache_directory
 from jaxq.runs.measurement import fastest_batch
 from jaxq.runs.runner import Interrupted, RunSpec, Spread, add_seeds, lane_labels, run
+from jaxq.runs.spec import positive
 from jaxq.runs.stopping import Stop
 from jaxq.scoring.scores import without_diverged
 from jaxq.studies.executors import train_once
@@ -99,8 +100,8 @@ def check_counts(options: SharedOptions, names: Sequence[str]) -> None:
     """
     for name in names:
         value = getattr(options, name)
-        if isinstance(value, int) and value < 1:
-            raise ConfigError(f"{name}={value} must be a whole number of at least 1.")
+        if isinstance(value, int):
+            positive(name, value)
 
 
 def train_each(
@@ -125,11 +126,7 @@ def train_each(
     for label, (name, preset, num_seeds) in jobs.items():
         directory, seeds = out / name, list(range(num_seeds))
         spec = RunSpec(name, preset.config, [preset.hparams], seeds, preset.steps)
-        try:
-            scores = train_once(spec, directory, console=console)
-        except Interrupted as error:
-            say(console, f"\n{error}, and saved. The same command goes on from there.")
-            raise
+        scores = train_or_go_on(spec, directory, console)
         if scores:
             print_scores(console, scores, [""])
             say(console, f"Results: {directory}")
@@ -140,6 +137,15 @@ def train_each(
             "meta": results.read_json(directory / results.META),
         }
     return runs
+
+
+def train_or_go_on(spec: RunSpec, directory: Path, console: Console) -> dict[str, Any] | None:
+    """As ``train_once``, for a script whose own command goes on where it was stopped."""
+    try:
+        return train_once(spec, directory, console=console)
+    except Interrupted as error:
+        say(console, f"\n{error}, and saved. The same command goes on from there.")
+        raise
 
 
 def new_directory(name: str) -> Path:

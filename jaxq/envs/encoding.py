@@ -101,12 +101,6 @@ def _as_one_hot(name: str, space: Any, obs: jax.ShapeDtypeStruct, chosen: bool) 
             f"{_WHAT_ELSE}"
         )
     low, high = int(low), int(high)
-    if chosen and obs.shape and high - low >= MAX_CATEGORIES:
-        warnings.warn(
-            f"env={name} shows integers of shape {list(obs.shape)} from {low} to {high} as "
-            f"{math.prod(obs.shape) * (high - low + 1):,} booleans; {_WHAT_ELSE}",
-            stacklevel=4,
-        )
     if high < low:
         raise ConfigError(f"observation_space of env={name} holds no value; one or more is needed.")
     num_inputs = math.prod(obs.shape) * (high - low + 1)
@@ -114,6 +108,12 @@ def _as_one_hot(name: str, space: Any, obs: jax.ShapeDtypeStruct, chosen: bool) 
         raise ConfigError(
             f"env={name} has integer observations of shape {list(obs.shape)} from {low} to {high}, "
             f"which one-hot are {num_inputs:,} inputs, more than {MAX_ONE_HOT:,}; {_WHAT_ELSE}"
+        )
+    if chosen and obs.shape and high - low >= MAX_CATEGORIES:
+        warnings.warn(
+            f"env={name} shows integers of shape {list(obs.shape)} from {low} to {high} as "
+            f"{num_inputs:,} booleans; {_WHAT_ELSE}",
+            stacklevel=4,
         )
     classes = jnp.arange(low, high + 1)
     return lambda obs: (obs[..., None] == classes).reshape(-1)

@@ -53,6 +53,7 @@ def warn_of_random_steps(env: Env, raw: tuple[Any, PyTree] | None = None) -> Non
         limit = 0
     else:
         made, params = raw
+        space = made.observation_space(params)
         reset = jax.vmap(lambda key: made.reset(key, params))
         step = jax.vmap(lambda key, *now: _of_gymnax(made.step(key, *now, params)))
         seen = _play(
@@ -60,11 +61,11 @@ def warn_of_random_steps(env: Env, raw: tuple[Any, PyTree] | None = None) -> Non
             lambda key, state, action: step(jax.random.split(key, NUM_ENVS), state, action),
             NUM_ENVS,
             env.num_actions,
-            _bounds(made.observation_space(params)),
+            _bounds(space),
         )
         limit = getattr(params, LIMIT, np.inf)
         shape = list(jax.eval_shape(reset, jax.random.split(jax.random.key(0), 1))[0].shape[1:])
-        declared = np.atleast_1d(getattr(made.observation_space(params), "shape", shape)).tolist()
+        declared = np.atleast_1d(getattr(space, "shape", shape)).tolist()
         if declared != shape:
             warnings.warn(
                 f"env={env.name} shows observations of shape {shape}, and its observation_space "

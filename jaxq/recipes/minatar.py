@@ -29,6 +29,7 @@ _RATES = {
     "Seaquest": 2.0**-13,
     "SpaceInvaders": 2.0**-12,
 }
+GAMES = tuple(_RATES)
 _YOUNG_TIAN_HPARAMS = HParams(
     optimizer_epsilon=0.01,
     huber_delta=1.0,

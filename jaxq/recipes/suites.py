@@ -11,10 +11,11 @@ from typing import NamedTuple
 from jaxq.config import Preset
 from jaxq.errors import unknown
 from jaxq.recipes.methods import METHODS
+from jaxq.recipes.minatar import GAMES
 from jaxq.recipes.presets import PRESETS
 from jaxq.recipes.reading import settle
 
-GAMES = ("asterix", "breakout", "freeway", "seaquest", "spaceinvaders")
+_GAMES = [game.lower() for game in GAMES]
 # On-policy learning takes the 500,000 steps of its authors' settings; what a reset loses takes as
 # long to regain as it took to learn.
 _CARTPOLE_STEPS = {"pqn": 500_000, "pqn-lstm": 500_000, "reset-dqn": 500_000}
@@ -56,7 +57,7 @@ def cells(suite: str) -> Mapping[str, Cell]:
 
 
 def _of(names, seeds: int = 10, at_once: int = 10, steps: int | None = None) -> dict[str, Cell]:
-    """Presets as they are, but for their steps and how often they are evaluated."""
+    """Presets as they are, but for their steps."""
     made = {}
     for name in names:
         preset = PRESETS[name]
@@ -72,9 +73,9 @@ SUITES: dict[str, dict[str, Cell]] = {
         **_of(name for name in PRESETS if name.endswith(("-acrobot", "-mountaincar", "-deepsea"))),
         **_of(name for name in PRESETS if name.endswith("-memorychain")),
     },
-    "minatar": _of((f"pqn-{game}" for game in GAMES), at_once=5),
+    "minatar": _of((f"pqn-{game}" for game in _GAMES), at_once=5),
     "minatar-original": {
-        **_of((f"revisited-dqn-{game}" for game in GAMES), steps=2_000_000),
-        **_of((f"rainbow-{game}" for game in GAMES), seeds=5, at_once=5, steps=2_000_000),
+        **_of((f"revisited-dqn-{game}" for game in _GAMES), steps=2_000_000),
+        **_of((f"rainbow-{game}" for game in _GAMES), seeds=5, at_once=5, steps=2_000_000),
     },
 }

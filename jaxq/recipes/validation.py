@@ -70,6 +70,7 @@ def _check_structure(config: Config) -> None:
     if config.extra and not own_names(config):
         raise ConfigError(f"extra={' '.join(config.extra)} has no effect without your own parts.")
     chosen(config)  # every name stands for something
+    _check_multiples(config, ("reset_period", "chunk_steps"), ("eval_period", "chunk_steps"))
     if loop_of(config) == "on-policy":
         _check_rollout(config)
     else:
@@ -151,20 +152,13 @@ def _check_off_policy(config: Config) -> None:
         ("train_every", "num_envs"),
         ("target_period", "train_every"),
         ("chunk_steps", "target_period"),
-        ("reset_period", "chunk_steps"),
-        ("eval_period", "chunk_steps"),
         ("prefill", "train_every"),
     )
 
 
 def _check_rollout(config: Config) -> None:
     """A rollout is a whole number of segments of every environment, and of minibatches of them."""
-    _check_multiples(
-        config,
-        ("chunk_steps", "rollout_steps"),
-        ("reset_period", "chunk_steps"),
-        ("eval_period", "chunk_steps"),
-    )
+    _check_multiples(config, ("chunk_steps", "rollout_steps"))
     segments = f"sequence_length x num_envs = {config.sequence_length * config.num_envs}"
     if config.rollout_steps % (config.sequence_length * config.num_envs):
         raise ConfigError(f"rollout_steps={config.rollout_steps} must be a multiple of {segments}.")

@@ -7,7 +7,7 @@ people: the command that repeats each cell, commit, versions, device, seconds, d
 
 import json
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +17,7 @@ from jaxq.errors import ConfigError
 from jaxq.recipes.suites import cells
 from jaxq.reports.sources import Run
 from jaxq.runs import files
+from jaxq.runs.joining import by_seed
 from jaxq.runs.spreading import as_path
 from jaxq.scoring.scores import divergence, score_seeds
 
@@ -102,18 +103,18 @@ def joined(cell: Run, more: Run) -> Run:
     documents = [{**one.document, "seeds": None} for one in (cell, more)]
     if documents[0] != documents[1] or cell.scores["protocol"] != more.scores["protocol"]:
         raise ConfigError(f"reference={cell.path} was measured with another configuration.")
-    seeds = [*cell.document["seeds"], *more.document["seeds"]]
-    if len(set(seeds)) < len(seeds):
+    seeds_of = [one.document["seeds"] for one in (cell, more)]
+    if not set(seeds_of[0]).isdisjoint(seeds_of[1]):
         raise ConfigError(f"reference={cell.path} has some of these seeds already.")
-    order = np.argsort(seeds)
-    arrays = {
-        name: np.concatenate([cell.arrays[name], more.arrays[name]], axis=1)[:, order]
-        for name in _CURVES
-    }
+    seeds = sorted([*seeds_of[0], *seeds_of[1]])
+
+    def both(values: Sequence[Any]) -> np.ndarray:
+        return by_seed([np.asarray(value) for value in values], seeds_of, seeds)
+
+    arrays = {name: both([cell.arrays[name], more.arrays[name]]) for name in _CURVES}
     arrays["steps"] = cell.arrays["steps"]
     lanes = [one.scores["lanes"][0] for one in (cell, more)]
-    seeds = [seeds[index] for index in order]
-    returns = np.concatenate([lane["per_seed"] for lane in lanes])[order]
+    (returns,) = both([[lane["per_seed"]] for lane in lanes])
     scored = score_seeds(returns, seeds, divergence(arrays)[0])
     cut = sum(lane["episodes_cut"] for lane in lanes)
     lane = {**lanes[0], **scored, "episodes_cut": cut}

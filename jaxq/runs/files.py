@@ -110,6 +110,10 @@ def read_document(directory: Path) -> dict[str, Any]:
     """
     path = directory / CONFIG if directory.is_dir() else directory
     if not path.is_file():
+        if (directory / STUDY).is_file():
+            raise ConfigError(
+                f"run={directory} is a sweep; sweep.py --resume {directory} continues it."
+            )
         raise ConfigError(f"run={directory} holds no {CONFIG}; a run directory is accepted.")
     try:
         document = read_json(path)

@@ -20,8 +20,8 @@ from jaxq.runs.resuming import owner_of
 _JOINED = ".joined"
 
 
-def join(directory: Path, part: Path, document: dict[str, Any]) -> None:
-    """Put the members of the run in ``part`` into the run in ``directory``; removes ``part``.
+def join(directory: Path, document: dict[str, Any]) -> None:
+    """Put the members of the run in ``directory / ADDED`` into that in ``directory``.
 
     Args:
       document: the joined run's, which differs from both in its seeds only, and has those of both.
@@ -29,9 +29,9 @@ def join(directory: Path, part: Path, document: dict[str, Any]) -> None:
     Raises:
       ConfigError: a checkpoint or the metrics are damaged; nothing is changed.
     """
-    lanes, seeds = len(document["lanes"]), document["seeds"]
+    lanes, seeds, part = len(document["lanes"]), document["seeds"], directory / files.ADDED
     runs = [(place, files.read_document(place)) for place in (directory, part)]
-    columns = [[seeds.index(seed) for seed in old["seeds"]] for _, old in runs]
+    seeds_of = [old["seeds"] for _, old in runs]
     saved = [checkpoint.newest(place / files.CHECKPOINTS, owner_of(old)) for place, old in runs]
     clock = saved[0].clock
     if saved[1].clock != clock:
@@ -45,7 +45,7 @@ def join(directory: Path, part: Path, document: dict[str, Any]) -> None:
     def members(arrays: Sequence[np.ndarray]) -> np.ndarray:
         """Arrays [M, ...] of the two as one."""
         by_lane = [array.reshape(lanes, -1, *array.shape[1:]) for array in arrays]
-        return _placed(by_lane, columns).reshape(-1, *arrays[0].shape[1:])
+        return by_seed(by_lane, seeds_of, seeds).reshape(-1, *arrays[0].shape[1:])
 
     whole = directory / _JOINED
     shutil.rmtree(whole, ignore_errors=True)
@@ -53,10 +53,10 @@ def join(directory: Path, part: Path, document: dict[str, Any]) -> None:
     tree = {name: members([one.tree[name] for one in saved]) for name in saved[0].tree}
     checkpoint.save_arrays(whole / files.CHECKPOINTS, tree, clock, owner_of(document))
     names = [name for name in measured[0] if name != "steps"]
-    arrays = {name: _placed([one[name] for one in measured], columns) for name in names}
+    arrays = {name: by_seed([one[name] for one in measured], seeds_of, seeds) for name in names}
     files.write_arrays(whole / files.METRICS, {"steps": measured[0]["steps"], **arrays})
     old, more = metas
-    sessions = [{**session, "seeds": runs[1][1]["seeds"]} for session in more["sessions"]]
+    sessions = [{**session, "seeds": seeds_of[1]} for session in more["sessions"]]
     times = {name: old[name] + more[name] for name in ("seconds", "compile_seconds")}
     sessions = [*old["sessions"], *sessions]
     files.write_json(whole / files.META, {**old, **times, "sessions": sessions})
@@ -67,7 +67,7 @@ def join(directory: Path, part: Path, document: dict[str, Any]) -> None:
 
 def finish(directory: Path) -> None:
     """Move what ``join`` has made, if a process was killed while it did."""
-    whole, part = directory / _JOINED, directory / files.ADDED
+    whole = directory / _JOINED
     if not (whole / files.COMPLETE).exists():
         return
     if (whole / files.CHECKPOINTS).exists():
@@ -76,14 +76,16 @@ def finish(directory: Path) -> None:
     for name in (files.METRICS, files.META, files.CONFIG):
         if (whole / name).exists():
             (whole / name).replace(directory / name)
-    shutil.rmtree(part, ignore_errors=True)
+    shutil.rmtree(directory / files.ADDED, ignore_errors=True)
     shutil.rmtree(whole)
 
 
-def _placed(arrays: Sequence[np.ndarray], columns: Sequence[Sequence[int]]) -> np.ndarray:
-    """Arrays [H, S_i, ...] as one [H, sum of S_i, ...], whose ``columns`` [S_i] they are."""
+def by_seed(
+    arrays: Sequence[np.ndarray], seeds_of: Sequence[Sequence[int]], seeds: Sequence[int]
+) -> np.ndarray:
+    """Arrays [H, S_i, ...], each of other seeds, as one [H, S, ...] in the order of ``seeds``."""
     lanes, _, *rest = arrays[0].shape
-    result = np.empty((lanes, sum(map(len, columns)), *rest), arrays[0].dtype)
-    for array, places in zip(arrays, columns):
-        result[:, places] = array
+    result = np.empty((lanes, len(seeds), *rest), arrays[0].dtype)
+    for array, mine in zip(arrays, seeds_of):
+        result[:, [seeds.index(seed) for seed in mine]] = array
     return result

@@ -208,7 +208,8 @@ def add_seeds(
     if not seeds or len(seeds) + len(old["seeds"]) > len(spec.seeds):
         return  # run says what is wrong with it
     console = as_console(console, make_console(stderr=True))
-    document = spec.document(compose(spec, experiment).made_of)
+    experiment = compose(spec, experiment)
+    document = spec.document(experiment.made_of)
     there = {**document, "seeds": old["seeds"]}
     batch = check_same(there, directory, spread.batch, spread.accept_changed_code)
     saved = newest(directory / results.CHECKPOINTS, owner_of(old))
@@ -240,7 +241,7 @@ def add_seeds(
             console=console,
         )
         kept = {name: old[name] for name in ("preset", "steps")}
-        join(directory, part, {**with_earlier_code(document, directory), **kept})
+        join(directory, {**with_earlier_code(document, directory), **kept})
 
 
 def _tell(listeners: Sequence[Listener], moment: Moment, evaluated: bool) -> str | None:

@@ -71,10 +71,7 @@ class RunSpec(NamedTuple):
         if isinstance(seeds, range | set | frozenset) or np.ndim(seeds):
             seeds = _items("seeds", seeds)
         else:
-            count = whole("seeds", seeds)
-            if count < 1:
-                raise ConfigError(f"seeds={count} must be a whole number of at least 1.")
-            seeds = range(count)
+            seeds = range(positive("seeds", seeds))
         check_members(len(lanes), len(seeds))
         seeds = [whole("seeds", seed) for seed in seeds]
         if not isinstance(self.preset, str):
@@ -115,6 +112,18 @@ def whole(name: str, value: Any) -> int:
     if not is_number or number != np.floor(number):
         raise ConfigError(f"{name}={short(value)} must be a whole number.")
     return int(value)
+
+
+def positive(name: str, value: Any) -> int:
+    """A whole number of at least 1.
+
+    Raises:
+      ConfigError: it is none.
+    """
+    number = whole(name, value)
+    if number < 1:
+        raise ConfigError(f"{name}={number} must be a whole number of at least 1.")
+    return number
 
 
 def _items(name: str, values: Any) -> list:

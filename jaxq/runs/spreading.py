@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 from rich.console import Console
 
 from jaxq.errors import ConfigError
-from jaxq.runs.spec import short, whole
+from jaxq.runs.spec import positive, short
 
 
 class Spread(NamedTuple):
@@ -28,7 +28,8 @@ class Spread(NamedTuple):
         Raises:
           ConfigError: names what is something else.
         """
-        counts = {n: count(n, getattr(self, n)) for n in ("batch", "num_devices")}
+        given = {name: getattr(self, name) for name in ("batch", "num_devices")}
+        counts = {name: positive(name, n) for name, n in given.items() if n is not None}
         track = (self.track,) if isinstance(self.track, str) else tuple(self.track)
         return self._replace(**counts, track=track, save_every=_seconds(self.save_every))
 
@@ -66,20 +67,6 @@ def as_console(console: Any, default: Console) -> Console:
     if not isinstance(console, Console | None):
         raise ConfigError(f"console={short(console)} must be a rich Console.")
     return console or default
-
-
-def count(name: str, value: Any) -> int | None:
-    """A whole number of at least 1, or None.
-
-    Raises:
-      ConfigError: it is neither.
-    """
-    if value is None:
-        return None
-    number = whole(name, value)
-    if number < 1:
-        raise ConfigError(f"{name}={number} must be a whole number of at least 1.")
-    return number
 
 
 def _seconds(value: Any) -> float:

@@ -7,8 +7,7 @@ import numpy as np
 from jaxq.errors import ConfigError
 from jaxq.runs.history import History
 from jaxq.runs.listening import Listener
-from jaxq.runs.spec import short
-from jaxq.runs.spreading import count
+from jaxq.runs.spec import positive, short
 from jaxq.scoring.scores import without_diverged
 from jaxq.scoring.stats import iqm
 
@@ -33,7 +32,9 @@ def settled_stop(stop: Any) -> Stop:
     value = stop.until_return
     if value is not None and (isinstance(value, str) or np.ndim(value) or value != value):
         raise ConfigError(f"until_return={short(value)} must be a number.")
-    return stop._replace(episodes=count("episodes", stop.episodes))
+    if stop.episodes is None:
+        return stop
+    return stop._replace(episodes=positive("episodes", stop.episodes))
 
 
 def stop_early(stop: Stop) -> Listener:

@@ -74,13 +74,12 @@ def draw_curves(
     seeds = seed_words([len(seeds_left(values)) for values in arrays["eval_return"]])
     if "eval_returns" in arrays:  # which a reader of runs may have left out
         seeds += f", {arrays['eval_returns'].shape[-1]} episodes each"
-    add_caption(figure, f"IQM and 95% bootstrap interval over {seeds}", note)
     if rest:
-        thin = f"the other {len(rest)} lanes are thin lines"
+        seeds += f", the other {len(rest)} lanes are thin lines"
         main.legend(frameon=False, fontsize=8, loc="upper left", bbox_to_anchor=(0.0, -0.14))
-        add_caption(figure, f"IQM and 95% bootstrap interval over {seeds}, {thin}", note)
     elif len(labels) > 1:
         main.legend(frameon=False, fontsize=8)
+    add_caption(figure, f"IQM and 95% bootstrap interval over {seeds}", note)
     details = (("eval_value", "greedy value along episodes", "linear"), ("loss", "loss", "log"))
     for row, (name, label, scale) in enumerate(details):
         axes = figure.add_subplot(grid[row, 1])

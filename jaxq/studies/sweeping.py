@@ -22,7 +22,7 @@ from jaxq.runs import files as results
 from jaxq.runs.machine import use_machine
 from jaxq.runs.runner import Spread
 from jaxq.runs.sinks import check_kind
-from jaxq.runs.spreading import as_path, settled_spread
+from jaxq.runs.spreading import as_console, as_path, settled_spread
 from jaxq.scoring import plots
 from jaxq.scoring.protocol import protocol_words
 from jaxq.scoring.scores import rank, without_diverged
@@ -111,7 +111,7 @@ def carry_out(
       As ``sweep``.
     """
     use_machine()
-    console, spread = console or make_console(stderr=True), settled_spread(spread)
+    console, spread = as_console(console, make_console(stderr=True)), settled_spread(spread)
     for kind in spread.track:
         check_kind(kind)
     if study is not None:

@@ -22,7 +22,8 @@ from jaxq.reports.report import write_report
 from jaxq.reports.sources import read_run
 from jaxq.runs import files
 from jaxq.runs.runner import RunSpec, run
-from jaxq.scoring import plots
+
+pytestmark = pytest.mark.usefixtures("no_figures")
 
 sys.path.insert(0, str(ROOT / "experiments"))
 QUIET = Console(quiet=True)
@@ -34,12 +35,10 @@ HALVES = SPEC._replace(seeds=[2, 3]), SPEC._replace(seeds=[0, 1])
 def cells(tmp_path_factory):
     """A run of four seeds, and two of two each, as they are kept."""
     made = []
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(plots, "draw_curves", lambda path, *_: path.touch())
-        for spec in (SPEC, *HALVES):
-            place = tmp_path_factory.mktemp("runs") / "run"
-            run(spec, place, console=QUIET, spread=jaxq.Spread(batch=1))
-            made.append(kept.as_cell(read_run(place), f"train {list(spec.seeds)}"))
+    for spec in (SPEC, *HALVES):
+        place = tmp_path_factory.mktemp("runs") / "run"
+        run(spec, place, console=QUIET, spread=jaxq.Spread(batch=1))
+        made.append(kept.as_cell(read_run(place), f"train {list(spec.seeds)}"))
     return made
 
 
@@ -82,7 +81,6 @@ def small_suite(monkeypatch):
     monkeypatch.setitem(PRESETS, "small", preset)
     suite = {"small": Cell("small", changed, seeds=3, at_once=2)}
     monkeypatch.setitem(SUITES, "tiny", suite)
-    monkeypatch.setattr(plots, "draw_curves", lambda path, *_: path.touch())
 
 
 def test_a_suite_is_measured_where_it_lacks_something(small_suite, tmp_path, monkeypatch):

@@ -17,20 +17,14 @@ from jaxq.recipes.validation import validate
 from jaxq.runs import files, runner
 from jaxq.runs.listening import Listener
 from jaxq.runs.runner import RunSpec, Spread, add_seeds, run
-from jaxq.scoring import plots
 from jaxq.studies.asking import make_study
 from jaxq.studies.sweeping import plan
 
-pytestmark = pytest.mark.usefixtures("shared_programs")
+pytestmark = pytest.mark.usefixtures("shared_programs", "no_figures")
 
 QUIET = Console(quiet=True)
 RARE = replace(SMALL, eval_period=300)
 SPEC = RunSpec("rare", RARE, [SMALL_HPARAMS], [0, 1], steps=640)  # prefill, two of three chunks
-
-
-@pytest.fixture(autouse=True)
-def _no_figures(monkeypatch):
-    monkeypatch.setattr(plots, "draw_curves", lambda path, *_: path.touch())
 
 
 def train(directory: Path, spec=SPEC, **options):
@@ -42,9 +36,7 @@ def train(directory: Path, spec=SPEC, **options):
 @pytest.fixture(scope="module")
 def rare(tmp_path_factory) -> Path:
     directory = tmp_path_factory.mktemp("runs") / "rare"
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(plots, "draw_curves", lambda path, *_: path.touch())
-        train(directory)
+    train(directory)
     return directory
 
 
@@ -103,7 +95,6 @@ def test_a_stop_between_evaluations_is_a_point_to_go_on_from(rare, tmp_path, mon
     with pytest.raises(ConfigError, match="stands between two evaluations"):
         add_seeds(more, tmp_path, spread=Spread(), console=QUIET, experiment=small(eval_period=300))
     monkeypatch.undo()
-    monkeypatch.setattr(plots, "draw_curves", lambda path, *_: path.touch())
     train(tmp_path, resume=True)
     assert_same_run(rare, tmp_path)
 

@@ -19,9 +19,8 @@ from jaxq.reports.sources import read_run
 from jaxq.runs import files
 from jaxq.runs.policy import load_policy
 from jaxq.runs.runner import RunSpec, Spread, run
-from jaxq.scoring import plots
 
-pytestmark = pytest.mark.usefixtures("shared_programs")
+pytestmark = pytest.mark.usefixtures("shared_programs", "no_figures")
 
 QUIET = Console(quiet=True)
 SPEC = RunSpec("small", SMALL, [SMALL_HPARAMS], [0, 1], steps=240)  # prefill and two chunks
@@ -32,18 +31,10 @@ def train(directory: Path, **options):
     return run(SPEC, directory, **how, **options)
 
 
-@pytest.fixture(autouse=True)
-def _no_figures(monkeypatch):
-    """Drawn elsewhere; here it is one more file."""
-    monkeypatch.setattr(plots, "draw_curves", lambda path, *_: files.write_text(path, "curves"))
-
-
 @pytest.fixture(scope="module")
 def reference(tmp_path_factory) -> Path:
     directory = tmp_path_factory.mktemp("runs") / "reference"
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(plots, "draw_curves", lambda path, *_: path.touch())
-        train(directory)
+    train(directory)
     return directory
 
 

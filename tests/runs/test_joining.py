@@ -13,20 +13,14 @@ from rich.console import Console
 from jaxq.errors import ConfigError
 from jaxq.runs import files, joining
 from jaxq.runs.runner import RunSpec, Spread, add_seeds, run
-from jaxq.scoring import plots
 
-pytestmark = pytest.mark.usefixtures("shared_programs")
+pytestmark = pytest.mark.usefixtures("shared_programs", "no_figures")
 
 QUIET = Console(quiet=True)
 LANES = [SMALL_HPARAMS, SMALL_HPARAMS._replace(gamma=0.9)]
 SPEC = RunSpec("small", SMALL, LANES, [7, 3, 4], steps=340)  # prefill and three chunks
 FEW = SPEC._replace(seeds=[3])  # the rest come before and after it
 HOW = {"spread": Spread(save_every=0.0, batch=2), "console": QUIET, "experiment": small()}
-
-
-@pytest.fixture(autouse=True)
-def _no_figures(monkeypatch):
-    monkeypatch.setattr(plots, "draw_curves", lambda path, *_: path.touch())
 
 
 @pytest.fixture(scope="module")
@@ -89,7 +83,7 @@ def test_nothing_is_lost_wherever_joining_is_killed(made, tmp_path, monkeypatch)
             for owner, name in ((Path, "replace"), (Path, "mkdir"), (shutil, "rmtree")):
                 patch.setattr(owner, name, die(getattr(owner, name)))
             try:
-                joining.join(directory, directory / files.ADDED, SPEC.document())
+                joining.join(directory, SPEC.document())
                 break
             except KeyboardInterrupt:
                 pass
