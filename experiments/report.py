@@ -1,7 +1,7 @@
-"""Finished runs as one page: report.py RUN ... [--out report.html] [--reference SUITE].
+"""Finished runs as one page: report.py RUN ... [--out report.html] [--latex].
 
 RUN is a run directory or that of a sweep. The page loads nothing from anywhere; its tables are
-beside it as Markdown.
+beside it as Markdown, and those for a paper as LaTeX if asked.
 """
 
 import dataclasses
@@ -21,15 +21,17 @@ class Arguments:
     runs: tyro.conf.Positional[tuple[Path, ...]]
     """Run directories and directories of sweeps."""
     out: Path = Path("report.html")
-    """The page; the tables are written beside it, with the ending .md."""
+    """The page; its tables are written beside it, with the ending .md."""
     reference: str | None = None
     """A suite of reference results (control, minatar, minatar-original), drawn beside the runs."""
+    latex: bool = False
+    """The tables for a paper also as LaTeX, with the ending .tex."""
 
 
 def report(arguments: list[str], console: Console) -> None:
     args = read(Arguments, arguments, prog="report.py", description=__doc__)
-    tables = write_report(args.runs, args.out, args.reference)
-    tasks.say(console, f"Report: {args.out}\nTables: {tables}")
+    beside = write_report(args.runs, args.out, args.reference, latex=args.latex)
+    tasks.say(console, f"Report: {args.out}\nBeside it: {', '.join(map(str, beside))}")
 
 
 if __name__ == "__main__":

@@ -6,7 +6,10 @@ Imports no code that a run names. Read ``sources`` first, then ``report``.
     reference  curves of every seed that were measured once
     pooling    which lanes are one method on several environments
     pages      blocks as HTML and Markdown
+    latex      tables as LaTeX
     tables     lanes as tables
+    figures    lanes as pictures
+    across     methods on several environments
     repeating  how runs are made again
     report     any runs as one page
     terminal   results as tables in a terminal

@@ -13,6 +13,16 @@ class Cell(NamedTuple):
     text: str
     note: str = ""  # smaller, beside it
     share: float | None = None  # from 0 to 1; coloured by its distance from one half
+    ends: tuple[str, str] | None = None  # of the interval of what it says, before the note
+    best: bool = False  # stands out
+
+
+class Printed(NamedTuple):
+    """The part of a table for which a paper has room, and what explains that part."""
+
+    columns: Sequence[str]  # of the table's, beside the names of rows
+    caption: str
+    rows: Sequence[int] | None = None  # None are all
 
 
 class Table(NamedTuple):
@@ -20,6 +30,7 @@ class Table(NamedTuple):
     caption: str
     columns: Sequence[str]
     rows: Sequence[Sequence[str | Cell]]  # the first cell of a row is its name
+    printed: Printed | None = None  # None: not in a paper
 
 
 class Picture(NamedTuple):
@@ -192,13 +203,19 @@ def _html_cell(cell: str | Cell, kind: str) -> str:
     if cell.share is not None:
         direction = "up" if cell.share >= 0.5 else "down"
         kind = f' class="{direction}" style="--by:{abs(cell.share - 0.5) * 90:.0f}%"'
-    note = f"<small>{escape(cell.note)}</small>" if cell.note else ""
-    return f"<td{kind}>{escape(cell.text)}{note}</td>"
+    note = f"<small>{escape(_note(cell))}</small>" if _note(cell) else ""
+    text = f"<b>{escape(cell.text)}</b>" if cell.best else escape(cell.text)
+    return f"<td{kind}>{text}{note}</td>"
 
 
 def _markdown(cell: str | Cell) -> str:
-    note = f" ({cell.note})" if isinstance(cell, Cell) and cell.note else ""
-    return _plain(_text(cell) + note)
+    cell = Cell(cell) if isinstance(cell, str) else cell
+    text = f"**{_plain(cell.text)}**" if cell.best else _plain(cell.text)
+    return text + (f" ({_plain(_note(cell))})" if _note(cell) else "")
+
+
+def _note(cell: Cell) -> str:
+    return ", ".join(filter(None, [" to ".join(cell.ends or ()), cell.note]))
 
 
 def _is_words(cell: str | Cell) -> bool:

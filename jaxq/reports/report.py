@@ -1,50 +1,53 @@
 """What runs say together: tables, figures and provenance, never across protocols."""
 
-import io
 import json
-import textwrap
-from collections.abc import Callable, Sequence
+import shlex
+from collections.abc import Sequence
 from pathlib import Path
 
 from jaxq.errors import ConfigError
-from jaxq.reports import pages, tables
+from jaxq.reports import across, figures, pages, tables
+from jaxq.reports.latex import BEGINNING, to_latex
 from jaxq.reports.pages import Gallery, Notes, Picture, Section
-from jaxq.reports.pooling import pool
 from jaxq.reports.reference import reference
 from jaxq.reports.repeating import how_to_repeat
 from jaxq.reports.sources import Lane, Source, read_all, source_of
 from jaxq.runs import files as results
-from jaxq.scoring import plots
 from jaxq.scoring.protocol import protocol_words
 from jaxq.scoring.scores import seed_words
-from jaxq.scoring.stats import iqm, normalise
+from jaxq.scoring.stats import iqm
 from jaxq.settings import ENV_PARAM, differing, format_value
 
-_SHOWN = 30  # lanes in a figure or a matrix
+_SHOWN = tables.MOST_PRINTED  # lanes in a figure or a matrix
 
 
-def write_report(paths: Sequence[Path], out: Path, suite: str | None = None) -> Path:
+def write_report(
+    paths: Sequence[Path], out: Path, suite: str | None = None, *, latex: bool = False
+) -> list[Path]:
     """Write what the runs in ``paths`` say to ``out`` and, as Markdown, beside it.
 
     Args:
       paths: run directories, and directories of sweeps.
-      suite: beside them stand the reference results of this suite on the same environments.
       out: the HTML page; replaced if it exists.
+      suite: beside them stand the reference results of this suite on the same environments.
+      latex: the tables that a paper has room for are also written as LaTeX.
 
     Returns:
-      The path of the Markdown file.
+      The paths of what was written beside the page.
 
     Raises:
       ConfigError: a path holds no run or no finished evaluation, ``out`` cannot be written, or
-        a Markdown file beside it is not a report.
+        a file beside it is not of a report.
     """
     if out.suffix != ".html":
         raise ConfigError(f"out={out} must end in .html.")
-    markdown = out.with_suffix(".md")
-    if markdown.exists() and not markdown.read_text().startswith("# Report on "):
-        raise ConfigError(
-            f"out={out} would replace {markdown}, which is no report; choose another."
-        )
+    beside = {out.with_suffix(".md"): "# Report on "}
+    beside |= {out.with_suffix(".tex"): BEGINNING} if latex else {}
+    for path, beginning in beside.items():
+        if path.exists() and not path.read_text(errors="replace").startswith(beginning):
+            raise ConfigError(
+                f"out={out} would replace {path}, which is no report; choose another."
+            )
     studies = read_all(paths)
     title = f"Report on {', '.join(study.name for study in studies)}"
     title = title if len(title) <= 80 else f"Report on {len(studies)} runs"
@@ -53,13 +56,18 @@ def write_report(paths: Sequence[Path], out: Path, suite: str | None = None) -> 
     num_seeds = sum(len(lane.scores) for lane in lanes)
     summary = f"{_counted(len(lanes), 'lane')}, {_counted(num_seeds, 'trained agent')} in all."
     sections = sections_of(studies)
+    command = ["python", "experiments/report.py", *map(str, paths), "--out", str(out)]
+    command += [*(["--reference", suite] if suite else []), *(["--latex"] if latex else [])]
+    texts = [pages.to_markdown(title, summary, sections)]
+    texts += [to_latex(shlex.join(command), sections)] if latex else []
     try:
         out.parent.mkdir(parents=True, exist_ok=True)
-        results.write_text(markdown, pages.to_markdown(title, summary, sections))
+        for path, text in zip(beside, texts):
+            results.write_text(path, text)
         results.write_text(out, pages.to_html(title, summary, sections))
     except OSError as error:
         raise ConfigError(f"out={out} cannot be written: {error.strerror or error}.") from error
-    return markdown
+    return list(beside)
 
 
 def _references(suite: str, studies: Sequence[Source]) -> list[Source]:
@@ -82,47 +90,38 @@ def sections_of(studies: Sequence[Source]) -> list[Section]:
     left_out = [line for study in studies for line in study.incomplete]
     left_out += [_diverged(lane) for lane in lanes if lane.diverged]
     scored = [lane for lane in lanes if len(lane.scores)]
-    groups: dict[str, list[Lane]] = {}
-    for lane in scored:
-        groups.setdefault(json.dumps(lane.protocol, sort_keys=True), []).append(lane)
+    groups, gone = _by_protocol(scored), _by_protocol([x for x in lanes if not len(x.scores)])
     warning = Notes(left_out, warning=True)
     return [
         *([Section("Left out of the statistics", [warning])] if left_out else []),
         *(
-            Section(title, _group(group))
-            for title, group in zip(_titles([g[0] for g in groups.values()]), groups.values())
+            Section(title, _group(group, gone.get(protocol, ())))
+            for title, (protocol, group) in zip(
+                _titles([group[0] for group in groups.values()]), groups.items()
+            )
         ),
-        *_across(scored),
+        *across.side_by_side(scored),
+        *across.pooled(scored),
         *(_sensitivity(study) for study in studies if study.sweep and study.sweep.rows),
         Section("How to make it again", how_to_repeat([run for s in studies for run in s.runs])),
     ]
 
 
-def _group(lanes: Sequence[Lane]) -> list:
+def _by_protocol(lanes: Sequence[Lane]) -> dict[str, list[Lane]]:
+    groups: dict[str, list[Lane]] = {}
+    for lane in lanes:
+        groups.setdefault(json.dumps(lane.protocol, sort_keys=True), []).append(lane)
+    return groups
+
+
+def _group(lanes: Sequence[Lane], gone: Sequence[Lane]) -> list:
     """What lanes under one protocol say."""
     best = {lane.label for lane in sorted(lanes, key=lambda lane: -iqm(lane.scores))[:_SHOWN]}
     shown = [lane for lane in lanes if lane.label in best]
     ending = tables.context(shown)
     if len(shown) < len(lanes):
         ending = f"The {_SHOWN} lanes of highest IQM out of {len(lanes)}. {ending}"
-    environment = lanes[0].protocol["environment"]
-    curves = {_drawn(lane.label): lane.curves for lane in shown}
-    scores = {_drawn(lane.label): lane.scores for lane in shown}
-    draw = plots.draw_comparison if len(shown) <= len(plots.COLORS) else plots.draw_grid
-    blocks = [
-        tables.headline(lanes),
-        _picture(
-            "Learning curves",
-            f"Evaluation return while learning: IQM and its interval. {ending}",
-            lambda file: draw(file, curves, environment),
-        ),
-        _picture(
-            "Performance profiles",
-            f"The share of seeds whose final score is above each value, with its interval. "
-            f"{ending}",
-            lambda file: plots.draw_profiles(file, scores, environment, "final score"),
-        ),
-    ]
+    blocks = [tables.headline(lanes, gone), *figures.of_lanes(shown, ending)]
     if len(shown) > 1:
         blocks.append(tables.improvement({lane.label: lane.scores for lane in shown}, ending))
     if tables.anchor_of(lanes[0]):
@@ -139,62 +138,9 @@ def _group(lanes: Sequence[Lane]) -> list:
     return [*blocks, Gallery(pictures)] if pictures else blocks
 
 
-def _across(lanes: Sequence[Lane]) -> list[Section]:
-    """Methods that were trained on several environments of a protocol with anchors."""
-    found: dict[tuple[str, str], list[Lane]] = {}
-    for lane in lanes:
-        if pair := tables.anchor_of(lane):
-            found.setdefault((pair[1], _words_across(lane)), []).append(lane)
-    sections = []
-    pairs = {tables.anchor_of(lane) for group in found.values() for lane in group}
-    for (protocol, words), group in found.items():
-        if sum(pair[1] == protocol for pair in pairs) == 1:
-            continue  # nothing to pool with
-        methods, left_out = pool(group, tables.anchor_of)
-        blocks = [Notes(left_out)] if left_out else []
-        title = f"Across environments, {protocol} protocol"
-        once = {
-            label: normalise({pair: lane.scores for pair, lane in by_pair.items()})
-            for label, by_pair in methods.items()
-        }
-        if not once:
-            blocks.append(Notes([f"Protocol: {words}."]))
-            sections.append(Section(title, blocks))
-            continue
-        counts = [len(values) for scores in once.values() for values in scores.values()]
-        ending = f"{seed_words(counts)} an environment. {tables.INTERVAL}. Protocol: {words}."
-        blocks.append(tables.across(once, protocol, ending))
-        blocks.append(
-            _picture(
-                "Performance profiles",
-                f"The share of seeds whose normalised score is above each value, averaged over "
-                f"environments, with its interval. {ending}",
-                lambda file, once=once: plots.draw_profiles(
-                    file, {_drawn(k): v for k, v in once.items()}, "", "normalised score"
-                ),
-            )
-        )
-        if len(once) > 1 and len({frozenset(scores) for scores in once.values()}) == 1:
-            blocks.append(tables.improvement(once, ending))
-        sections.append(Section(title, blocks))
-    unknown = [lane.label for lane in lanes if not tables.anchor_of(lane)]
-    if sections and unknown:
-        words = "not pooled, because no anchors of the environment as it was are known"
-        sections[-1].blocks.append(Notes([f"{', '.join(unknown[:_SHOWN])}: {words}."]))
-    return sections
-
-
-def _words_across(lane: Lane) -> str:
-    """The part of a lane's protocol that other environments can have, too."""
-    rest = {k: v for k, v in lane.protocol.items() if k not in ("environment", "num_actions")}
-    if lane.fields["time_limit"] == "default":  # which is terminal in Freeway alone
-        rest["time_limit"] = "every environment has its own policy for"
-    return protocol_words(rest)
-
-
 def _sensitivity(study: Source) -> Section:
     """How the final score depends on what was swept."""
-    name, swept, rows = study.sweep
+    name, _, rows = study.sweep
     counts = [row["num_seeds"] for row in rows]
     ending = f"{seed_words(counts)} a setting. 95% percentile bootstrap intervals over seeds."
     protocols = [lane.protocol for lane in study.lanes]
@@ -209,22 +155,7 @@ def _sensitivity(study: Source) -> Section:
         "the winner's row above is its score on fresh seeds" if confirmed else "fresh seeds do not"
     )
     caption = f"Final evaluation, IQM and interval. {flattery}; {advice}. {ending}"
-    blocks = [
-        _picture(
-            "Each field alone",
-            caption,
-            lambda file: plots.draw_sensitivity(file, rows, swept, name),
-        )
-    ]
-    if len(swept) == 2 and plots.is_grid(rows, swept):
-        blocks.append(
-            _picture(
-                f"{swept[0]} and {swept[1]} together",
-                caption,
-                lambda file: plots.draw_heatmap(file, rows, swept, name),
-            )
-        )
-    return Section(f"Sensitivity of {name}", blocks)
+    return Section(f"Sensitivity of {name}", figures.of_sweep(study, caption))
 
 
 def _titles(lanes: Sequence[Lane]) -> list[str]:
@@ -247,19 +178,8 @@ def _diverged(lane: Lane) -> str:
     return f"{lane.label}: {seeds} diverged (a loss, value or score is not finite)."
 
 
-def _drawn(label: str) -> str:
-    """A label that matplotlib neither hides nor takes for mathematics, in lines that fit."""
-    return textwrap.fill((" " if label[0] == "_" else "") + label.replace("$", r"\$"), 28)
-
-
 def _counted(count: int, noun: str) -> str:
     return f"{count:,} {noun}{'' if count == 1 else 's'}"
-
-
-def _picture(title: str, caption: str, draw: Callable[[io.BytesIO], None]) -> Picture:
-    file = io.BytesIO()
-    draw(file)
-    return Picture(title, caption, file.getvalue())
 
 
 def _read(path: Path) -> bytes:

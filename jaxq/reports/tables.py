@@ -4,21 +4,24 @@ The lanes of a table share a protocol, and its caption carries the protocol, the
 and the kind of interval.
 """
 
+import math
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from itertools import combinations
 
 import numpy as np
 
-from jaxq.reports.pages import Cell, Table
+from jaxq.reports.pages import Cell, Printed, Table
 from jaxq.reports.sources import Lane
 from jaxq.scoring import stats
 from jaxq.scoring.protocol import protocol_words
 from jaxq.scoring.scores import seed_words
 from jaxq.settings import ENV_PARAM, differing, format_value
 
+MOST_PRINTED = 30  # rows that a page of a paper holds
 _SPARSE = 4  # with more lanes, a table of differences shows only what most lanes do not have
 INTERVAL = "Intervals are 95% percentile bootstrap intervals over seeds (2,000 resamples)"
+_BOLD = "Bold is the best IQM, and every one whose interval overlaps that of the best."
 _ONE = {  # what counts as 1 in the anchors of a protocol
     "original": "the DQN of Young & Tian (2019), measured while exploring",
     "gymnax": "what the time limit allows",
@@ -31,26 +34,32 @@ _OF_A_TASK = {
 _OF_TASKS = {**_OF_A_TASK, "median of environments (95%)": stats.median_of_tasks}
 
 
-def context(lanes: Sequence[Lane]) -> str:
+def context(lanes: Sequence[Lane], each: str = "a lane") -> str:
     """Seeds, kind of interval and protocol: what every caption ends with."""
     counts = [len(lane.scores) for lane in lanes]
     words = protocol_words(lanes[0].protocol)
-    return f"{seed_words(counts)} a lane. {INTERVAL}. Protocol: {words}."
+    return f"{seed_words(counts)} {each}. {INTERVAL}. Protocol: {words}."
 
 
-def headline(lanes: Sequence[Lane]) -> Table:
-    """The last evaluation of every lane."""
+def headline(lanes: Sequence[Lane], gone: Sequence[Lane] = ()) -> Table:
+    """The last evaluation of every lane.
+
+    Args:
+      gone: lanes under the same protocol of which no seed is left.
+    """
+    scored = [stats.bootstrap(lane.scores) for lane in lanes]
     rows = []
-    for lane in lanes:
+    for lane, interval, best in zip(lanes, scored, near_best(scored)):
         count = str(len(lane.scores))
         count += f" of {len(lane.scores) + len(lane.diverged)}" if lane.diverged else ""
         cut = f"{lane.episodes_cut} cut" if lane.episodes_cut else ""
-        numbers = (stats.mean, stats.median, stats.worst_decile)
+        numbers = (stats.median, stats.worst_decile)
         rows.append(
             [
                 lane.label,
                 count,
-                _with_interval(stats.bootstrap(lane.scores)),
+                with_interval(interval, best=best),
+                with_interval(stats.bootstrap(lane.scores, stats.mean)),
                 *(f"{statistic(lane.scores):.4g}" for statistic in numbers),
                 _tolerance(lane.scores),
                 f"{lane.run.scores['steps']:,}",
@@ -58,15 +67,56 @@ def headline(lanes: Sequence[Lane]) -> Table:
             ]
         )
     caption = (
-        f"The last evaluation. The worst decile is the mean of the worst tenth of seeds, at least "
-        f"one. The tolerance interval holds at least 90% of all seeds, those never "
+        f"The last evaluation. {_BOLD} The worst decile is the mean of the worst tenth of seeds, "
+        f"at least one. The tolerance interval holds at least 90% of all seeds, those never "
         f"trained included, with 95% confidence; where that takes more seeds, it is their range, "
         f"with the share that the range holds. {context(lanes)}"
     )
-    columns = ["lane", "seeds", "IQM (95%)", "mean", "median", "worst decile"]
-    return Table(
-        "Final scores", caption, [*columns, "tolerance interval", "steps", "episodes"], rows
+    columns = ["lane", "seeds", "IQM (95%)", "mean (95%)", "median", "worst decile"]
+    columns += ["tolerance interval", "steps", "episodes"]
+    return Table("Final scores", caption, columns, rows, _printed(lanes, gone))
+
+
+def near_best(intervals: Sequence[stats.Interval | None]) -> list[bool]:
+    """Which intervals overlap that of the highest point; of a single one it is not worth saying."""
+    found = [interval for interval in intervals if interval]
+    if len(found) < 2:
+        return [False] * len(intervals)
+    best = max(found, key=lambda interval: interval.point)
+    return [bool(i and i.high >= best.low and i.low <= best.high) for i in intervals]
+
+
+def step_words(lanes: Sequence[Lane]) -> str:
+    """After how many steps lanes were evaluated."""
+    steps = sorted({lane.run.scores["steps"] for lane in lanes})
+    words = f"{steps[0]:,}" if len(steps) == 1 else f"{steps[0]:,} to {steps[-1]:,}"
+    return f"{words} environment steps a seed"
+
+
+def _printed(lanes: Sequence[Lane], gone: Sequence[Lane]) -> Printed:
+    """The headline in a paper."""
+    counts = {(len(lane.scores), len(lane.diverged)) for lane in lanes}
+    steps = {lane.run.scores["steps"] for lane in lanes}
+    columns = ["IQM (95%)", "mean (95%)"]
+    columns += ["seeds"] if len(counts) > 1 or any(lane.diverged for lane in lanes) else []
+    columns += ["steps"] if len(steps) > 1 else []
+    order = sorted(
+        range(len(lanes)), key=lambda place: -float(stats.pooled_iqm(lanes[place].scores))
     )
+    shown = sorted(order[:MOST_PRINTED])
+    parts = [f"Returns of the last evaluation, after {step_words(lanes)}."]
+    if len(shown) < len(lanes):
+        parts.append(f"The {len(shown)} lanes of highest IQM out of {len(lanes)}.")
+    parts += [_BOLD] if len(lanes) > 1 else []
+    diverged = sum(len(lane.diverged) for lane in lanes)
+    if diverged:
+        words = (
+            "1 seed that diverged is" if diverged == 1 else f"{diverged} seeds that diverged are"
+        )
+        parts.append(f"{words} left out.")
+    if gone:
+        parts.append(f"All seeds diverged of {', '.join(lane.label for lane in gone)}.")
+    return Printed(columns, " ".join([*parts, context(lanes, "each")]), shown)
 
 
 def improvement(scores: Mapping[str, stats.Scores], ending: str) -> Table:
@@ -76,7 +126,9 @@ def improvement(scores: Mapping[str, stats.Scores], ending: str) -> Table:
         above = stats.probability_of_improvement(scores[row], scores[column])
         below = stats.Interval(1.0 - above.point, 1.0 - above.high, 1.0 - above.low)
         for pair, (point, low, high) in {(row, column): above, (column, row): below}.items():
-            cells[pair] = Cell(f"{point:.2f}", f"{low:.2f} to {high:.2f}", float(point))
+            cells[pair] = with_interval(stats.Interval(point, low, high), ".2f")._replace(
+                share=float(point)
+            )
     rows = [[row, *(cells.get((row, column), "") for column in scores)] for row in scores]
     caption = (
         f"How often a seed of the row scores higher than one of the column (a tie counts half), "
@@ -131,6 +183,41 @@ def normalised(lanes: Sequence[Lane]) -> Table:
     return Table("Normalised scores", caption, ["lane", "seeds", *_OF_A_TASK], rows)
 
 
+def side_by_side(rows: Mapping[str, Mapping[str, Lane]], words: str) -> Table:
+    """Final scores of methods (label -> environment -> lane), a column for an environment.
+
+    Args:
+      words: the protocol, without what environments have of their own.
+    """
+    environments = list(dict.fromkeys(place for places in rows.values() for place in places))
+    columns = []
+    for environment in environments:
+        here = [places.get(environment) for places in rows.values()]
+        scored = [stats.bootstrap(lane.scores) if lane else None for lane in here]
+        columns.append(list(map(_side, here, scored, near_best(scored))))
+    lanes = [lane for places in rows.values() for lane in places.values()]
+    of_each = {e: [p[e] for p in rows.values() if e in p] for e in environments}
+    steps = [f"{step_words(here)} on {e}" for e, here in of_each.items()]
+    if len({step_words(here) for here in of_each.values()}) == 1:
+        steps = [step_words(lanes)]
+    parts = [f"IQM of the last evaluation, after {', '.join(steps)}. {_BOLD}"]
+    if any(len(places) < len(environments) for places in rows.values()):
+        parts.append("What is empty was not trained.")
+    counts = [len(lane.scores) for lane in lanes]
+    parts.append(f"{seed_words(counts)} each. {INTERVAL}. Protocol: {words}.")
+    caption = " ".join(parts)
+    cells = [[label, *cells] for label, *cells in zip(rows, *columns)]
+    title = "Final scores by environment"
+    return Table(title, caption, ["method", *environments], cells, Printed(environments, caption))
+
+
+def _side(lane: Lane | None, interval: stats.Interval | None, best: bool) -> str | Cell:
+    if not lane:
+        return ""
+    note = f"{len(lane.diverged)} diverged" if lane.diverged else ""
+    return with_interval(interval, note=note, best=best)
+
+
 def across(methods: Mapping[str, Mapping[str, np.ndarray]], protocol: str, ending: str) -> Table:
     """Normalised scores of methods (label -> task -> [S]) over the environments of a protocol."""
     rows = []
@@ -147,12 +234,26 @@ def across(methods: Mapping[str, Mapping[str, np.ndarray]], protocol: str, endin
 
 
 def _aggregates(scores: stats.Scores, statistics: Mapping[str, Callable]) -> list[Cell]:
-    return [_with_interval(stats.bootstrap(scores, one), ".2f") for one in statistics.values()]
+    return [with_interval(stats.bootstrap(scores, one), ".2f") for one in statistics.values()]
 
 
-def _with_interval(interval: stats.Interval, form: str = ".4g") -> Cell:
-    point, low, high = interval
-    return Cell(f"{point:{form}}", f"{low:{form}} to {high:{form}}")
+def with_interval(
+    interval: stats.Interval, form: str = "", note: str = "", best: bool = False
+) -> Cell:
+    """A point with its interval; without a form all three to the same place."""
+    point, *ends = [f"{x:{form}}" for x in interval] if form else alike(interval)
+    return Cell(point, note, ends=tuple(ends), best=best)
+
+
+def alike(values: Sequence[float]) -> list[str]:
+    """Numbers that stand together: the largest in four digits, the others to the same place."""
+    largest = max(map(abs, values))
+    if not 1e-3 <= largest < 1e7:  # zero, and what is not finite, included
+        return [f"{value:.4g}" for value in values]
+    decimals = max(0, 3 - math.floor(math.log10(largest)))
+    texts = [f"{round(value, decimals) + 0.0:.{decimals}f}" for value in values]  # no -0
+    whole = all(float(text).is_integer() for text in texts)
+    return [f"{float(text):.0f}" for text in texts] if whole else texts
 
 
 def _tolerance(scores: np.ndarray) -> Cell:

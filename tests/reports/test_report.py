@@ -8,92 +8,17 @@ import zlib
 
 import numpy as np
 import pytest
+from invented import PROTOCOL, SEEDS, make_preset_run, make_run, report, row
 
-from jaxq.config import Config, HParams, plain_numbers
 from jaxq.errors import ConfigError
-from jaxq.loops.evaluation import Evaluation
-from jaxq.recipes.presets import PRESETS
 from jaxq.reports import pages
 from jaxq.reports import sources as lanes
 from jaxq.reports.report import write_report
 from jaxq.runs import files as results
-from jaxq.runs.history import History, write_history
-from jaxq.scoring.protocol import make_protocol, own_part
 
-SEEDS, TIMES, EPISODES = 6, 4, 2
-PROTOCOL = {
-    "environment": "CartPole-v1",
-    "time_limit": "bootstrap",
-    "num_actions": 2,
-    "sticky_actions": 0.0,
-}
-MINATAR = {"num_actions": 6, "sticky_actions": 0.1}
 CHROMIUM = next(
     filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), ""
 )
-
-
-def make_run(path, level=1.0, *, settings=({},), diverged=(), complete=True, **changes):
-    """A run directory whose lane h has scores around ``level + h``.
-
-    Args:
-      settings: numbers of every lane.
-      diverged: (lane, seed) whose loss is not finite.
-      changes: of the configuration, the protocol (a dictionary) and the name of the preset.
-    """
-    random, config = np.random.default_rng(int(100 * level)), {"preset": "dqn-cartpole"}
-    protocol = {**PROTOCOL, **changes.pop("protocol", {})}
-    config["preset"] = changes.pop("preset", config["preset"])
-    numbers = [plain_numbers(HParams()._replace(**setting)) for setting in settings]
-    document = {
-        **config,
-        "steps": 1_000 * TIMES,
-        "seeds": list(range(SEEDS)),
-        "config": vars(Config()) | changes,
-        "lanes": numbers,
-    }
-    results.create(path, document)
-    history = History(len(settings), SEEDS)
-    offsets = np.repeat(np.arange(len(settings)), SEEDS)  # [M]
-    loss = np.ones((len(settings), SEEDS))
-    for member in diverged:
-        loss[member] = np.nan
-    for time in range(1, TIMES + 1):
-        returns = (level + offsets + random.normal(size=len(offsets)))[:, None] * np.ones(EPISODES)
-        evaluation = Evaluation(returns, returns, np.ones_like(returns, bool), returns)
-        history.append(1_000 * time, {"loss": loss.ravel()}, evaluation)
-    write_history(path, history, history.arrays())
-    last = history.arrays()["eval_return"][..., -1]
-    protocol = make_protocol(protocol, "1.0.1", document["config"], numbers)
-    scores = [
-        {"per_seed": last[lane], "episodes_per_seed": EPISODES, "episodes_cut": 0}
-        | {"protocol": own_part(protocol, numbers[lane])}
-        for lane in range(len(settings))
-    ]
-    document = {"steps": 1_000 * TIMES, "protocol": protocol, "lanes": scores}
-    results.write_json(path / results.SCORES, document)
-    session = {"started": "2020-01-02", "versions": {"gymnax": "1.0.1"}, "commit": "abc123"}
-    meta = {"members": {"batch": 3}, "sessions": [session], "seconds": 9.0, "stopped_by": "steps"}
-    results.write_json(path / results.META, meta)
-    if complete:
-        results.write_text(path / results.COMPLETE, "")
-    return path
-
-
-def read(path):
-    """The page and the tables of a report."""
-    return path.read_text(), path.with_suffix(".md").read_text()
-
-
-def report(tmp_path, *runs):
-    write_report(runs, tmp_path / "report.html")
-    return read(tmp_path / "report.html")
-
-
-def row(text, name):
-    """The cells of the first row of a Markdown table that is called ``name``."""
-    line = next(line for line in text.splitlines() if line.startswith(f"| {name} |"))
-    return [cell.strip() for cell in line.split(" | ")[1:]]
 
 
 def test_what_two_runs_say(tmp_path):
@@ -102,7 +27,8 @@ def test_what_two_runs_say(tmp_path):
     scores = results.read_json(runs[1] / results.SCORES)["lanes"][0]["per_seed"]
     cells = row(text, "high")
     assert cells[0] == "6"
-    assert cells[2] == f"{np.mean(scores):.4g}" and cells[3] == f"{np.median(scores):.4g}"
+    assert cells[1].startswith("**") and cells[2].startswith(f"{np.mean(scores):.2f} (")
+    assert cells[3] == f"{np.median(scores):.4g}"
     assert cells[4] == f"{np.min(scores):.4g}" and "range" in cells[5]
     assert "| high | 1.00 (1.00 to 1.00) |  |" in text  # P(high > low)
     assert "| low | greedy |" in text and "| high | double |" in text
@@ -165,7 +91,7 @@ def test_members_and_runs_that_are_left_out(tmp_path):
     assert "is incomplete (step 4,000 of 4,000)" in text
     assert row(text, "a")[0] == "4 of 6" and "| b |" not in text and "| c |" not in text
     scores = np.array(results.read_json(runs[0] / results.SCORES)["lanes"][0]["per_seed"])
-    assert row(text, "a")[2] == f"{np.delete(scores, [2, 4]).mean():.4g}"
+    assert row(text, "a")[2].startswith(f"{np.delete(scores, [2, 4]).mean():.3f} (")
 
 
 def test_lanes_of_a_run_show_their_sensitivity(tmp_path):
@@ -211,18 +137,6 @@ def test_settings_that_six_digits_do_not_tell_apart_are_two(tmp_path):
     assert labels == ["run gamma=0.98765431", "run gamma=0.98765432"]
 
 
-def make_preset_run(path, name, level=1.0, environment="", **changes):
-    """A run of a preset on MinAtar, or of a changed one."""
-    preset = PRESETS[name.partition(" ")[0]]
-    settings = changes.pop("settings", ({},))
-    environment = environment or preset.config.env
-    config = {**vars(preset.config), "env": environment, **changes}
-    lanes = [preset.hparams._replace(**setting)._asdict() for setting in settings]
-    freeway = {"time_limit": "terminal"} if environment.startswith("Freeway") else {}
-    protocol = {**MINATAR, "environment": environment, **freeway}
-    return make_run(path, level, settings=lanes, preset=name, protocol=protocol, **config)
-
-
 def test_normalised_scores_within_and_across_environments(tmp_path):
     runs = [
         make_preset_run(tmp_path / name, name, level)
@@ -231,7 +145,8 @@ def test_normalised_scores_within_and_across_environments(tmp_path):
     ]
     page, text = report(tmp_path, *runs)
     assert "<h2>Across environments, original protocol</h2>" in page
-    assert row(text, "rainbow")[:2] == ["Asterix, Breakout, Freeway", "6 seeds"]
+    across = text[text.index("## Across environments") :]
+    assert row(across, "rainbow")[:2] == ["Asterix, Breakout, Freeway", "6 seeds"]
     assert "10.1 is 1, which is the DQN of Young" in text and "not pooled" not in text
     assert "every environment has its own policy for the time limit" in text
     anchors = ((0.44, 16.8), (0.56, 10.1), (0.2, 50.2))
@@ -240,7 +155,7 @@ def test_normalised_scores_within_and_across_environments(tmp_path):
         / (one - zero)
         for run, (zero, one) in zip(runs[3:], anchors)
     ]
-    assert row(text, "rainbow")[3].startswith(f"{np.mean(wanted):.2f} (")
+    assert row(across, "rainbow")[3].startswith(f"{np.mean(wanted):.2f} (")
 
 
 def test_what_is_not_pooled_is_said_with_the_reason(tmp_path):

@@ -1,0 +1,68 @@
+"""Lanes as pictures, each with a caption that says seeds, kind of interval and protocol."""
+
+import io
+import textwrap
+from collections.abc import Callable, Sequence
+
+from jaxq.reports.pages import Picture
+from jaxq.reports.sources import Lane, Source
+from jaxq.scoring import plots
+from jaxq.scoring.canvas import Target
+
+
+def picture(title: str, caption: str, draw: Callable[[Target], None]) -> Picture:
+    """What ``draw`` draws, as a picture of a page."""
+    file = io.BytesIO()
+    draw(file)
+    return Picture(title, caption, file.getvalue())
+
+
+def drawn(label: str) -> str:
+    """A label that matplotlib neither hides nor takes for mathematics, in lines that fit."""
+    return textwrap.fill((" " if label[0] == "_" else "") + label.replace("$", r"\$"), 28)
+
+
+def of_lanes(lanes: Sequence[Lane], ending: str) -> list[Picture]:
+    """Learning curves and profiles of lanes under one protocol.
+
+    Args:
+      ending: of every caption.
+    """
+    environment = lanes[0].protocol["environment"]
+    curves = {drawn(lane.label): lane.curves for lane in lanes}
+    scores = {drawn(lane.label): lane.scores for lane in lanes}
+    draw = plots.draw_comparison if len(lanes) <= len(plots.COLORS) else plots.draw_grid
+    return [
+        picture(
+            "Learning curves",
+            f"Evaluation return while learning: IQM and its interval. {ending}",
+            lambda file: draw(file, curves, environment),
+        ),
+        picture(
+            "Performance profiles",
+            f"The share of seeds whose final score is above each value, with its interval. "
+            f"{ending}",
+            lambda file: plots.draw_profiles(file, scores, environment, "final score"),
+        ),
+    ]
+
+
+def of_sweep(study: Source, caption: str) -> list[Picture]:
+    """How the final score depends on what was swept."""
+    name, swept, rows = study.sweep
+    pictures = [
+        picture(
+            "Each field alone",
+            caption,
+            lambda file: plots.draw_sensitivity(file, rows, swept, name),
+        )
+    ]
+    if len(swept) == 2 and plots.is_grid(rows, swept):
+        pictures.append(
+            picture(
+                f"{swept[0]} and {swept[1]} together",
+                caption,
+                lambda file: plots.draw_heatmap(file, rows, swept, name),
+            )
+        )
+    return pictures
