@@ -24,13 +24,17 @@ class Arguments:
     """The page; its tables are written beside it, with the ending .md."""
     reference: str | None = None
     """A suite of reference results (control, minatar, minatar-original), drawn beside the runs."""
+    anchors: Path | None = None
+    """What counts as 0 and as 1: a JSON file of environment: [zero, one]."""
     latex: bool = False
     """The tables for a paper also as LaTeX, with the ending .tex."""
 
 
 def report(arguments: list[str], console: Console) -> None:
     args = read(Arguments, arguments, prog="report.py", description=__doc__)
-    beside = write_report(args.runs, args.out, args.reference, latex=args.latex)
+    beside = write_report(
+        args.runs, args.out, args.reference, anchors=args.anchors, latex=args.latex
+    )
     tasks.say(console, f"Report: {args.out}\nBeside it: {', '.join(map(str, beside))}")
 
 

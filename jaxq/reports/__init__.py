@@ -5,6 +5,7 @@ Imports no code that a run names. Read ``sources`` first, then ``report``.
     sources    finished runs as lanes with a label, a protocol and scores
     reference  curves of every seed that were measured once
     pooling    which lanes are one method on several environments
+    anchors    what counts as 0 and as 1
     pages      blocks as HTML and Markdown
     latex      tables as LaTeX
     tables     lanes as tables

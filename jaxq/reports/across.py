@@ -1,8 +1,9 @@
 """Methods on several environments: side by side in one table, and pooled where anchors allow it."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from jaxq.reports import tables
+from jaxq.reports.anchors import Scale, together
 from jaxq.reports.figures import drawn, picture
 from jaxq.reports.pages import Notes, Section
 from jaxq.reports.pooling import methods_of, pool
@@ -10,7 +11,6 @@ from jaxq.reports.sources import Lane
 from jaxq.scoring import plots
 from jaxq.scoring.protocol import protocol_words
 from jaxq.scoring.scores import seed_words
-from jaxq.scoring.stats import normalise
 
 
 def side_by_side(lanes: Sequence[Lane]) -> list[Section]:
@@ -39,51 +39,69 @@ def _rows(lanes: Sequence[Lane]) -> dict[str, dict[str, Lane]]:
     return rows
 
 
-def pooled(lanes: Sequence[Lane]) -> list[Section]:
-    """Methods that were trained on several environments of a protocol with anchors."""
-    found: dict[tuple[str, str], list[Lane]] = {}
+def pooled(lanes: Sequence[Lane], scaled: Callable[[Lane], Scale | str]) -> list[Section]:
+    """Methods on several environments with anchors of one kind, and what is not pooled, and why."""
+    if len(_places(lanes)) < 2:
+        return []
+    groups: dict[tuple[str, str], list[Lane]] = {}
+    reasons: dict[str, list[str]] = {}
     for lane in lanes:
-        if pair := tables.anchor_of(lane):
-            found.setdefault((pair[1], words_across(lane)), []).append(lane)
+        scale = scaled(lane)
+        if isinstance(scale, Scale):
+            groups.setdefault((scale.title(), words_across(lane)), []).append(lane)
+        else:
+            reasons.setdefault(scale, []).append(lane.label)
     sections = []
-    pairs = {tables.anchor_of(lane) for group in found.values() for lane in group}
-    for (protocol, words), group in found.items():
-        if sum(pair[1] == protocol for pair in pairs) == 1:
-            continue  # nothing to pool with
-        methods, left_out = pool(group, tables.anchor_of)
-        blocks = [Notes(left_out)] if left_out else []
-        title = f"Across environments, {protocol} protocol"
-        once = {
-            label: normalise({pair: lane.scores for pair, lane in by_pair.items()})
-            for label, by_pair in methods.items()
-        }
-        if not once:
-            blocks.append(Notes([f"Protocol: {words}."]))
-            sections.append(Section(title, blocks))
-            continue
-        counts = [len(values) for scores in once.values() for values in scores.values()]
-        ending = f"{seed_words(counts)} an environment. {tables.INTERVAL}. Protocol: {words}."
-        blocks.append(tables.across(once, protocol, ending))
-        blocks.append(
-            picture(
-                "Performance profiles",
-                f"The share of seeds whose normalised score is above each value, averaged over "
-                f"environments, with its interval. {ending}",
-                lambda file, once=once: plots.draw_profiles(
-                    file, {drawn(k): v for k, v in once.items()}, "", "normalised score"
-                ),
-            )
-        )
-        if len(once) > 1 and len({frozenset(scores) for scores in once.values()}) == 1:
-            blocks.append(tables.improvement(once, ending))
-        sections.append(Section(title, blocks))
-    unknown = [lane.label for lane in lanes if not tables.anchor_of(lane)]
-    if sections and unknown:
-        words = "not pooled, because no anchors of the environment as it was are known"
-        sections[-1].blocks.append(
-            Notes([f"{', '.join(unknown[: tables.MOST_PRINTED])}: {words}."])
-        )
+    for (title, words), group in groups.items():
+        if len(_places([x for (t, _), lanes in groups.items() if t == title for x in lanes])) == 1:
+            reason = f"{_places(group)[0]} alone has anchors of that kind ({title})"
+            reasons.setdefault(reason, []).extend(lane.label for lane in group)
+        else:
+            sections.append(Section(f"Across environments, {title}", _pooled(group, scaled, words)))
+    lines = [
+        f"{', '.join(labels[: tables.MOST_PRINTED])}: not pooled, because {reason}."
+        for reason, labels in reasons.items()
+    ]
+    if lines and not sections:
+        sections.append(Section("Across environments", []))
+    if lines:
+        sections[-1].blocks.append(Notes(lines))
     return sections
+
+
+def _places(lanes: Sequence[Lane]) -> list[str]:
+    return list(dict.fromkeys(lane.protocol["environment"] for lane in lanes))
+
+
+def _pooled(lanes: Sequence[Lane], scaled: Callable[[Lane], Scale], words: str) -> list:
+    """The same of lanes that share a kind of protocol and of anchors."""
+    methods, left_out = pool(lanes, lambda lane: lane.protocol["environment"])
+    blocks: list = [Notes(left_out)] if left_out else []
+    scales = {lane.protocol["environment"]: scaled(lane) for lane in lanes}
+    once = {
+        label: tables.on_scales({place: (lane, scales[place]) for place, lane in places.items()})
+        for label, places in methods.items()
+    }
+    if not once:
+        return [*blocks, Notes([f"Protocol: {words}."])]
+    counts = [len(values) for scores in once.values() for values in scores.values()]
+    ending = f"{seed_words(counts)} an environment. {tables.INTERVAL}. Protocol: {words}."
+    here = {place for scores in once.values() for place in scores}
+    meaning = together({place: scale for place, scale in scales.items() if place in here})
+    blocks.append(tables.across(once, meaning, ending))
+    blocks.append(
+        picture(
+            "Performance profiles",
+            f"The share of seeds whose normalised score is above each value, averaged over "
+            f"environments, with its interval. {ending}",
+            lambda file: plots.draw_profiles(
+                file, {drawn(k): v for k, v in once.items()}, "", "normalised score"
+            ),
+        )
+    )
+    if len(once) > 1 and len({frozenset(scores) for scores in once.values()}) == 1:
+        blocks.append(tables.improvement(once, ending))
+    return blocks
 
 
 def words_across(lane: Lane) -> str:

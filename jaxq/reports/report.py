@@ -7,6 +7,7 @@ from pathlib import Path
 
 from jaxq.errors import ConfigError
 from jaxq.reports import across, figures, pages, tables
+from jaxq.reports.anchors import Own, Scale, read_anchors, scale_of
 from jaxq.reports.latex import BEGINNING, to_latex
 from jaxq.reports.pages import Gallery, Notes, Picture, Section
 from jaxq.reports.reference import reference
@@ -22,7 +23,12 @@ _SHOWN = tables.MOST_PRINTED  # lanes in a figure or a matrix
 
 
 def write_report(
-    paths: Sequence[Path], out: Path, suite: str | None = None, *, latex: bool = False
+    paths: Sequence[Path],
+    out: Path,
+    suite: str | None = None,
+    *,
+    latex: bool = False,
+    anchors: Path | None = None,
 ) -> list[Path]:
     """Write what the runs in ``paths`` say to ``out`` and, as Markdown, beside it.
 
@@ -30,6 +36,7 @@ def write_report(
       paths: run directories, and directories of sweeps.
       out: the HTML page; replaced if it exists.
       suite: beside them stand the reference results of this suite on the same environments.
+      anchors: a file of what counts as 0 and as 1 (see ``jaxq.reports.anchors``).
       latex: the tables that a paper has room for are also written as LaTeX.
 
     Returns:
@@ -54,17 +61,22 @@ def write_report(
     studies += _references(suite, studies) if suite else []
     lanes = [lane for study in studies for lane in study.lanes]
     num_seeds = sum(len(lane.scores) for lane in lanes)
-    summary = f"{_counted(len(lanes), 'lane')}, {_counted(num_seeds, 'trained agent')} in all."
-    sections = sections_of(studies)
+    summary = f"{_counted(len(lanes), 'lane')}, {_counted(num_seeds, 'trained agent')} in all"
+    places = list(dict.fromkeys(lane.protocol["environment"] for lane in lanes))
+    if len(places) == 1:
+        summary += f", all on {places[0]}: nothing is pooled over environments"
+    own = read_anchors(anchors, places) if anchors else None
+    sections = sections_of(studies, own)
     command = ["python", "experiments/report.py", *map(str, paths), "--out", str(out)]
     command += [*(["--reference", suite] if suite else []), *(["--latex"] if latex else [])]
-    texts = [pages.to_markdown(title, summary, sections)]
+    command += ["--anchors", str(anchors)] if anchors else []
+    texts = [pages.to_markdown(title, f"{summary}.", sections)]
     texts += [to_latex(shlex.join(command), sections)] if latex else []
     try:
         out.parent.mkdir(parents=True, exist_ok=True)
         for path, text in zip(beside, texts):
             results.write_text(path, text)
-        results.write_text(out, pages.to_html(title, summary, sections))
+        results.write_text(out, pages.to_html(title, f"{summary}.", sections))
     except OSError as error:
         raise ConfigError(f"out={out} cannot be written: {error.strerror or error}.") from error
     return list(beside)
@@ -84,8 +96,16 @@ def _references(suite: str, studies: Sequence[Source]) -> list[Source]:
     return found
 
 
-def sections_of(studies: Sequence[Source]) -> list[Section]:
-    """The sections of a report."""
+def sections_of(studies: Sequence[Source], own: Own | None = None) -> list[Section]:
+    """The sections of a report.
+
+    Args:
+      own: anchors of a file, which go before those that are known.
+    """
+
+    def scaled(lane: Lane) -> Scale | str:
+        return scale_of(lane.protocol, own)
+
     lanes = [lane for study in studies for lane in study.lanes]
     left_out = [line for study in studies for line in study.incomplete]
     left_out += [_diverged(lane) for lane in lanes if lane.diverged]
@@ -95,13 +115,13 @@ def sections_of(studies: Sequence[Source]) -> list[Section]:
     return [
         *([Section("Left out of the statistics", [warning])] if left_out else []),
         *(
-            Section(title, _group(group, gone.get(protocol, ())))
+            Section(title, _group(group, gone.get(protocol, ()), scaled(group[0])))
             for title, (protocol, group) in zip(
                 _titles([group[0] for group in groups.values()]), groups.items()
             )
         ),
         *across.side_by_side(scored),
-        *across.pooled(scored),
+        *across.pooled(scored, scaled),
         *(_sensitivity(study) for study in studies if study.sweep and study.sweep.rows),
         Section("How to make it again", how_to_repeat([run for s in studies for run in s.runs])),
     ]
@@ -114,7 +134,7 @@ def _by_protocol(lanes: Sequence[Lane]) -> dict[str, list[Lane]]:
     return groups
 
 
-def _group(lanes: Sequence[Lane], gone: Sequence[Lane]) -> list:
+def _group(lanes: Sequence[Lane], gone: Sequence[Lane], scale: Scale | str) -> list:
     """What lanes under one protocol say."""
     best = {lane.label for lane in sorted(lanes, key=lambda lane: -iqm(lane.scores))[:_SHOWN]}
     shown = [lane for lane in lanes if lane.label in best]
@@ -124,8 +144,10 @@ def _group(lanes: Sequence[Lane], gone: Sequence[Lane]) -> list:
     blocks = [tables.headline(lanes, gone), *figures.of_lanes(shown, ending)]
     if len(shown) > 1:
         blocks.append(tables.improvement({lane.label: lane.scores for lane in shown}, ending))
-    if tables.anchor_of(lanes[0]):
-        blocks.append(tables.normalised(lanes))
+    if isinstance(scale, Scale):
+        blocks.append(tables.normalised(lanes, scale))
+    else:
+        blocks.append(Notes([f"No normalised scores: {scale}."]))
     if differences := tables.differences(lanes):
         blocks.append(differences)
     runs = {lane.run.path: lane.run for lane in lanes}

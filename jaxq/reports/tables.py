@@ -11,21 +11,18 @@ from itertools import combinations
 
 import numpy as np
 
+from jaxq.reports.anchors import Scale
 from jaxq.reports.pages import Cell, Printed, Table
 from jaxq.reports.sources import Lane
 from jaxq.scoring import stats
 from jaxq.scoring.protocol import protocol_words
 from jaxq.scoring.scores import seed_words
-from jaxq.settings import ENV_PARAM, differing, format_value
+from jaxq.settings import differing, format_value
 
 MOST_PRINTED = 30  # rows that a page of a paper holds
 _SPARSE = 4  # with more lanes, a table of differences shows only what most lanes do not have
 INTERVAL = "Intervals are 95% percentile bootstrap intervals over seeds (2,000 resamples)"
 _BOLD = "Bold is the best IQM, and every one whose interval overlaps that of the best."
-_ONE = {  # what counts as 1 in the anchors of a protocol
-    "original": "the DQN of Young & Tian (2019), measured while exploring",
-    "gymnax": "what the time limit allows",
-}
 _OF_A_TASK = {
     "IQM (95%)": stats.pooled_iqm,
     "mean (95%)": stats.mean,
@@ -154,33 +151,25 @@ def differences(lanes: Sequence[Lane]) -> Table | None:
     return Table("Differences of configuration", caption, ["lane", *names], rows)
 
 
-def anchor_of(lane: Lane) -> tuple[str, str] | None:
-    """The environment and protocol in ``stats.ANCHORS`` that a lane's scores belong to, if any."""
-    environment = lane.protocol["environment"]
-    original = environment.endswith("-original")
-    pair = environment, "original" if original else "gymnax"
-    changed = lane.protocol["env_kwargs"] or any(k.startswith(ENV_PARAM) for k in lane.protocol)
-    sticky = lane.protocol.get("sticky_actions", 0.0) == (0.1 if original else 0.0)
-    return pair if pair in stats.ANCHORS and sticky and not changed else None
-
-
-def normalised(lanes: Sequence[Lane]) -> Table:
-    """The normalised scores of lanes on one environment that has anchors."""
-    pair = anchor_of(lanes[0])
-    zero, one = stats.ANCHORS[pair]
+def normalised(lanes: Sequence[Lane], scale: Scale) -> Table:
+    """The normalised scores of lanes on one environment."""
     rows = [
         [
             lane.label,
             str(len(lane.scores)),
-            *_aggregates(stats.normalise({pair: lane.scores}), _OF_A_TASK),
+            *_aggregates(on_scales({lane.protocol["environment"]: (lane, scale)}), _OF_A_TASK),
         ]
         for lane in lanes
     ]
-    caption = (
-        f"A score of {zero:g} (a random policy) is 0, and {one:g} is 1, which is "
-        f"{_ONE[pair[1]]}. {context(lanes)}"
-    )
+    caption = f"{scale.alone()} {context(lanes)}"
     return Table("Normalised scores", caption, ["lane", "seeds", *_OF_A_TASK], rows)
+
+
+def on_scales(lanes: Mapping[str, tuple[Lane, Scale]]) -> dict[str, np.ndarray]:
+    """The normalised scores of a method by environment."""
+    keys = {place: (place, scale.family) for place, (_, scale) in lanes.items()}
+    scores = {keys[place]: lane.scores for place, (lane, _) in lanes.items()}
+    return stats.normalise(scores, {keys[p]: scale.anchor for p, (_, scale) in lanes.items()})
 
 
 def side_by_side(rows: Mapping[str, Mapping[str, Lane]], words: str) -> Table:
@@ -218,19 +207,24 @@ def _side(lane: Lane | None, interval: stats.Interval | None, best: bool) -> str
     return with_interval(interval, note=note, best=best)
 
 
-def across(methods: Mapping[str, Mapping[str, np.ndarray]], protocol: str, ending: str) -> Table:
-    """Normalised scores of methods (label -> task -> [S]) over the environments of a protocol."""
+def across(methods: Mapping[str, Mapping[str, np.ndarray]], meaning: str, ending: str) -> Table:
+    """Normalised scores of methods (label -> task -> [S]) over environments.
+
+    Args:
+      meaning: what 0 and 1 are.
+    """
     rows = []
     for method, scores in methods.items():
         tasks = ", ".join(task.split("-")[0] for task in scores)
         counts = seed_words([len(values) for values in scores.values()])
         rows.append([method, tasks, counts, *_aggregates(scores, _OF_TASKS)])
     caption = (
-        f"Final scores pooled over environments. A random policy is 0, and 1 is "
-        f"{_ONE[protocol]}. Seeds are resampled within every environment. {ending}"
+        f"Final scores pooled over environments. {meaning} Seeds are resampled within every "
+        f"environment. {ending}"
     )
     columns = ["method", "environments", "seeds of each", *_OF_TASKS]
-    return Table("Normalised scores", caption, columns, rows)
+    printed = Printed(list(_OF_TASKS), caption)
+    return Table("Normalised scores", caption, columns, rows, printed)
 
 
 def _aggregates(scores: stats.Scores, statistics: Mapping[str, Callable]) -> list[Cell]:

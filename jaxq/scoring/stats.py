@@ -49,8 +49,11 @@ ANCHORS = {
 }
 
 
-def normalise(scores: Mapping[tuple[str, str], np.ndarray]) -> dict[str, np.ndarray]:
-    """Scores of (environment, protocol) on the scale of ``ANCHORS``, by environment.
+def normalise(
+    scores: Mapping[tuple[str, str], np.ndarray],
+    anchors: Mapping[tuple[str, str], Anchor] = ANCHORS,
+) -> dict[str, np.ndarray]:
+    """Scores of (environment, protocol) on the scale of their anchors, by environment.
 
     Raises:
       ConfigError: protocols are mixed, or an environment has no anchors.
@@ -63,9 +66,9 @@ def normalise(scores: Mapping[tuple[str, str], np.ndarray]) -> dict[str, np.ndar
         )
     normalised = {}
     for pair, values in scores.items():
-        if pair not in ANCHORS:
-            raise unknown("anchors", " ".join(pair), (" ".join(known) for known in ANCHORS))
-        zero, one = ANCHORS[pair]
+        if pair not in anchors:
+            raise unknown("anchors", " ".join(pair), (" ".join(known) for known in anchors))
+        zero, one = anchors[pair]
         normalised[pair[0]] = (np.asarray(values, np.float64) - zero) / (one - zero)
     return normalised
 

@@ -175,7 +175,8 @@ def test_what_is_not_pooled_is_said_with_the_reason(tmp_path):
         "here, double there)"
     ) in text
     assert "c51: not pooled, because several lanes on one environment" in text and "(c, d)" in text
-    assert "f: not pooled, because no anchors of the environment as it was are known" in text
+    anchors = "f: not pooled, because the anchors of Breakout-MinAtar-original are not those with "
+    assert f"{anchors}env\\_kwargs size=10." in text
     assert "Final scores pooled over environments" not in text
 
 
