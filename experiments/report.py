@@ -26,6 +26,8 @@ class Arguments:
     """A suite of reference results (control, minatar, minatar-original), drawn beside the runs."""
     anchors: Path | None = None
     """What counts as 0 and as 1: a JSON file of environment: [zero, one]."""
+    label: tyro.conf.UseAppendAction[list[str]] = dataclasses.field(default_factory=list)
+    """RUN=NAME: what a run is called; rows and legends stand in the order of the runs."""
     latex: bool = False
     """The tables for a paper also as LaTeX, with the ending .tex."""
 
@@ -33,7 +35,12 @@ class Arguments:
 def report(arguments: list[str], console: Console) -> None:
     args = read(Arguments, arguments, prog="report.py", description=__doc__)
     beside = write_report(
-        args.runs, args.out, args.reference, anchors=args.anchors, latex=args.latex
+        args.runs,
+        args.out,
+        args.reference,
+        anchors=args.anchors,
+        labels=args.label,
+        latex=args.latex,
     )
     tasks.say(console, f"Report: {args.out}\nBeside it: {', '.join(map(str, beside))}")
 

@@ -6,7 +6,7 @@ from jaxq.reports import tables
 from jaxq.reports.anchors import Scale, together
 from jaxq.reports.figures import drawn, picture
 from jaxq.reports.pages import Notes, Section
-from jaxq.reports.pooling import methods_of, pool
+from jaxq.reports.pooling import Method, methods_of, mixture, pool
 from jaxq.reports.sources import Lane
 from jaxq.scoring import plots
 from jaxq.scoring.protocol import protocol_words
@@ -20,17 +20,19 @@ def side_by_side(lanes: Sequence[Lane]) -> list[Section]:
         kinds.setdefault(words_across(lane), []).append(lane)
     found = []
     for words, group in kinds.items():
-        rows = _rows(group)
+        methods = methods_of(group)
+        rows = _rows(methods)
         if any(len(places) > 1 for places in rows.values()):
-            found.append(tables.side_by_side(rows, words))
+            notes = [sentence for method in methods if (sentence := mixture(method))]
+            found.append(tables.side_by_side(rows, words, " ".join(notes)))
     return [Section("Environments side by side", found)] if found else []
 
 
-def _rows(lanes: Sequence[Lane]) -> dict[str, dict[str, Lane]]:
+def _rows(methods: Sequence[Method]) -> dict[str, dict[str, Lane]]:
     """Label -> environment -> lane: a row for a method, or for each of its lanes where several are
     on one environment."""
     rows: dict[str, dict[str, Lane]] = {}
-    for method in methods_of(lanes):
+    for method in methods:
         places = {lane.protocol["environment"]: lane for lane in method.lanes}
         if len(places) == len(method.lanes):
             rows[method.label] = places
@@ -75,8 +77,8 @@ def _places(lanes: Sequence[Lane]) -> list[str]:
 
 def _pooled(lanes: Sequence[Lane], scaled: Callable[[Lane], Scale], words: str) -> list:
     """The same of lanes that share a kind of protocol and of anchors."""
-    methods, left_out = pool(lanes, lambda lane: lane.protocol["environment"])
-    blocks: list = [Notes(left_out)] if left_out else []
+    methods, notes = pool(lanes, lambda lane: lane.protocol["environment"])
+    blocks: list = [Notes(notes)] if notes else []
     scales = {lane.protocol["environment"]: scaled(lane) for lane in lanes}
     once = {
         label: tables.on_scales({place: (lane, scales[place]) for place, lane in places.items()})

@@ -8,7 +8,8 @@ Two lanes are one method if they agree in every field of ``Config`` and of ``HPa
   authors choose them for each environment (Young & Tian 2019; Obando-Ceron & Castro 2021).
 
 Whatever else a run records about what it was made of counts. When in doubt lanes are two methods;
-``pool`` says which were not pooled, and why.
+``pool`` says which were not pooled, and why. Lanes that somebody has called the same are one method
+all the same, and it is said in what they differ.
 """
 
 from collections import Counter
@@ -18,7 +19,7 @@ from typing import Any, NamedTuple
 from jaxq.config import Preset
 from jaxq.recipes.presets import PRESETS
 from jaxq.reports.sources import Lane
-from jaxq.settings import ENV_PARAM, describe, flatten, format_value
+from jaxq.settings import ENV_PARAM, describe, differing, flatten, format_value
 
 _PROTOCOL = ("env", "env_kwargs", "time_limit", "eval_epsilon", "eval_episodes", "eval_max_steps")
 _SIZES = ("num_envs", "widths", "memory_width", "capacity", "batch_size", "chunk_steps")
@@ -37,10 +38,11 @@ class Method(NamedTuple):
 
 
 class Pooled(NamedTuple):
-    """Methods on several environments, and a sentence about each of the others."""
+    """Methods on several environments, and a sentence about each of the others and about those
+    that are one method only because somebody says so."""
 
     methods: dict[str, dict[Hashable, Lane]]  # label -> environment -> its one lane
-    left_out: list[str]
+    notes: list[str]
 
 
 def pool(lanes: Sequence[Lane], environment_of: Callable[[Lane], Hashable]) -> Pooled:
@@ -49,35 +51,56 @@ def pool(lanes: Sequence[Lane], environment_of: Callable[[Lane], Hashable]) -> P
     Args:
       environment_of: what the pooled lanes of a method are told apart by.
     """
-    methods, pooled, left_out = methods_of(lanes), {}, []
+    methods, pooled = methods_of(lanes), {}
+    notes = [words for method in methods if (words := mixture(method))]
     for method in methods:
         places: dict[Hashable, list[Lane]] = {}
         for lane in method.lanes:
             places.setdefault(environment_of(lane), []).append(lane)
         several = [lane.label for found in places.values() if len(found) > 1 for lane in found]
         if several:
-            left_out.append(
+            notes.append(
                 f"{method.label}: not pooled, because several lanes on one environment are this "
                 f"method ({', '.join(several)})."
             )
         elif len(places) > 1:
             pooled[method.label] = {place: found[0] for place, found in places.items()}
         else:
-            left_out.append(_alone(method, methods))
-    return Pooled(pooled, left_out)
+            notes.append(_alone(method, methods))
+    return Pooled(pooled, notes)
 
 
 def methods_of(lanes: Sequence[Lane]) -> list[Method]:
     """The methods in ``lanes``, each with a label of its own."""
-    groups: dict[tuple, list[Lane]] = {}
+    groups: dict[Hashable, list[Lane]] = {}
     for lane in lanes:
-        groups.setdefault(tuple(sorted(fields_of(lane).items())), []).append(lane)
+        made = lane.label if lane.given else tuple(sorted(fields_of(lane).items()))
+        groups.setdefault(made, []).append(lane)
     labels = [_label(group) for group in groups.values()]
     counts = Counter(labels)
     return [
-        Method(label if counts[label] == 1 else f"{label} ({group[0].label})", dict(fields), group)
-        for label, (fields, group) in zip(labels, groups.items())
+        Method(
+            label if counts[label] == 1 else f"{label} ({group[0].label})", _shared(group), group
+        )
+        for label, group in zip(labels, groups.values())
     ]
+
+
+def mixture(method: Method) -> str:
+    """In what the lanes of one method differ, if they do: then somebody has called them so."""
+    fields = [fields_of(lane) for lane in method.lanes]
+    names = differing(fields)
+    if not names:
+        return ""
+    words = ", ".join(names) if len(names) <= _MOST_NAMED else f"{len(names)} fields"
+    return f"{method.label}: one method by its label; configurations differ in {words}."
+
+
+def _shared(lanes: Sequence[Lane]) -> dict[str, Hashable]:
+    """The fields of a method in which its lanes agree."""
+    fields = [fields_of(lane) for lane in lanes]
+    varied = differing(fields)
+    return {name: value for name, value in fields[0].items() if name not in varied}
 
 
 def fields_of(lane: Lane) -> dict[str, Hashable]:
@@ -124,6 +147,8 @@ def _family(lane: Lane) -> str:
 
 
 def _label(lanes: Sequence[Lane]) -> str:
+    if lanes[0].given:
+        return lanes[0].label
     labels = list(dict.fromkeys(map(_name, lanes)))
     return labels[0] if len(labels) == 1 else f"{labels[0]} and {len(labels) - 1} like it"
 
@@ -143,6 +168,8 @@ def _name(lane: Lane) -> str:
 def _alone(method: Method, methods: Sequence[Method]) -> str:
     """Why a method that was trained on one environment is on no other."""
     environment = method.lanes[0].protocol["environment"]
+    if method.lanes[0].given:
+        return f"{method.label}: not pooled, because only a lane on {environment} is called so."
     words = f"{method.label}: not pooled, because no lane on another environment than "
     words += f"{environment} is the same method"
     others = [m for m in methods if any(x.protocol["environment"] != environment for x in m.lanes)]

@@ -29,6 +29,7 @@ def write_report(
     *,
     latex: bool = False,
     anchors: Path | None = None,
+    labels: Sequence[str] = (),
 ) -> list[Path]:
     """Write what the runs in ``paths`` say to ``out`` and, as Markdown, beside it.
 
@@ -37,14 +38,16 @@ def write_report(
       out: the HTML page; replaced if it exists.
       suite: beside them stand the reference results of this suite on the same environments.
       anchors: a file of what counts as 0 and as 1 (see ``jaxq.reports.anchors``).
+      labels: what runs are called in tables and legends, each ``RUN=NAME``; lanes of one label on
+        several environments are one method.
       latex: the tables that a paper has room for are also written as LaTeX.
 
     Returns:
       The paths of what was written beside the page.
 
     Raises:
-      ConfigError: a path holds no run or no finished evaluation, ``out`` cannot be written, or
-        a file beside it is not of a report.
+      ConfigError: a path holds no run or no finished evaluation, ``out`` cannot be written, a
+        file beside it is not of a report, or anchors or labels do not fit the runs.
     """
     if out.suffix != ".html":
         raise ConfigError(f"out={out} must end in .html.")
@@ -55,7 +58,7 @@ def write_report(
             raise ConfigError(
                 f"out={out} would replace {path}, which is no report; choose another."
             )
-    studies = read_all(paths)
+    studies = read_all(paths, labels)
     title = f"Report on {', '.join(study.name for study in studies)}"
     title = title if len(title) <= 80 else f"Report on {len(studies)} runs"
     studies += _references(suite, studies) if suite else []
@@ -70,6 +73,7 @@ def write_report(
     command = ["python", "experiments/report.py", *map(str, paths), "--out", str(out)]
     command += [*(["--reference", suite] if suite else []), *(["--latex"] if latex else [])]
     command += ["--anchors", str(anchors)] if anchors else []
+    command += [word for label in labels for word in ("--label", label)]
     texts = [pages.to_markdown(title, f"{summary}.", sections)]
     texts += [to_latex(shlex.join(command), sections)] if latex else []
     try:
@@ -130,7 +134,13 @@ def sections_of(studies: Sequence[Source], own: Own | None = None) -> list[Secti
 def _by_protocol(lanes: Sequence[Lane]) -> dict[str, list[Lane]]:
     groups: dict[str, list[Lane]] = {}
     for lane in lanes:
-        groups.setdefault(json.dumps(lane.protocol, sort_keys=True), []).append(lane)
+        group = groups.setdefault(json.dumps(lane.protocol, sort_keys=True), [])
+        if any(lane.label == other.label for other in group):
+            raise ConfigError(
+                f"label={lane.label} names two lanes on {lane.protocol['environment']}; there, "
+                f"every lane has a label of its own."
+            )
+        group.append(lane)
     return groups
 
 

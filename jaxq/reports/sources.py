@@ -10,6 +10,7 @@ import numpy as np
 
 from jaxq.config import Config, HParams
 from jaxq.errors import ConfigError
+from jaxq.reports.labels import names_of
 from jaxq.runs import files as results
 from jaxq.runs.spreading import as_path
 from jaxq.scoring.protocol import Protocol, lane_protocols, make_protocol
@@ -45,6 +46,7 @@ class Lane(NamedTuple):
     diverged: list[int]  # seeds
     episodes: int  # of an evaluation, per seed
     episodes_cut: int
+    given: bool = False  # its label: lanes that somebody calls the same are one method
 
 
 class Sweep(NamedTuple):
@@ -65,16 +67,24 @@ class Source(NamedTuple):
     sweep: Sweep | None  # None if no setting differs from another
 
 
-def read_all(paths: Sequence[Path]) -> list[Source]:
+def read_all(paths: Sequence[Path], labels: Sequence[str] = ()) -> list[Source]:
     """What every path holds, each once.
 
+    Args:
+      labels: what runs are called, each ``RUN=NAME``.
+
     Raises:
-      ConfigError: a path holds no run, or no finished evaluation.
+      ConfigError: a path holds no run, or no finished evaluation, or a label names no run.
     """
     paths = list({path.resolve(): path for path in paths}.values())
     if not paths:
         raise ConfigError("runs is empty; run directories are accepted.")
-    return [read(path, name) for path, name in zip(paths, _names(paths))]
+    studies = []
+    for path, name in zip(paths, names_of(paths, labels)):
+        study = read(path, name.text)
+        lanes = [lane._replace(given=name.given) for lane in study.lanes]
+        studies.append(study._replace(lanes=lanes))
+    return studies
 
 
 def read(path: Path, name: str) -> Source:
@@ -251,16 +261,6 @@ def _protocol(run: Run, lane: int) -> Protocol:
         return protocol
     document, gymnax = run.document, protocol.get("gymnax", "unknown")
     return make_protocol(protocol, gymnax, document["config"], [document["lanes"][lane]])
-
-
-def _names(paths: Sequence[Path]) -> list[str]:
-    """The last parts of every path, as many as tell them apart."""
-    parts = [path.resolve().parts for path in paths]
-    for depth in range(1, max(map(len, parts)) + 1):
-        names = ["/".join(part[-depth:]) for part in parts]
-        if len(set(names)) == len(names):
-            break
-    return names
 
 
 def _sweep(name: str, settings: Sequence[Mapping[str, Any]], scores: Sequence[dict]) -> Sweep:

@@ -172,11 +172,12 @@ def on_scales(lanes: Mapping[str, tuple[Lane, Scale]]) -> dict[str, np.ndarray]:
     return stats.normalise(scores, {keys[p]: scale.anchor for p, (_, scale) in lanes.items()})
 
 
-def side_by_side(rows: Mapping[str, Mapping[str, Lane]], words: str) -> Table:
+def side_by_side(rows: Mapping[str, Mapping[str, Lane]], words: str, notes: str = "") -> Table:
     """Final scores of methods (label -> environment -> lane), a column for an environment.
 
     Args:
       words: the protocol, without what environments have of their own.
+      notes: sentences about what is called a method.
     """
     environments = list(dict.fromkeys(place for places in rows.values() for place in places))
     columns = []
@@ -194,7 +195,7 @@ def side_by_side(rows: Mapping[str, Mapping[str, Lane]], words: str) -> Table:
         parts.append("What is empty was not trained.")
     counts = [len(lane.scores) for lane in lanes]
     parts.append(f"{seed_words(counts)} each. {INTERVAL}. Protocol: {words}.")
-    caption = " ".join(parts)
+    caption = " ".join([*parts, *filter(None, [notes])])
     cells = [[label, *cells] for label, *cells in zip(rows, *columns)]
     title = "Final scores by environment"
     return Table(title, caption, ["method", *environments], cells, Printed(environments, caption))

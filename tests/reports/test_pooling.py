@@ -101,3 +101,21 @@ def test_what_else_a_run_was_made_of_counts():
 def test_labels_of_different_methods_differ():
     lanes = [lane_of("dqn-acrobot"), lane_of("dqn-cartpole")]
     assert len(set(labels(*lanes))) == 2
+
+
+def test_a_changed_preset_of_control_is_not_its_family():
+    lanes = [lane_of("dqn-cartpole"), lane_of("dqn-acrobot", backup="double")]
+    assert labels(*lanes) == ["dqn", "dqn-acrobot backup=double"]
+
+
+def test_what_somebody_calls_the_same_is_one_method_and_its_differences_are_said():
+    lanes = [lane_of("dqn-asterix"), lane_of("dqn-breakout", backup="double", gamma=0.9)]
+    ours = [lane._replace(label="DQN", given=True) for lane in lanes]
+    other = lane_of("dqn-asterix", n_step=3)._replace(label="Mine", given=True)
+    pooled = pooling.pool([*ours, other], lambda lane: lane.protocol["environment"])
+    assert pooled.methods == {"DQN": dict(zip((ASTERIX, BREAKOUT), ours))}
+    assert pooled.notes == [
+        "DQN: one method by its label; configurations differ in backup, gamma.",
+        f"Mine: not pooled, because only a lane on {ASTERIX} is called so.",
+    ]
+    assert labels(lanes[0], ours[1]) == ["dqn", "DQN"]
