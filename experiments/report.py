@@ -6,6 +6,7 @@ beside it as Markdown, and those for a paper as LaTeX if asked.
 
 import dataclasses
 from pathlib import Path
+from typing import Literal
 
 import tyro
 from rich.console import Console
@@ -28,6 +29,8 @@ class Arguments:
     """What counts as 0 and as 1: a JSON file of environment: [zero, one]."""
     label: tyro.conf.UseAppendAction[list[str]] = dataclasses.field(default_factory=list)
     """RUN=NAME: what a run is called; rows and legends stand in the order of the runs."""
+    format: Literal["png", "pdf", "svg"] | None = None
+    """Every figure also as a file of this kind, in the folder OUT_figures."""
     latex: bool = False
     """The tables for a paper also as LaTeX, with the ending .tex."""
 
@@ -40,6 +43,7 @@ def report(arguments: list[str], console: Console) -> None:
         args.reference,
         anchors=args.anchors,
         labels=args.label,
+        kind=args.format,
         latex=args.latex,
     )
     tasks.say(console, f"Report: {args.out}\nBeside it: {', '.join(map(str, beside))}")

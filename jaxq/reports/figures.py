@@ -3,8 +3,9 @@
 import io
 import textwrap
 from collections.abc import Callable, Sequence
+from pathlib import Path
 
-from jaxq.reports.pages import Picture
+from jaxq.reports.pages import Picture, Section, slugs
 from jaxq.reports.sources import Lane, Source
 from jaxq.scoring import plots
 from jaxq.scoring.canvas import Target
@@ -14,7 +15,32 @@ def picture(title: str, caption: str, draw: Callable[[Target], None]) -> Picture
     """What ``draw`` draws, as a picture of a page."""
     file = io.BytesIO()
     draw(file)
-    return Picture(title, caption, file.getvalue())
+    return Picture(title, caption, file.getvalue(), draw=draw)
+
+
+def write_figures(directory: Path, sections: Sequence[Section], kind: str) -> list[Path]:
+    """Write every figure of some sections, by its title, as a file of a kind such as ``pdf``.
+
+    Returns:
+      The paths of the files; others in the directory stay.
+
+    Raises:
+      OSError: one cannot be written.
+    """
+    found = [
+        (block, f"{section.title} {block.title}")
+        for section in sections
+        for block in section.blocks
+        if isinstance(block, Picture) and block.draw
+    ]
+    directory.mkdir(parents=True, exist_ok=True)
+    paths = [directory / f"{name}.{kind}" for name in slugs([title for _, title in found])]
+    for (figure, _), path in zip(found, paths):
+        if kind == figure.kind:
+            path.write_bytes(figure.data)
+        else:
+            figure.draw(path)
+    return paths
 
 
 def drawn(label: str) -> str:

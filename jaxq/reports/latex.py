@@ -3,7 +3,7 @@ r"""Tables as LaTeX: a file that a paper takes in with ``\input``."""
 import re
 from collections.abc import Iterator, Sequence
 
-from jaxq.reports.pages import Cell, Section, Table
+from jaxq.reports.pages import Cell, Section, Table, slugs
 
 BEGINNING = "% Tables of jaxq"  # of every file, by which it is known
 _SPECIAL = {
@@ -43,13 +43,15 @@ def to_latex(command: str, sections: Sequence[Section]) -> str:
         f"%   {' '.join(command.split())}",
         r"% It is taken in with \input and needs \usepackage{booktabs,graphicx}.",
     ]
-    used: set[str] = set()
-    for section in sections:
-        for block in section.blocks:
-            if isinstance(block, Table) and block.printed:
-                lines += ["", *_table(block, _slug(f"{block.title} {section.title}", used))]
-    if not used:
-        lines += ["% It has no tables."]
+    tables = [
+        (block, f"{block.title} {section.title}")
+        for section in sections
+        for block in section.blocks
+        if isinstance(block, Table) and block.printed
+    ]
+    for (table, _), name in zip(tables, slugs([title for _, title in tables])):
+        lines += ["", *_table(table, name)]
+    lines += [] if tables else ["% It has no tables."]
     return "\n".join(lines) + "\n"
 
 
@@ -102,19 +104,3 @@ def _number(text: str) -> str:
     digits, exponent = match.groups()
     digits = digits.replace("-", r"\ensuremath{-}")
     return digits + (rf"\ensuremath{{\times10^{{{int(exponent)}}}}}" if exponent else "")
-
-
-def _slug(text: str, used: set[str]) -> str:
-    """A name of small letters that no other table has."""
-    slug = re.sub(r"[^a-z0-9]+", "-", text.lower()).strip("-")
-    name = next(name for name in _numbered(slug) if name not in used)
-    used.add(name)
-    return name
-
-
-def _numbered(name: str) -> Iterator[str]:
-    yield name
-    number = 2
-    while True:
-        yield f"{name}-{number}"
-        number += 1

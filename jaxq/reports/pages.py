@@ -1,9 +1,11 @@
 """Tables and figures as one HTML page that loads nothing, and as Markdown."""
 
 import base64
+import itertools
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from html import escape
+from pathlib import Path
 from typing import NamedTuple
 
 
@@ -38,6 +40,7 @@ class Picture(NamedTuple):
     caption: str
     data: bytes
     kind: str = "png"
+    draw: Callable[[Path], None] | None = None  # into a file, in the format of its name
 
 
 class Gallery(NamedTuple):
@@ -152,6 +155,16 @@ def to_markdown(title: str, summary: str, sections: Sequence[Section]) -> str:
                 parts += [f"### {_plain(block.title)}", "\n".join(header + rows)]
                 parts.append(_plain(block.caption))
     return "\n\n".join(parts) + "\n"
+
+
+def slugs(titles: Sequence[str]) -> list[str]:
+    """A name of small letters, digits and dashes for every title; no two are the same."""
+    found: list[str] = []
+    for title in titles:
+        name = re.sub(r"[^a-z0-9]+", "-", title.lower()).strip("-") or "untitled"
+        again = (f"{name}-{number}" for number in itertools.count(2))
+        found.append(name if name not in found else next(x for x in again if x not in found))
+    return found
 
 
 def _html(block) -> str:

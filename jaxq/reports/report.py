@@ -5,7 +5,7 @@ import shlex
 from collections.abc import Sequence
 from pathlib import Path
 
-from jaxq.errors import ConfigError
+from jaxq.errors import ConfigError, unknown
 from jaxq.reports import across, figures, pages, tables
 from jaxq.reports.anchors import Own, Scale, read_anchors, scale_of
 from jaxq.reports.latex import BEGINNING, to_latex
@@ -19,6 +19,7 @@ from jaxq.scoring.scores import seed_words
 from jaxq.scoring.stats import iqm
 from jaxq.settings import ENV_PARAM, differing, format_value
 
+KINDS = ("png", "pdf", "svg")  # of figures that are files
 _SHOWN = tables.MOST_PRINTED  # lanes in a figure or a matrix
 
 
@@ -30,6 +31,7 @@ def write_report(
     latex: bool = False,
     anchors: Path | None = None,
     labels: Sequence[str] = (),
+    kind: str | None = None,
 ) -> list[Path]:
     """Write what the runs in ``paths`` say to ``out`` and, as Markdown, beside it.
 
@@ -40,6 +42,7 @@ def write_report(
       anchors: a file of what counts as 0 and as 1 (see ``jaxq.reports.anchors``).
       labels: what runs are called in tables and legends, each ``RUN=NAME``; lanes of one label on
         several environments are one method.
+      kind: figures are also written as files of this format, into ``OUT_figures``.
       latex: the tables that a paper has room for are also written as LaTeX.
 
     Returns:
@@ -51,6 +54,8 @@ def write_report(
     """
     if out.suffix != ".html":
         raise ConfigError(f"out={out} must end in .html.")
+    if kind not in (None, *KINDS):
+        raise unknown("format", kind, KINDS)
     beside = {out.with_suffix(".md"): "# Report on "}
     beside |= {out.with_suffix(".tex"): BEGINNING} if latex else {}
     for path, beginning in beside.items():
@@ -72,6 +77,7 @@ def write_report(
     sections = sections_of(studies, own)
     command = ["python", "experiments/report.py", *map(str, paths), "--out", str(out)]
     command += [*(["--reference", suite] if suite else []), *(["--latex"] if latex else [])]
+    command += ["--format", kind] if kind else []
     command += ["--anchors", str(anchors)] if anchors else []
     command += [word for label in labels for word in ("--label", label)]
     texts = [pages.to_markdown(title, f"{summary}.", sections)]
@@ -81,9 +87,12 @@ def write_report(
         for path, text in zip(beside, texts):
             results.write_text(path, text)
         results.write_text(out, pages.to_html(title, f"{summary}.", sections))
+        folder = out.with_name(f"{out.stem}_figures")
+        if kind:
+            figures.write_figures(folder, sections, kind)
     except OSError as error:
         raise ConfigError(f"out={out} cannot be written: {error.strerror or error}.") from error
-    return list(beside)
+    return [*beside, *([folder] if kind else [])]
 
 
 def _references(suite: str, studies: Sequence[Source]) -> list[Source]:

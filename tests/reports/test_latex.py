@@ -76,7 +76,9 @@ def test_methods_stand_beside_each_other_on_all_environments(tmp_path):
     names = "dqn-asterix dqn-breakout rainbow-asterix rainbow-breakout c51-asterix".split()
     runs = [make_preset_run(tmp_path / name, name, len(name)) for name in names]
     text = tex(tmp_path, *runs)
-    assert text.count(r"\begin{table}") == 3  # one for each environment, and all together
+    assert (
+        text.count(r"\begin{table}") == 4
+    )  # each environment, both beside each other, both pooled
     wide = text[text.index("tab:final-scores-by-environment") :]
     assert "method & Asterix-{}MinAtar-{}original & Breakout-{}MinAtar-{}original" in wide
     assert len(line(wide, "dqn")) == 2 and line(wide, "c51")[1] == ""
