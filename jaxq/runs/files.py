@@ -56,8 +56,8 @@ SWEEP_FILES = {
     STUDY: "the settings, the seeds, and which part trains which",
     f"{PARTS}/": "a run directory for every part: some settings of one program, on some seeds",
     f"{WINNER}/": "a run directory: the best setting again, on fresh seeds",
-    METRICS: "steps [T] and eval_return, eval_value, loss [L, S, T] of all settings, NaN where "
-    "one was not measured",
+    METRICS: "steps [T] and an array [L, S, T] per metric that all parts have, of all settings, "
+    "NaN where one was not measured",
     SCORES: "the last evaluation of every setting with its interval, and every seed",
     TABLE: "the same as a table, a row per setting",
     CURVES: "learning curves of the best settings",

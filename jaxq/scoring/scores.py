@@ -14,6 +14,26 @@ from jaxq.scoring.protocol import Protocol, own_part
 from jaxq.scoring.stats import bootstrap_iqm, iqm
 
 NUMBER = "hparams/"  # before the names of numbers that change, in the metrics
+_STANDARD = (  # metrics that every method has, or that several of ours have
+    "loss q_value td_error epsilon temperature episodes train_return train_length "
+    "eval_return eval_length eval_value eval_cut eval_returns"
+).split()
+
+
+def curves_in(arrays: Mapping[str, np.ndarray]) -> list[str]:
+    """The metrics [H, S, T] of floats; numbers that change are none."""
+    return [
+        name
+        for name, values in arrays.items()
+        if values.ndim == 3
+        and np.issubdtype(values.dtype, np.floating)
+        and not name.startswith(NUMBER)
+    ]
+
+
+def own_metrics(arrays: Mapping[str, np.ndarray]) -> list[str]:
+    """Those that a part of somebody's own has measured."""
+    return [name for name in curves_in(arrays) if name not in _STANDARD]
 
 
 def divergence(arrays: Mapping[str, np.ndarray]) -> np.ndarray:

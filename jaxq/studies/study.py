@@ -5,8 +5,8 @@
     winner/        the best setting again, on fresh seeds
     lanes.csv      one row per setting
     scores.json    the same with every seed, and the winner's second number
-    metrics.npz    ``steps`` [T]; ``eval_return``, ``eval_value``, ``loss`` [L, S, T] of all
-                   settings, NaN where one was not measured
+    metrics.npz    ``steps`` [T]; ``eval_return``, ``eval_value``, ``loss`` and what else all
+                   parts have measured [L, S, T] of all settings, NaN where one was not measured
     COMPLETE       written last
 
 Parts are independent of each other and of who runs them; a part is finished once it holds
@@ -40,10 +40,8 @@ from jaxq.runs.population import Population
 from jaxq.runs.resuming import Point, read_point
 from jaxq.runs.runner import RunSpec
 from jaxq.scoring.protocol import Protocol, lane_protocols, split
-from jaxq.scoring.scores import NUMBER, divergence, rank, score_seeds, table_rows
+from jaxq.scoring.scores import curves_in, divergence, rank, score_seeds, table_rows
 from jaxq.settings import Setting, apply, as_tuple, format_value
-
-_JOINED = ("eval_return", "eval_value", "loss")  # measured by every method
 
 
 class Part(NamedTuple):
@@ -199,12 +197,13 @@ def collect(directory: Path, study: Study) -> dict[str, Any]:
     parts = [_measured(directory, index) for index in range(len(study.parts))]
     steps = np.unique(np.concatenate([arrays["steps"] for arrays in parts]))
     size = len(study.settings), len(study.seeds)
-    joined = {name: np.full((*size, len(steps)), np.nan) for name in _JOINED}
+    names = [name for name in curves_in(parts[0]) if all(name in arrays for arrays in parts)]
+    joined = {name: np.full((*size, len(steps)), np.nan) for name in names}
     asked, last, gone = np.zeros(size[0], int), np.zeros(size[0], int), np.full(size, -1)
     for part, arrays in zip(study.parts, parts):
         place = np.ix_(part.settings, [study.seeds.index(seed) for seed in part.seeds])
         when = np.searchsorted(steps, arrays["steps"])
-        for name in _JOINED:
+        for name in names:
             joined[name][*place, when[:, None, None]] = np.moveaxis(arrays[name], -1, 0)
         asked[list(part.settings)] = part.steps
         last[list(part.settings)] = arrays["steps"][-1]
@@ -260,8 +259,7 @@ def point_after(directory: Path, study: Study, part: Part) -> Point | None:
 
 def _measured(directory: Path, index: int) -> dict[str, np.ndarray]:
     with np.load(part_directory(directory, index) / results.METRICS) as arrays:
-        numbers = [name for name in arrays.files if name.startswith(NUMBER)]
-        return {name: arrays[name] for name in ("steps", *_JOINED, *numbers)}
+        return {name: arrays[name] for name in arrays.files if name != "eval_returns"}
 
 
 def _protocols(directory: Path, study: Study) -> list[Protocol]:

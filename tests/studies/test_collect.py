@@ -26,3 +26,24 @@ def test_a_study_says_the_protocol_of_every_setting(tmp_path):
     scores = files.read_scores(tmp_path)
     assert scores["protocol"] == shared
     assert [p["env_kwargs"] for p in lane_protocols(scores)] == [["size=10"], ["size=20"]]
+
+
+def test_what_all_parts_have_measured_is_joined(tmp_path):
+    """A metric of somebody's own, too; not what only some have, counts, or single episodes."""
+    parts = [Part((lane,), (0, 1), batch=2, steps=10 * (lane + 1)) for lane in range(2)]
+    settings = [{"gamma": 0.5}, {"gamma": 0.9}]
+    study = Study("a", Config(), HParams(), settings, (0, 1), 20, (), parts)
+    for index, part in enumerate(parts):
+        directory = part_directory(tmp_path, index)
+        directory.mkdir(parents=True)
+        names = ("loss", "eval_value", "eval_return", "churn", *["alone"][index:])
+        arrays = {name: np.full((1, 2, 1), 1.0 + index, np.float32) for name in names}
+        arrays |= {"steps": np.array([part.steps]), "episodes": np.ones((1, 2, 1), int)}
+        arrays |= {"eval_returns": np.ones((1, 2, 1, 3)), "hparams/gamma": np.ones((1, 2, 1))}
+        files.write_arrays(directory / files.METRICS, arrays)
+        files.write_json(directory / files.SCORES, {"protocol": {}, "lanes": [{}]})
+    collect(tmp_path, study)
+    arrays = files.read_arrays(tmp_path / files.METRICS)
+    assert set(arrays) == {"steps", "loss", "eval_value", "eval_return", "churn"}
+    nan = np.nan
+    np.testing.assert_array_equal(arrays["churn"], [[[1, nan]] * 2, [[nan, 2]] * 2])
