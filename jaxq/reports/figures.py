@@ -2,13 +2,15 @@
 
 import io
 import textwrap
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from jaxq.reports.pages import Picture, Section, slugs
 from jaxq.reports.sources import Lane, Source
 from jaxq.scoring import plots
 from jaxq.scoring.canvas import Target
+from jaxq.scoring.measured import best_of, draw_metric, draw_seeds
+from jaxq.scoring.scores import own_metrics
 
 
 def picture(title: str, caption: str, draw: Callable[[Target], None]) -> Picture:
@@ -49,7 +51,7 @@ def drawn(label: str) -> str:
 
 
 def of_lanes(lanes: Sequence[Lane], ending: str) -> list[Picture]:
-    """Learning curves and profiles of lanes under one protocol.
+    """Learning curves, single seeds, profiles and own metrics of lanes under one protocol.
 
     Args:
       ending: of every caption.
@@ -58,7 +60,7 @@ def of_lanes(lanes: Sequence[Lane], ending: str) -> list[Picture]:
     curves = {drawn(lane.label): lane.curves for lane in lanes}
     scores = {drawn(lane.label): lane.scores for lane in lanes}
     draw = plots.draw_comparison if len(lanes) <= len(plots.COLORS) else plots.draw_grid
-    return [
+    pictures = [
         picture(
             "Learning curves",
             f"Evaluation return while learning: IQM and its interval. {ending}",
@@ -71,6 +73,35 @@ def of_lanes(lanes: Sequence[Lane], ending: str) -> list[Picture]:
             lambda file: plots.draw_profiles(file, scores, environment, "final score"),
         ),
     ]
+    if len(lanes) <= len(plots.COLORS):
+        pictures.insert(1, _of_seeds(curves, environment, ending))
+    names = dict.fromkeys(name for lane in lanes for name in own_metrics(lane.curves))
+    return [*pictures, *(_of_metric(name, lanes, ending) for name in names)]
+
+
+def _of_seeds(curves: Mapping[str, Mapping], environment: str, ending: str) -> Picture:
+    return picture(
+        "Every seed",
+        f"Evaluation return of every seed while learning, its IQM, and the tolerance interval of "
+        f"seeds: at every time it holds at least 90% of all seeds, those never trained included, "
+        f"with 95% confidence; where that takes more seeds it is their range, with the share that "
+        f"the range holds (Patterson et al. 2024, JMLR 25:318). {ending}",
+        lambda file: draw_seeds(file, curves, environment),
+    )
+
+
+def _of_metric(name: str, lanes: Sequence[Lane], ending: str) -> Picture:
+    """A metric of somebody's own; of many lanes that have it those of highest IQM."""
+    having = {drawn(lane.label): lane for lane in lanes if name in lane.curves}
+    best = best_of({label: lane.scores for label, lane in having.items()})
+    few = f" of the {len(best)} lanes of highest IQM" if len(best) < len(having) else ""
+    few = f" of the {len(best)} lanes that have it" if len(best) < len(lanes) and not few else few
+    runs = {label: having[label].curves for label in best}
+    return picture(
+        f"Metric {name}",
+        f"{name} while learning{few}: mean over seeds and its interval. {ending}",
+        lambda file: draw_metric(file, runs, name, lanes[0].protocol["environment"]),
+    )
 
 
 def of_sweep(study: Source, caption: str) -> list[Picture]:

@@ -14,7 +14,7 @@ from jaxq.reports.labels import names_of
 from jaxq.runs import files as results
 from jaxq.runs.spreading import as_path
 from jaxq.scoring.protocol import Protocol, lane_protocols, make_protocol
-from jaxq.scoring.scores import divergence
+from jaxq.scoring.scores import divergence, own_metrics
 from jaxq.scoring.stats import bootstrap_iqm
 from jaxq.settings import describe_all, differing, format_value
 
@@ -42,7 +42,7 @@ class Lane(NamedTuple):
     protocol: dict[str, Any]  # what a score must share with another to be compared
     seeds: list[int]  # all that were trained
     scores: np.ndarray  # [S] of the last evaluation
-    curves: dict[str, np.ndarray]  # steps [T] and eval_return [1, S, T]
+    curves: dict[str, np.ndarray]  # steps [T]; eval_return and metrics of one's own [1, S, T]
     diverged: list[int]  # seeds
     episodes: int  # of an evaluation, per seed
     episodes_cut: int
@@ -214,11 +214,12 @@ def _lanes(runs: Sequence[Run], name: str) -> tuple[list[Lane], list[str]]:
 
 def _joined(lane: Lane, more: Lane) -> Lane:
     """One setting whose seeds were trained in two parts."""
-    pair = [lane.curves["eval_return"], more.curves["eval_return"]]
+    pairs = {k: [v, more.curves[k]] for k, v in lane.curves.items() if k in more.curves}
+    steps = pairs.pop("steps")[0]
     return lane._replace(
         seeds=[*lane.seeds, *more.seeds],
         scores=np.concatenate([lane.scores, more.scores]),
-        curves={**lane.curves, "eval_return": np.concatenate(pair, axis=1)},
+        curves={"steps": steps} | {k: np.concatenate(v, axis=1) for k, v in pairs.items()},
         diverged=[*lane.diverged, *more.diverged],
         episodes_cut=lane.episodes_cut + more.episodes_cut,
     )
@@ -236,7 +237,8 @@ def _lane(label: str, run: Run, lane: int, setting: dict, fields: dict) -> Lane:
         protocol=_protocol(run, lane),
         seeds=run.document["seeds"],
         scores=scores[kept],
-        curves={"steps": arrays["steps"], "eval_return": arrays["eval_return"][[lane]][:, kept]},
+        curves={"steps": arrays["steps"]}
+        | {name: arrays[name][[lane]][:, kept] for name in ("eval_return", *own_metrics(arrays))},
         diverged=[seed for seed, keep in zip(run.document["seeds"], kept) if not keep],
         episodes=score["episodes_per_seed"],
         episodes_cut=score["episodes_cut"],

@@ -7,4 +7,5 @@ May be imported by runs, studies and reports. Read ``scores`` first.
     scores    final scores, and who diverged
     canvas    what figures are made of
     plots     figures, each of which says what its band is
+    measured  figures of single seeds and of own metrics
 """

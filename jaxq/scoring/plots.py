@@ -101,6 +101,7 @@ def draw_comparison(
     axes.set(title=title, xlabel="environment steps per seed", ylabel="evaluation return")
     add_legend(figure, axes, len(runs))
     axes.margins(x=0.01)
+    axes.set_xlim(left=0)  # time before the first evaluation is time
     seeds = seed_words([len(seeds_left(arrays["eval_return"][0])) for arrays in runs.values()])
     add_caption(figure, f"IQM and 95% bootstrap interval over {seeds}", note)
     save(figure, path)
@@ -123,6 +124,7 @@ def draw_grid(path: Target, runs: Mapping[str, Mapping[str, Any]], title: str) -
         few = f" ({len(last)} of {len(values)} seeds)" if 0 < len(last) < len(values) else ""
         axes.set_title(f"{label}, {words}{few}", fontsize=9)
         axes.margins(x=0.01)
+        axes.set_xlim(left=0)
     note = "IQM and 95% bootstrap interval, each seed thinly; the number is the last IQM"
     figure.suptitle(f"{title}\n", fontsize=12)
     figure.supxlabel(f"environment steps per seed; {note}", fontsize=8, color="#666666")

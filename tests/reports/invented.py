@@ -20,12 +20,13 @@ PROTOCOL = {
 MINATAR = {"num_actions": 6, "sticky_actions": 0.1}
 
 
-def make_run(path, level=1.0, *, settings=({},), diverged=(), complete=True, **changes):
+def make_run(path, level=1.0, *, settings=({},), diverged=(), complete=True, metrics=(), **changes):
     """A run directory whose lane h has scores around ``level + h``.
 
     Args:
       settings: numbers of every lane.
       diverged: (lane, seed) whose loss is not finite.
+      metrics: names of metrics of one's own.
       changes: of the configuration, the protocol (a dictionary) and the name of the preset.
     """
     random, config = np.random.default_rng(int(100 * level)), {"preset": "dqn-cartpole"}
@@ -48,7 +49,8 @@ def make_run(path, level=1.0, *, settings=({},), diverged=(), complete=True, **c
     for time in range(1, TIMES + 1):
         returns = (level + offsets + random.normal(size=len(offsets)))[:, None] * np.ones(EPISODES)
         evaluation = Evaluation(returns, returns, np.ones_like(returns, bool), returns)
-        history.append(1_000 * time, {"loss": loss.ravel()}, evaluation)
+        own = {name: returns[:, 0].astype(np.float32) for name in metrics}
+        history.append(1_000 * time, {"loss": loss.ravel(), **own}, evaluation)
     write_history(path, history, history.arrays())
     last = history.arrays()["eval_return"][..., -1]
     protocol = make_protocol(protocol, "1.0.1", document["config"], numbers)

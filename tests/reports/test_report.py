@@ -32,7 +32,7 @@ def test_what_two_runs_say(tmp_path):
     assert cells[4] == f"{np.min(scores):.4g}" and "range" in cells[5]
     assert "| high | 1.00 (1.00 to 1.00) |  |" in text  # P(high > low)
     assert "| low | greedy |" in text and "| high | double |" in text
-    assert page.count("data:image/png;base64,") == 2
+    assert page.count("data:image/png;base64,") == 3
     assert "python experiments/train.py" in page and "--batch 3" in page and "abc123" in page
     for caption in re.findall("<figcaption>(.*?)</figcaption>", page)[:5]:
         assert "6 seeds" in caption and "95% percentile bootstrap" in caption
@@ -99,7 +99,7 @@ def test_lanes_of_a_run_show_their_sensitivity(tmp_path):
     page, text = report(tmp_path, make_run(tmp_path / "a", settings=settings))
     assert "a learning\\_rate=0.0001 gamma=0.5" in text
     assert "<h2>Sensitivity of a</h2>" in page
-    assert page.count("data:image/png;base64,") == 4  # with curves and heat map
+    assert page.count("data:image/png;base64,") == 5  # with curves, seeds, profiles and heat map
 
 
 def test_a_sweep_is_its_parts_its_table_and_its_winner(tmp_path):
@@ -233,7 +233,7 @@ def test_a_browser_shows_the_page(tmp_path):
         return done.stdout.decode()
 
     document = run("--dump-dom")
-    assert document.count("<table>") == 4 and document.count("<figcaption>") == 6
+    assert document.count("<table>") == 4 and document.count("<figcaption>") == 7
     picture = tmp_path / "page.png"
     run("--window-size=400,900", f"--screenshot={picture}")
     width, height, pixels = _pixels(picture.read_bytes())
