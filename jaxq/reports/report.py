@@ -163,6 +163,7 @@ def _group(lanes: Sequence[Lane], gone: Sequence[Lane], scale: Scale | str) -> l
     blocks = [tables.headline(lanes, gone), *figures.of_lanes(shown, ending)]
     if len(shown) > 1:
         blocks.append(tables.improvement({lane.label: lane.scores for lane in shown}, ending))
+        blocks.append(Notes([tables.told_apart(shown)]))
     if isinstance(scale, Scale):
         blocks.append(tables.normalised(lanes, scale))
     else:

@@ -3,6 +3,7 @@
 May be imported by runs, studies and reports. Read ``scores`` first.
 
     stats     IQM, bootstrap, profiles, tolerance intervals, normalised scores
+    power     how many seeds tell two methods apart
     protocol  under what a score was measured, and in words
     scores    final scores, and who diverged
     canvas    what figures are made of

@@ -15,6 +15,7 @@ from jaxq.reports import pages
 from jaxq.reports import sources as lanes
 from jaxq.reports.report import write_report
 from jaxq.runs import files as results
+from jaxq.scoring.power import seeds_needed
 
 CHROMIUM = next(
     filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), ""
@@ -37,6 +38,22 @@ def test_what_two_runs_say(tmp_path):
     for caption in re.findall("<figcaption>(.*?)</figcaption>", page)[:5]:
         assert "6 seeds" in caption and "95% percentile bootstrap" in caption
         assert "CartPole-v1 (gymnax 1.0.1), 2 actions, no sticky actions" in caption
+
+
+def test_how_many_seeds_would_tell_methods_apart(tmp_path):
+    runs = [make_run(tmp_path / "low"), make_run(tmp_path / "high", 9.0), make_run(tmp_path / "b")]
+    _, text = report(tmp_path, *runs)
+    scores = [results.read_json(r / results.SCORES)["lanes"][0]["per_seed"] for r in runs]
+    needed = seeds_needed(*scores[:2])
+    sentence = next(line for line in text.splitlines() if "Welch" in line)
+    assert (
+        f"tell high, which has the highest IQM, at 5% and with a power of 80% by {needed}"
+        in sentence
+    )
+    assert f"{needed} from low, {needed} from b: seeds of each" in sentence
+    assert text.index("Probability of improvement") < text.index("Welch")
+    _, text = report(tmp_path, runs[0], runs[2])  # the same scores
+    assert "by no finite number, as the means are equal, from b: seeds of each" in text
 
 
 def test_protocols_stay_apart(tmp_path):
