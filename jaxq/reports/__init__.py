@@ -10,6 +10,7 @@ Imports no code that a run names. Read ``sources`` first, then ``report``.
     pages      blocks as HTML and Markdown
     latex      tables as LaTeX
     tables     lanes as tables
+    sentences  how far comparisons can be relied on
     figures    lanes as pictures
     across     methods on several environments
     repeating  how runs are made again

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from jaxq.errors import ConfigError, unknown
-from jaxq.reports import across, figures, pages, tables
+from jaxq.reports import across, figures, pages, sentences, tables
 from jaxq.reports.anchors import Own, Scale, read_anchors, scale_of
 from jaxq.reports.latex import BEGINNING, to_latex
 from jaxq.reports.pages import Gallery, Notes, Picture, Section
@@ -163,7 +163,7 @@ def _group(lanes: Sequence[Lane], gone: Sequence[Lane], scale: Scale | str) -> l
     blocks = [tables.headline(lanes, gone), *figures.of_lanes(shown, ending)]
     if len(shown) > 1:
         blocks.append(tables.improvement({lane.label: lane.scores for lane in shown}, ending))
-        blocks.append(Notes([tables.told_apart(shown)]))
+        blocks.append(Notes([sentences.told_apart(shown)]))
     if isinstance(scale, Scale):
         blocks.append(tables.normalised(lanes, scale))
     else:
@@ -197,7 +197,9 @@ def _sensitivity(study: Source) -> Section:
         "the winner's row above is its score on fresh seeds" if confirmed else "fresh seeds do not"
     )
     caption = f"Final evaluation, IQM and interval. {flattery}; {advice}. {ending}"
-    return Section(f"Sensitivity of {name}", figures.of_sweep(study, caption))
+    sure = sentences.choice([lane for lane in study.lanes if lane.run.path.name != results.WINNER])
+    blocks = [*figures.of_sweep(study, caption), *([Notes([sure])] if sure else [])]
+    return Section(f"Sensitivity of {name}", blocks)
 
 
 def _titles(lanes: Sequence[Lane]) -> list[str]:

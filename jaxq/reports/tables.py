@@ -15,7 +15,6 @@ from jaxq.reports.anchors import Scale
 from jaxq.reports.pages import Cell, Printed, Table
 from jaxq.reports.sources import Lane
 from jaxq.scoring import stats
-from jaxq.scoring.power import seeds_needed
 from jaxq.scoring.protocol import protocol_words
 from jaxq.scoring.scores import seed_words
 from jaxq.settings import differing, format_value
@@ -23,7 +22,6 @@ from jaxq.settings import differing, format_value
 MOST_PRINTED = 30  # rows that a page of a paper holds
 _SPARSE = 4  # with more lanes, a table of differences shows only what most lanes do not have
 INTERVAL = "Intervals are 95% percentile bootstrap intervals over seeds (2,000 resamples)"
-_SEVERAL = 8  # with more lanes, the best is compared to one
 _BOLD = "Bold is the best IQM, and every one whose interval overlaps that of the best."
 _OF_A_TASK = {
     "IQM (95%)": stats.pooled_iqm,
@@ -134,26 +132,6 @@ def improvement(scores: Mapping[str, stats.Scores], ending: str) -> Table:
         f"with its interval. {ending}"
     )
     return Table("Probability of improvement", caption, ["", *scores], rows)
-
-
-def told_apart(lanes: Sequence[Lane]) -> str:
-    """How many seeds would tell the best of some lanes from the others, in a sentence; of many
-    lanes from the second best."""
-    best, *others = sorted(lanes, key=lambda lane: -float(stats.pooled_iqm(lane.scores)))
-    named = {lane.label for lane in (others if len(lanes) <= _SEVERAL else others[:1])}
-    words = [f"{_seeds(best, lane)} from {lane.label}" for lane in lanes if lane.label in named]
-    return (
-        f"Welch's t-test would tell {best.label}, which has the highest IQM, at 5% and with a "
-        f"power of 80% by {', '.join(words)}: seeds of each, if the means and standard deviations of "
-        f"these seeds were those of all (Colas et al. 2018, arXiv 1806.08295)."
-    )
-
-
-def _seeds(one: Lane, other: Lane) -> str:
-    count = seeds_needed(one.scores, other.scores)
-    if math.isnan(count):
-        return "an unknown number, as one of them has a single seed,"
-    return f"{count:,}" if math.isfinite(count) else "no finite number, as the means are equal,"
 
 
 def differences(lanes: Sequence[Lane]) -> Table | None:

@@ -2,11 +2,12 @@
 
 May be imported by runs, studies and reports. Read ``scores`` first.
 
-    stats     IQM, bootstrap, profiles, tolerance intervals, normalised scores
-    power     how many seeds tell two methods apart
-    protocol  under what a score was measured, and in words
-    scores    final scores, and who diverged
-    canvas    what figures are made of
-    plots     figures, each of which says what its band is
-    measured  figures of single seeds and of own metrics
+    stats      IQM, bootstrap, profiles, tolerance intervals, normalised scores
+    selection  how sure the choice of a setting is
+    power      how many seeds tell two methods apart
+    protocol   under what a score was measured, and in words
+    scores     final scores, and who diverged
+    canvas     what figures are made of
+    plots      figures, each of which says what its band is
+    measured   figures of single seeds and of own metrics
 """

@@ -16,6 +16,7 @@ from jaxq.reports import sources as lanes
 from jaxq.reports.report import write_report
 from jaxq.runs import files as results
 from jaxq.scoring.power import seeds_needed
+from jaxq.scoring.selection import chosen
 
 CHROMIUM = next(
     filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), ""
@@ -117,6 +118,27 @@ def test_lanes_of_a_run_show_their_sensitivity(tmp_path):
     assert "a learning\\_rate=0.0001 gamma=0.5" in text
     assert "<h2>Sensitivity of a</h2>" in page
     assert page.count("data:image/png;base64,") == 5  # with curves, seeds, profiles and heat map
+
+
+def test_the_choice_of_a_setting_is_as_sure_as_its_seeds(tmp_path):
+    settings = [{"gamma": gamma} for gamma in (0.1, 0.5, 0.9)]
+    run = make_run(tmp_path / "a", 2.0, settings=settings)
+    (source,) = lanes.read_all([run])
+    sure = dict(
+        zip([lane.label for lane in source.lanes], chosen([x.scores for x in source.lanes]))
+    )
+    _, text = report(tmp_path, run)
+    sentence = next(line for line in text.splitlines() if "How sure" in line)
+    for label, probability in sure.items():
+        assert (f"{label} in {probability:.0%}" in sentence) == (probability >= 0.05)
+    assert "no other one in 5%" in sentence
+    gone = [(2, seed) for seed in range(SEEDS - 1)]
+    _, text = report(tmp_path, make_run(tmp_path / "b", 2.0, settings=settings, diverged=gone))
+    (sentence,) = (line for line in text.splitlines() if "How sure" in line)
+    assert "b gamma=0.9" not in sentence  # what is left of it is the best
+    params = [{"env_params": {"length": length}} for length in (0.5, 1.0)]
+    _, text = report(tmp_path, make_run(tmp_path / "c", settings=params))
+    assert "How sure" not in text
 
 
 def test_a_sweep_is_its_parts_its_table_and_its_winner(tmp_path):
