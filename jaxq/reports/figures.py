@@ -5,6 +5,7 @@ import textwrap
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
+from jaxq.reports import tables
 from jaxq.reports.pages import Picture, Section, slugs
 from jaxq.reports.sources import Lane, Source
 from jaxq.scoring import plots
@@ -76,7 +77,7 @@ def of_lanes(lanes: Sequence[Lane], ending: str) -> list[Picture]:
     if len(lanes) <= len(plots.COLORS):
         pictures.insert(1, _of_seeds(curves, environment, ending))
     names = dict.fromkeys(name for lane in lanes for name in own_metrics(lane.curves))
-    return [*pictures, *(_of_metric(name, lanes, ending) for name in names)]
+    return [*pictures, *(_of_metric(name, lanes) for name in names)]
 
 
 def _of_seeds(curves: Mapping[str, Mapping], environment: str, ending: str) -> Picture:
@@ -90,16 +91,17 @@ def _of_seeds(curves: Mapping[str, Mapping], environment: str, ending: str) -> P
     )
 
 
-def _of_metric(name: str, lanes: Sequence[Lane], ending: str) -> Picture:
+def _of_metric(name: str, lanes: Sequence[Lane]) -> Picture:
     """A metric of somebody's own; of many lanes that have it those of highest IQM."""
     having = {drawn(lane.label): lane for lane in lanes if name in lane.curves}
     best = best_of({label: lane.scores for label, lane in having.items()})
-    few = f" of the {len(best)} lanes of highest IQM" if len(best) < len(having) else ""
-    few = f" of the {len(best)} lanes that have it" if len(best) < len(lanes) and not few else few
+    few = " of the lanes that have it" if len(having) < len(lanes) else ""
+    few = f" of the {len(best)} lanes of highest IQM" if len(best) < len(having) else few
     runs = {label: having[label].curves for label in best}
     return picture(
         f"Metric {name}",
-        f"{name} while learning{few}: mean over seeds and its interval. {ending}",
+        f"{name} while learning{few}: mean over seeds and its interval. "
+        f"{tables.context([having[label] for label in best])}",
         lambda file: draw_metric(file, runs, name, lanes[0].protocol["environment"]),
     )
 

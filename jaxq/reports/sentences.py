@@ -16,37 +16,37 @@ _NAMED = 0.05  # the probability from which a setting is named beside the best
 
 
 def told_apart(lanes: Sequence[Lane]) -> str:
-    """How many seeds would tell the best of some lanes from the others, in a sentence; of many
-    lanes from the second best."""
+    """How many seeds would tell the best of some lanes from the others; of many lanes, from the
+    second best."""
     best, *others = sorted(lanes, key=lambda lane: -float(pooled_iqm(lane.scores)))
     named = {lane.label for lane in (others if len(lanes) <= _SEVERAL else others[:1])}
-    words = [f"{_seeds(best, lane)} from {lane.label}" for lane in lanes if lane.label in named]
+    words = [f"{lane.label} {_seeds(best, lane)}" for lane in lanes if lane.label in named]
     return (
-        f"Welch's t-test would tell {best.label}, which has the highest IQM, at 5% and with a "
-        f"power of 80% by {', '.join(words)}: seeds of each, if means and standard deviations are "
-        f"what they are here (Colas et al. 2018, arXiv 1806.08295)."
+        f"Seeds of each that Welch's t-test takes to tell {best.label}, of the highest IQM, at 5% "
+        f"and with a power of 80% from: {', '.join(words)}. Means and standard deviations are "
+        f"taken to be what they are here (Colas et al. 2018, arXiv 1806.08295)."
     )
 
 
 def _seeds(one: Lane, other: Lane) -> str:
     count = seeds_needed(one.scores, other.scores)
     if math.isnan(count):
-        return "an unknown number, as one of them has a single seed,"
-    return f"{count:,}" if math.isfinite(count) else "no finite number, as the means are equal,"
+        return "unknown (a single seed)"
+    return f"{count:,}" if math.isfinite(count) else "no finite number (equal means)"
 
 
 def choice(lanes: Sequence[Lane]) -> str:
-    """Which settings would have been the best with other seeds, in a sentence; none about a single
-    setting, or about several protocols, whose scores are not compared."""
+    """Which settings would have been the best with other seeds; nothing about a single setting, or
+    about several protocols, whose scores are not compared."""
     if len(lanes) < 2 or differing([lane.protocol for lane in lanes]):
         return ""
     scores = [np.append(lane.scores, [-np.inf] * len(lane.diverged)) for lane in lanes]
     sure = chosen(scores)
     named = [place for place in np.argsort(-sure, kind="stable") if sure[place] >= _NAMED]
     words = [f"{lanes[p].label} in {sure[p]:.0%}" for p in named]
-    rest = f"no other one in {_NAMED:.0%}" if words else f"each in less than {_NAMED:.0%}"
+    if len(named) < len(lanes):
+        words.append(f"{'no other' if words else 'none'} in {_NAMED:.0%} or more")
     return (
-        f"How sure the choice is: of 2,000 bootstrap resamples of the seeds, a diverged one being "
-        f"the worst, the highest IQM has {', '.join([*words, rest])} (Patterson et al. 2024, "
-        f"JMLR 25:318)."
+        f"How sure the choice is: resamples of the seeds (2,000, a diverged seed being the worst) "
+        f"choose, by their IQM, {', '.join(words)} (Patterson et al. 2024, JMLR 25:318)."
     )

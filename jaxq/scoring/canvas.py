@@ -95,6 +95,7 @@ def save(figure, path: Target) -> None:
     Raises:
       ConfigError: matplotlib has no such format.
     """
+    from matplotlib import rc_context
     from matplotlib.ticker import EngFormatter
 
     for axes in figure.axes:
@@ -112,5 +113,6 @@ def save(figure, path: Target) -> None:
     if kind not in known:
         raise ConfigError(f"path={path} must end in a format such as .png, .pdf or .svg.")
     partial = path.with_name("." + path.name)
-    figure.savefig(partial, dpi=160, format=kind)
+    with rc_context({"pdf.fonttype": 42}):  # TrueType, as journals ask for
+        figure.savefig(partial, dpi=160, format=kind)
     partial.replace(path)
