@@ -70,6 +70,18 @@ def no_figures():
         yield
 
 
+@pytest.fixture
+def undrawn(monkeypatch):
+    """For reports whose figures nobody looks at: they are empty."""
+    from jaxq.reports import figures
+    from jaxq.reports.pages import Picture
+
+    empty = b"\x89PNG" + bytes(20)
+    monkeypatch.setattr(
+        figures, "picture", lambda title, caption, draw: Picture(title, caption, empty, draw=draw)
+    )
+
+
 @pytest.fixture(scope="module")
 def compiled_quickly():
     """For tests whose programs hardly run: their optimization takes longer than it saves.

@@ -2,9 +2,8 @@
 
 from collections.abc import Callable, Sequence
 
-from jaxq.reports import tables
+from jaxq.reports import figures, tables
 from jaxq.reports.anchors import Scale, together
-from jaxq.reports.figures import drawn, picture
 from jaxq.reports.pages import Notes, Section
 from jaxq.reports.pooling import Method, methods_of, mixture, pool
 from jaxq.reports.sources import Lane
@@ -92,12 +91,12 @@ def _pooled(lanes: Sequence[Lane], scaled: Callable[[Lane], Scale], words: str) 
     meaning = together({place: scale for place, scale in scales.items() if place in here})
     blocks.append(tables.across(once, meaning, ending))
     blocks.append(
-        picture(
+        figures.picture(
             "Performance profiles",
             f"The share of seeds whose normalised score is above each value, averaged over "
             f"environments, with its interval. {ending}",
             lambda file: plots.draw_profiles(
-                file, {drawn(k): v for k, v in once.items()}, "", "normalised score"
+                file, {figures.drawn(k): v for k, v in once.items()}, "", "normalised score"
             ),
         )
     )

@@ -11,6 +11,8 @@ from jaxq.reports.anchors import read_anchors, scale_of
 from jaxq.reports.report import write_report
 from jaxq.runs import files as results
 
+pytestmark = pytest.mark.usefixtures("undrawn")
+
 CARTPOLE = {"environment": "CartPole-v1", "env_kwargs": [], "sticky_actions": 0.0}
 
 

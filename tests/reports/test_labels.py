@@ -10,6 +10,8 @@ from jaxq.errors import ConfigError
 from jaxq.reports.labels import names_of
 from jaxq.reports.report import write_report
 
+pytestmark = pytest.mark.usefixtures("undrawn")
+
 
 def test_labels_and_order_are_those_of_the_command_line(tmp_path):
     runs = [

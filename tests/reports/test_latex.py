@@ -15,6 +15,8 @@ from jaxq.reports.tables import alike, near_best
 from jaxq.runs import files as results
 from jaxq.scoring import stats
 
+pytestmark = pytest.mark.usefixtures("undrawn")
+
 COMPILER = next(filter(None, map(shutil.which, ("tectonic", "pdflatex"))), "")
 EVIL = r"a_b & 50% #1 $x$ ~^\{y} [z] --k <p|q> λ"
 

@@ -41,7 +41,7 @@ def test_what_two_runs_say(tmp_path):
         assert "CartPole-v1 (gymnax 1.0.1), 2 actions, no sticky actions" in caption
 
 
-def test_how_many_seeds_would_tell_methods_apart(tmp_path):
+def test_how_many_seeds_would_tell_methods_apart(tmp_path, undrawn):
     runs = [make_run(tmp_path / "low"), make_run(tmp_path / "high", 9.0), make_run(tmp_path / "b")]
     _, text = report(tmp_path, *runs)
     scores = [results.read_json(r / results.SCORES)["lanes"][0]["per_seed"] for r in runs]
@@ -54,7 +54,7 @@ def test_how_many_seeds_would_tell_methods_apart(tmp_path):
     assert "from: b no finite number (equal means)." in text
 
 
-def test_protocols_stay_apart(tmp_path):
+def test_protocols_stay_apart(tmp_path, undrawn):
     runs = [
         make_run(tmp_path / "a"),
         make_run(tmp_path / "b", protocol={"sticky_actions": 0.1}),
@@ -66,7 +66,7 @@ def test_protocols_stay_apart(tmp_path):
     assert "evaluation epsilon 0.1" in page and "env_kwargs size=10" in page
 
 
-def test_lanes_of_one_run_may_be_under_several_protocols(tmp_path):
+def test_lanes_of_one_run_may_be_under_several_protocols(tmp_path, undrawn):
     settings = [{"env_params": {"length": length}} for length in (0.5, 1.0)]
     page, _ = report(tmp_path, make_run(tmp_path / "a", settings=settings))
     assert "length 0.5" in page and "length 1" in page
@@ -117,7 +117,7 @@ def test_lanes_of_a_run_show_their_sensitivity(tmp_path):
     assert page.count("data:image/png;base64,") == 5  # with curves, seeds, profiles and heat map
 
 
-def test_the_choice_of_a_setting_is_as_sure_as_its_seeds(tmp_path):
+def test_the_choice_of_a_setting_is_as_sure_as_its_seeds(tmp_path, undrawn):
     settings = [{"gamma": gamma} for gamma in (0.1, 0.5, 0.9)]
     run = make_run(tmp_path / "a", 2.0, settings=settings)
     (source,) = lanes.read_all([run])
@@ -194,7 +194,7 @@ def test_normalised_scores_within_and_across_environments(tmp_path):
     assert row(across, "rainbow")[3].startswith(f"{np.mean(wanted):.2f} (")
 
 
-def test_what_is_not_pooled_is_said_with_the_reason(tmp_path):
+def test_what_is_not_pooled_is_said_with_the_reason(tmp_path, undrawn):
     runs = [
         make_preset_run(tmp_path / "a", "dqn-asterix"),
         make_preset_run(tmp_path / "b", "dqn-breakout", backup="double"),
