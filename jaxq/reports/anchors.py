@@ -96,8 +96,10 @@ def read_anchors(path: Path, environments: Iterable[str]) -> Own:
     """
     try:
         document = json.loads(path.read_text())
-    except (OSError, ValueError) as error:
-        raise ConfigError(f"anchors={path} cannot be read as JSON: {error}.") from error
+    except OSError as error:
+        raise ConfigError(f"anchors={path} cannot be read: {error.strerror or error}.") from error
+    except ValueError as error:
+        raise ConfigError(f"anchors={path} is no JSON: {error}.") from error
     if not isinstance(document, dict) or not document:
         raise ConfigError(
             f"anchors={path} holds no environments; an object of environment: [zero, one] is "
