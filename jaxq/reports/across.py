@@ -11,6 +11,8 @@ from jaxq.scoring import plots
 from jaxq.scoring.protocol import protocol_words
 from jaxq.scoring.scores import seed_words
 
+_NAMED = 8  # methods in a sentence
+
 
 def side_by_side(lanes: Sequence[Lane]) -> list[Section]:
     """The final scores of methods on all environments under protocols of one kind."""
@@ -20,24 +22,21 @@ def side_by_side(lanes: Sequence[Lane]) -> list[Section]:
     found = []
     for words, group in kinds.items():
         methods = methods_of(group)
-        rows = _rows(methods)
-        if any(len(places) > 1 for places in rows.values()):
-            notes = [sentence for method in methods if (sentence := mixture(method))]
-            found.append(tables.side_by_side(rows, words, " ".join(notes)))
+        rows = {x.label: places for x in methods if len(places := _places_of(x)) > 1}
+        if rows:
+            notes = [mixture(method) for method in methods if method.label in rows]
+            alone = [method.label for method in methods if method.label not in rows]
+            if alone:
+                few = f"{', '.join(alone[:_NAMED])}{' and others' if len(alone) > _NAMED else ''}"
+                notes.append(f"Not on several environments, or several times on one: {few}.")
+            found.append(tables.side_by_side(rows, words, " ".join(filter(None, notes))))
     return [Section("Environments side by side", found)] if found else []
 
 
-def _rows(methods: Sequence[Method]) -> dict[str, dict[str, Lane]]:
-    """Label -> environment -> lane: a row for a method, or for each of its lanes where several are
-    on one environment."""
-    rows: dict[str, dict[str, Lane]] = {}
-    for method in methods:
-        places = {lane.protocol["environment"]: lane for lane in method.lanes}
-        if len(places) == len(method.lanes):
-            rows[method.label] = places
-        else:
-            rows |= {x.label: {x.protocol["environment"]: x} for x in method.lanes}
-    return rows
+def _places_of(method: Method) -> dict[str, Lane]:
+    """Environment -> lane; empty if several lanes on one environment are the method."""
+    places = {lane.protocol["environment"]: lane for lane in method.lanes}
+    return places if len(places) == len(method.lanes) else {}
 
 
 def pooled(lanes: Sequence[Lane], scaled: Callable[[Lane], Scale | str]) -> list[Section]:

@@ -20,19 +20,21 @@ def told_apart(lanes: Sequence[Lane]) -> str:
     second best."""
     best, *others = sorted(lanes, key=lambda lane: -float(pooled_iqm(lane.scores)))
     named = {lane.label for lane in (others if len(lanes) <= _SEVERAL else others[:1])}
-    words = [f"{lane.label} {_seeds(best, lane)}" for lane in lanes if lane.label in named]
+    words = [_seeds(best, lane) for lane in lanes if lane.label in named]
     return (
-        f"Seeds of each that Welch's t-test takes to tell {best.label}, of the highest IQM, at 5% "
-        f"and with a power of 80% from: {', '.join(words)}. Means and standard deviations are "
-        f"taken to be what they are here (Colas et al. 2018, arXiv 1806.08295)."
+        f"Seeds of each that Welch's t-test takes to tell {best.label}, of the highest IQM, from "
+        f"another at 5% and with a power of 80%: {', '.join(words)}. Means and standard deviations "
+        f"are taken to be what they are here (Colas et al. 2018, arXiv 1806.08295)."
     )
 
 
 def _seeds(one: Lane, other: Lane) -> str:
     count = seeds_needed(one.scores, other.scores)
     if math.isnan(count):
-        return "unknown (a single seed)"
-    return f"{count:,}" if math.isfinite(count) else "no finite number (equal means)"
+        return f"an unknown number from {other.label} (a single seed)"
+    if math.isinf(count):
+        return f"no finite number from {other.label} (equal means)"
+    return f"{count:,} from {other.label}"
 
 
 def choice(lanes: Sequence[Lane]) -> str:

@@ -195,7 +195,7 @@ def side_by_side(rows: Mapping[str, Mapping[str, Lane]], words: str, notes: str 
         parts.append("What is empty was not trained.")
     counts = [len(lane.scores) for lane in lanes]
     parts.append(f"{seed_words(counts)} each. {INTERVAL}. Protocol: {words}.")
-    caption = " ".join([*parts, *filter(None, [notes])])
+    caption = " ".join([*parts, notes]).strip()
     cells = [[label, *cells] for label, *cells in zip(rows, *columns)]
     title = "Final scores by environment"
     return Table(title, caption, ["method", *environments], cells, Printed(environments, caption))

@@ -75,17 +75,17 @@ def test_diverged_seeds_are_counted_beside_the_scores(tmp_path):
 
 
 def test_methods_stand_beside_each_other_on_all_environments(tmp_path):
-    names = "dqn-asterix dqn-breakout rainbow-asterix rainbow-breakout c51-asterix".split()
+    names = "dqn-asterix dqn-breakout rainbow-asterix rainbow-breakout c51-asterix dqn-freeway"
+    names = names.split()
     runs = [make_preset_run(tmp_path / name, name, len(name)) for name in names]
     text = tex(tmp_path, *runs)
-    assert (
-        text.count(r"\begin{table}") == 4
-    )  # each environment, both beside each other, both pooled
+    assert text.count(r"\begin{table}") == 5  # three environments, beside each other, pooled
     wide = text[text.index("tab:final-scores-by-environment") :]
     assert "method & Asterix-{}MinAtar-{}original & Breakout-{}MinAtar-{}original" in wide
-    assert len(line(wide, "dqn")) == 2 and line(wide, "c51")[1] == ""
+    assert len(line(wide, "dqn")) == 3 and line(wide, "rainbow")[2] == ""
+    assert "c51 & " not in wide and "or several times on one: c51." in text
     markdown = (tmp_path / "report.md").read_text()
-    assert "| method | Asterix-MinAtar-original | Breakout-MinAtar-original |" in markdown
+    assert "| method | Asterix-MinAtar-original | Breakout-MinAtar-original | Freew" in markdown
     number = line(wide, "rainbow")[0].split("}")[0].removeprefix(r"\textbf{")
     assert f"| rainbow | **{number}** (" in markdown  # the same data
     assert "What is empty was not trained" in text

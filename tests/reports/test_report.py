@@ -47,11 +47,11 @@ def test_how_many_seeds_would_tell_methods_apart(tmp_path, undrawn):
     scores = [results.read_json(r / results.SCORES)["lanes"][0]["per_seed"] for r in runs]
     needed = seeds_needed(*scores[:2])
     sentence = next(line for line in text.splitlines() if "Welch" in line)
-    assert "to tell high, of the highest IQM, at 5% and with a power of 80% from: " in sentence
-    assert f"from: low {needed}, b {needed}. Means and" in sentence
+    assert "to tell high, of the highest IQM, from another at 5% and with a power of" in sentence
+    assert f"80%: {needed} from low, {needed} from b. Means and" in sentence
     assert text.index("Probability of improvement") < text.index("Welch")
     _, text = report(tmp_path, runs[0], runs[2])  # the same scores
-    assert "from: b no finite number (equal means)." in text
+    assert "80%: no finite number from b (equal means)." in text
 
 
 def test_protocols_stay_apart(tmp_path, undrawn):
