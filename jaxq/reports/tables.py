@@ -224,7 +224,10 @@ def across(methods: Mapping[str, Mapping[str, np.ndarray]], meaning: str, ending
         f"environment. {ending}"
     )
     columns = ["method", "environments", "seeds of each", *_OF_TASKS]
-    printed = Printed(list(_OF_TASKS), caption)
+    alike_in = {row[1] for row in rows}  # environments, in words
+    shown = list(_OF_TASKS) if len(alike_in) == 1 else ["environments", *_OF_TASKS]
+    where = f" Environments: {alike_in.pop()}." if len(alike_in) == 1 else ""
+    printed = Printed(shown, caption + where)
     return Table("Normalised scores", caption, columns, rows, printed)
 
 

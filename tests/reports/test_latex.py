@@ -89,6 +89,11 @@ def test_methods_stand_beside_each_other_on_all_environments(tmp_path):
     number = line(wide, "rainbow")[0].split("}")[0].removeprefix(r"\textbf{")
     assert f"| rainbow | **{number}** (" in markdown  # the same data
     assert "What is empty was not trained" in text
+    pooled = text[text.index("tab:normalised-scores-across") :]
+    assert line(pooled, "dqn")[0] == "Asterix, Breakout, Freeway"  # what each is pooled over
+    assert line(pooled, "rainbow")[0] == "Asterix, Breakout"
+    text = tex(tmp_path, *runs[:4])
+    assert "Environments: Asterix, Breakout." in text and "& environments &" not in text
 
 
 def test_a_table_of_one_environment_is_not_repeated(tmp_path):
