@@ -3,6 +3,7 @@
     sweep.py PRESET --grid learning_rate=1e-4,1e-3 gamma=0.9,0.99
     sweep.py PRESET --random 32 --space learning_rate=log:1e-5..1e-2 batch_size=32,64,128
     sweep.py PRESET --optuna 64 --space learning_rate=log:1e-5..1e-2 gamma=0.9..0.999
+    sweep.py PRESET --envs CartPole-v1 Acrobot-v1 Catch-bsuite --grid learning_rate=1e-4,1e-3
     sweep.py --resume SWEEP
 
 Numbers are lanes of one compiled program; every value of a structural field is a program of its
@@ -32,13 +33,19 @@ _STAYS = (
     "resume trust accept_changed_code try_env save_every devices track "
     "ray ray_cpus ray_gpus distributed heartbeat"
 ).split()
-_ASKED = "random sobol optuna at_once search_seed halving pbt pbt_replay fresh_seeds".split()
+_ASKED = (
+    "envs scale random sobol optuna at_once search_seed halving pbt pbt_replay fresh_seeds".split()
+)
 
 
 @dataclasses.dataclass(frozen=True)
 class SweepOptions(cli.SharedOptions):
     """What to sweep, how to choose, and who trains it."""
 
+    envs: tuple[str, ...] = ()
+    """Environments on each of which every setting is trained; one setting is chosen for all."""
+    scale: str = "cdf"
+    """envs: on which scores are averaged: cdf, percentile or min-max of all scores of each."""
     grid: tuple[str, ...] = ()
     """All combinations of name=value,value or name=low..high/COUNT (log:low..high/COUNT)."""
     space: tuple[str, ...] = ()

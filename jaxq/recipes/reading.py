@@ -58,6 +58,14 @@ def reads(config: Config) -> dict[str, str]:
     return found
 
 
+def choices(config: Config) -> tuple[int, int]:
+    """How many numbers and how many structural fields must be chosen for a method: what its parts
+    read, but for the environment, its copies, and how policies are evaluated."""
+    found = [field for field, part in reads(config).items() if part not in _ROOTS]
+    structure = sum(field in _STRUCTURE for field in found)
+    return len(found) - structure, structure
+
+
 def without_effect(config: Config, hparams: HParams) -> list[str]:
     """The fields that are not at their defaults and that nothing reads."""
     found = reads(config)

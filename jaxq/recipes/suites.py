@@ -18,6 +18,7 @@ from jaxq.recipes.reading import settle
 _GAMES = [game.lower() for game in GAMES]
 # On-policy learning takes the 500,000 steps of its authors' settings; what a reset loses takes as
 # long to regain as it took to learn.
+_SCHEDULES = ("epsilon_delay", "epsilon_steps", "importance_exponent_steps", "learning_rate_steps")
 _CARTPOLE_STEPS = {"pqn": 500_000, "pqn-lstm": 500_000, "reset-dqn": 500_000}
 
 
@@ -36,12 +37,17 @@ def on_cartpole(method: str, steps: int = 250_000) -> Preset:
     preset = PRESETS[f"{method}-cartpole"]
     if method in _CARTPOLE_STEPS:
         return preset._replace(steps=_CARTPOLE_STEPS[method])
-    hparams = preset.hparams
-    if hparams.epsilon_start > 0.0:
-        hparams = hparams._replace(epsilon_steps=steps / 2)
-    if math.isfinite(hparams.importance_exponent_steps):
-        hparams = hparams._replace(importance_exponent_steps=float(steps))
-    _, hparams = settle(preset.config, hparams, asked=())  # without epsilon, if that is not read
+    return of_steps(preset, steps)
+
+
+def of_steps(preset: Preset, steps: int) -> Preset:
+    """A preset that takes so many steps, with every schedule the same share of them as before."""
+    share, hparams = steps / preset.steps, preset.hparams
+    numbers = {name: getattr(hparams, name) * share for name in _SCHEDULES}
+    if hparams.epsilon_start == hparams.epsilon_end:
+        numbers = {k: v for k, v in numbers.items() if not k.startswith("epsilon")}
+    hparams = hparams._replace(**{k: v for k, v in numbers.items() if math.isfinite(v)})
+    _, hparams = settle(preset.config, hparams, asked=())  # without those that are not read
     return preset._replace(steps=steps, hparams=hparams)
 
 

@@ -13,6 +13,7 @@ Imports no code that a run names. Read ``sources`` first, then ``report``.
     sentences  how far comparisons can be relied on
     figures    lanes as pictures
     across     methods on several environments
+    tuning     sweeps over several environments, as methods: tuned for each, and for all
     repeating  how runs are made again
     report     any runs as one page
     terminal   results as tables in a terminal

@@ -13,6 +13,7 @@ from jaxq.reports.pages import Gallery, Notes, Picture, Section
 from jaxq.reports.reference import reference
 from jaxq.reports.repeating import how_to_repeat
 from jaxq.reports.sources import Lane, Source, read_all, source_of
+from jaxq.reports.tuning import tuned_for_all
 from jaxq.runs import files as results
 from jaxq.scoring.protocol import protocol_words
 from jaxq.scoring.scores import seed_words
@@ -127,6 +128,7 @@ def sections_of(studies: Sequence[Source], own: Own | None = None) -> list[Secti
     warning = Notes(left_out, warning=True)
     return [
         *([Section("Left out of the statistics", [warning])] if left_out else []),
+        *tuned_for_all(studies),
         *(
             Section(title, _group(group, gone.get(protocol, ()), scaled(group[0])))
             for title, (protocol, group) in zip(
@@ -135,7 +137,7 @@ def sections_of(studies: Sequence[Source], own: Own | None = None) -> list[Secti
         ),
         *across.side_by_side(scored),
         *across.pooled(scored, scaled),
-        *(_sensitivity(study) for study in studies if study.sweep and study.sweep.rows),
+        *(_sensitivity(s) for s in studies if s.sweep and s.sweep.rows and not _has_several(s)),
         Section("How to make it again", how_to_repeat([run for s in studies for run in s.runs])),
     ]
 
@@ -200,6 +202,11 @@ def _sensitivity(study: Source) -> Section:
     sure = sentences.choice([lane for lane in study.lanes if lane.run.path.name != results.WINNER])
     blocks = [*figures.of_sweep(study, caption), *([Notes([sure])] if sure else [])]
     return Section(f"Sensitivity of {name}", blocks)
+
+
+def _has_several(study: Source) -> bool:
+    """Whether a sweep was made over several environments, whose scores no figure can share."""
+    return bool(study.scores and "across" in study.scores)
 
 
 def _titles(lanes: Sequence[Lane]) -> list[str]:

@@ -65,6 +65,7 @@ class Source(NamedTuple):
     lanes: list[Lane]  # of those runs that are complete
     incomplete: list[str]  # a sentence about each run that is
     sweep: Sweep | None  # None if no setting differs from another
+    scores: Mapping[str, Any] | None = None  # of a sweep that has ended
 
 
 def read_all(paths: Sequence[Path], labels: Sequence[str] = ()) -> list[Source]:
@@ -97,7 +98,7 @@ def read(path: Path, name: str) -> Source:
         return source_of(read_run(path), name)
     study = results.read_json(path / results.STUDY)
     found, lanes, incomplete = [], [], []
-    winner = [path / results.WINNER] if (path / results.WINNER).is_dir() else []
+    winner = winners(path)
     ends = [part["steps"] for part in study.get("parts", ())]
     trained = [
         part
@@ -115,7 +116,16 @@ def read(path: Path, name: str) -> Source:
         found, lanes, incomplete = found + runs, lanes + more, incomplete + unfinished
     table = path / results.TABLE
     sweep = read_table(table, name) if table.is_file() else sweep_of(lanes, name)
-    return Source(name, found, lanes, incomplete, sweep)
+    scores = results.read_scores(path) if (path / results.SCORES).is_file() else None
+    return Source(name, found, lanes, incomplete, sweep, scores)
+
+
+def winners(path: Path) -> list[Path]:
+    """Where the winner of a sweep was trained: one run, or one on each of its environments."""
+    place = path / results.WINNER
+    if (place / results.CONFIG).is_file() or not place.is_dir():
+        return [place] if place.is_dir() else []
+    return sorted(run for run in place.iterdir() if run.is_dir())
 
 
 def source_of(run: Run, name: str) -> Source:

@@ -13,6 +13,8 @@ from jaxq.studies.study import best_first
 
 _COLUMNS = ("IQM", "95% interval", "worst seed")
 _MOST_ROWS = 40
+_MOST_ACROSS = 10  # settings, beside a column per environment
+_CHOSEN = 0.05  # by so many bootstraps, to be named
 
 
 def print_scores(console: Console, scores: Mapping[str, Any], labels: Sequence[str]) -> None:
@@ -35,6 +37,9 @@ def print_scores(console: Console, scores: Mapping[str, Any], labels: Sequence[s
 
 def print_study(console: Console, scores: Mapping[str, Any], names: Sequence[str]) -> None:
     """The final evaluation of a study, one row per setting; the best ones if there are many."""
+    if "across" in scores:
+        _print_across(console, scores)
+        return
     lanes = best_first(scores["lanes"])
     shown = scores["lanes"] if len(lanes) <= _MOST_ROWS else lanes[:_MOST_ROWS]
     num_seeds = lanes[0]["num_seeds"]
@@ -50,6 +55,41 @@ def print_study(console: Console, scores: Mapping[str, Any], names: Sequence[str
         table.add_row(mark, *values, *_cells(lane))
     console.print(table)
     _print_diverged(console, lanes)
+
+
+def _print_across(console: Console, scores: Mapping[str, Any]) -> None:
+    """The best settings of several environments, and what one setting for all of them costs."""
+    across, lanes = scores["across"], scores["lanes"]
+    settings = across["settings"]
+    order = sorted(range(len(settings)), key=lambda index: -settings[index]["value"])
+    shown = order[:_MOST_ACROSS]
+    environments, names = across["environments"], list(settings[0]["setting"])
+    seeds = _count(lanes[0]["num_seeds"], "seed")
+    title = f"{len(environments)} environments, {seeds} of each at step {scores['steps']:,}"
+    if len(shown) < len(order):
+        title += f", the best {len(shown)} of {len(order)} settings"
+    columns = ("", *names, "mean", "95% interval", "chosen", *environments)
+    table = _table(title, columns, scores["protocol"])
+    values = [format_values([settings[i]["setting"][name] for i in shown]) for name in names]
+    for row, index in enumerate(shown):
+        one = settings[index]
+        iqms = [lanes[place * len(settings) + index]["iqm"] for place in range(len(environments))]
+        mark = "best" if index == across["best"] else ""
+        texts = [f"[bold]{one['value']:.3f}[/]", interval_text(*one["value_95"])]
+        chosen = f"{one['chosen']:.0%}" if one["chosen"] >= _CHOSEN else ""
+        table.add_row(mark, *(v[row] for v in values), *texts, chosen, *map(score_text, iqms))
+    console.print(table)
+    _print_diverged(console, lanes)
+    each, every = across["each"], across["all"]
+    words = (
+        f"Mean {across['scale']} score: {every[0]:.3f} with one setting for all environments, "
+        f"{each[0]:.3f} with the best of each; sensitivity {across['sensitivity'][0]:.3f} "
+        f"({interval_text(*across['sensitivity'][1:])})."
+    )
+    if effective := across["effective_dimensionality"]:
+        needed = ", ".join(effective["names"]) or "none"
+        words += f" To be tuned for each to reach 95% of that: {needed}."
+    console.print(words, highlight=False)
 
 
 def _count(number: int, what: str) -> str:

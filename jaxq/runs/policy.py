@@ -85,7 +85,8 @@ def load_policy(run: str | Path, trusted: Sequence[str] = ()) -> Policy:
     directory = run / files.POLICY
     path = directory / files.PARAMS
     if not path.is_file():
-        places = [Path(run) / files.WINNER, *sorted((Path(run) / files.PARTS).glob("*"))]
+        places = [Path(run) / files.WINNER, *sorted(Path(run).glob(f"{files.WINNER}/*"))]
+        places += sorted(Path(run).glob(f"{files.PARTS}/*"))
         inside = [str(place) for place in places if (place / files.POLICY / files.PARAMS).is_file()]
         missing = f"{files.POLICY}/{files.PARAMS} is missing"
         hint = f"; it is a sweep, whose runs do, such as {inside[0]}" if inside else ""

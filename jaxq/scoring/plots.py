@@ -137,6 +137,7 @@ def draw_sensitivity(
     names: Sequence[str],
     title: str,
     note: str = "",
+    ylabel: str = "final evaluation IQM",
 ) -> None:
     """The final score against every swept field, one line per setting of the others.
 
@@ -145,6 +146,7 @@ def draw_sensitivity(
     Args:
       table: one row per lane with the swept values and ``iqm``, ``low``, ``high``.
       names: the swept fields.
+      ylabel: what ``iqm`` is.
     """
     columns = min(3, len(names))
     figure = make_figure(4.6 * columns, 3.5 * math.ceil(len(names) / columns) + 0.4)
@@ -174,7 +176,7 @@ def draw_sensitivity(
             axes.set_xticks(range(len(swept)), [format_value(value) for value in swept])
         elif len(swept) > 1 and min(swept) > 0 and max(swept) / min(swept) >= 10:
             axes.set_xscale("log")
-        axes.set(xlabel=name, ylabel="final evaluation IQM" if name == names[0] else "")
+        axes.set(xlabel=name, ylabel=ylabel if name == names[0] else "")
         if 1 < len(groups) <= len(COLORS):
             axes.legend(frameon=False, fontsize=8)
     add_caption(figure, note)

@@ -204,7 +204,7 @@ def probability_of_improvement(
         )
         points.append(wins.mean())
         resampled.append(np.sum(weights_x @ wins * weights_y, axis=-1))
-    return _interval(np.mean(points), np.mean(resampled, axis=0), confidence)
+    return interval_of(np.mean(points), np.mean(resampled, axis=0), confidence)
 
 
 class Tolerance(NamedTuple):
@@ -269,7 +269,7 @@ def _bootstrap(
         for task, values in rows[0].items()
     }
     return [
-        _interval(
+        interval_of(
             statistic(row),
             statistic({task: values[picks[task]] for task, values in row.items()}),
             confidence,
@@ -278,6 +278,6 @@ def _bootstrap(
     ]
 
 
-def _interval(point: np.ndarray, resampled: np.ndarray, confidence: float) -> Interval:
+def interval_of(point: np.ndarray, resampled: np.ndarray, confidence: float) -> Interval:
     tail = 100.0 * (1.0 - confidence) / 2.0
     return Interval(point, *np.percentile(resampled, [tail, 100.0 - tail], axis=0))

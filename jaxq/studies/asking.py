@@ -10,7 +10,8 @@ from jaxq.config import Preset
 from jaxq.errors import ConfigError, require, unknown
 from jaxq.recipes.presets import PRESETS
 from jaxq.runs.spec import check_members, whole
-from jaxq.settings import ENV_PARAM
+from jaxq.scoring.cross import ENVIRONMENT, SCALES
+from jaxq.settings import ENV_PARAM, Setting
 from jaxq.studies import spaces
 from jaxq.studies.study import Study
 
@@ -21,6 +22,8 @@ def make_study(
     base: str | Preset,
     *,
     name: str | None = None,
+    envs: Sequence[str] = (),
+    scale: str = "cdf",
     grid: Mapping[str, Any] = _NOTHING,
     space: Mapping[str, Any] = _NOTHING,
     random: int | None = None,
@@ -40,6 +43,9 @@ def make_study(
     Args:
       base: the name of a preset, or one of one's own; settings change some of its fields.
       name: what results call it; the name of the preset by default.
+      envs: every setting is trained on each of these, and the one is chosen that is best on all of
+        them (cross-environment hyperparameter selection, Patterson et al. 2024).
+      scale: on which scores of several environments are averaged, see ``jaxq.scoring.cross``.
       grid: name -> values, all combinations of which are settings.
       space: name -> values or a ``Range``, to choose from. In both, words such as
         ``log:1e-4..1e-2/5`` are read as on the command line.
@@ -93,8 +99,15 @@ def make_study(
         settings = []
         search = {"kind": "optuna", "num_trials": optuna, "at_once": at_once}
         search |= {"space": spaces.space_document(space), "seed": search_seed, "trials": []}
+    is_chosen = len(settings) != 1
+    if envs:
+        if search["kind"] != "fixed":
+            raise ConfigError(f"envs and {search['kind']} cannot be combined; choose one.")
+        settings = _on_each(envs, scale, settings)
+        check_members(len(settings), len(seeds))
+        search["scale"] = scale
     is_one_task = not any(changed.startswith(ENV_PARAM) for changed in (*grid, *space))
-    is_chosen = is_one_task and not pbt and len(settings) != 1
+    is_chosen = is_chosen and is_one_task and not pbt
     count, first = len(seeds) if fresh_seeds is None else fresh_seeds, max(seeds) + 1
     fresh = tuple(range(first, first + count)) if is_chosen else ()
     base = name, preset.config, preset.hparams
@@ -107,6 +120,17 @@ def _named(base: str | Preset, name: str | None) -> tuple[str, Preset]:
     if base not in PRESETS:
         raise unknown("preset", base, PRESETS)
     return name or base, PRESETS[base]
+
+
+def _on_each(envs: Sequence[str], scale: str, settings: Sequence[Setting]) -> list[Setting]:
+    """Every setting on every environment, environment by environment."""
+    if isinstance(envs, str) or not all(isinstance(env, str) for env in envs):
+        raise ConfigError(f"envs={envs} must be a list of names of environments.")
+    if len(set(envs)) != len(envs) or len(envs) < 2:
+        raise ConfigError(f"envs={' '.join(envs)} must be at least two, each of them once.")
+    if scale not in SCALES:
+        raise unknown("scale", scale, SCALES)
+    return [{ENVIRONMENT: env, **setting} for env in envs for setting in settings]
 
 
 def _check_at_least(least: int, counts: Mapping[str, int | None]) -> None:

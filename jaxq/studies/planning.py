@@ -18,7 +18,7 @@ from jaxq.settings import describe, is_structure
 from jaxq.studies.searches import search_of
 from jaxq.studies.study import Part, Study
 
-_MEASURED = 4  # programs; the others are taken to cost what these do on average
+_MEASURED = 8  # programs; the others are taken to cost what these do on average
 _TURNS = 3
 
 
@@ -103,7 +103,8 @@ def print_plan(study: Study, num_devices: int | None, console: Console) -> None:
     console.print(table)
     begun = sum(len(part.settings) * len(part.seeds) * part.steps for part in study.parts)
     steps = search_of(study).total_steps(study) * len(study.seeds)  # of all members
-    total *= (steps + study.steps * len(study.fresh_seeds)) / begun
+    winners = study.steps * max(1, len(study.environments()))  # of every environment
+    total *= (steps + winners * len(study.fresh_seeds)) / begun
     programs = len({spec.config for spec in specs})
     console.print(
         f"{programs} program{'s' * (programs > 1)} to compile on each of {num_devices} devices; "

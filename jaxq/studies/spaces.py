@@ -193,7 +193,9 @@ def _parser(name: str, config: Config) -> Callable[[str], Any]:
         numbers = [name for name, hint in numbers.items() if hint is float]
         raise unknown("sweep", name, [*numbers, *hints])
     if name == "env":
-        raise ConfigError("sweep=env would compare scores of different tasks; sweep each alone.")
+        raise ConfigError(
+            "sweep=env compares scores of different tasks; envs brings them to a scale."
+        )
     hint = hints[name]
     if hint is bool:
         return _parse_bool

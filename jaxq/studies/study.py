@@ -2,7 +2,8 @@
 
     study.json     the settings, the seeds, and which part trains which
     parts/000/     a run directory per part: some settings of one program, on some seeds
-    winner/        the best setting again, on fresh seeds
+    winner/        the best setting again, on fresh seeds; of several environments a run
+                   directory each, by their names
     lanes.csv      one row per setting
     scores.json    the same with every seed, and the winner's second number
     metrics.npz    ``steps`` [T]; ``eval_return``, ``eval_value``, ``loss`` and what else all
@@ -39,9 +40,11 @@ from jaxq.runs.files import PARTS, STUDY
 from jaxq.runs.population import Population
 from jaxq.runs.resuming import Point, read_point
 from jaxq.runs.runner import RunSpec
+from jaxq.scoring.cross import ENVIRONMENT
 from jaxq.scoring.protocol import Protocol, lane_protocols, split
 from jaxq.scoring.scores import curves_in, divergence, rank, score_seeds, table_rows
 from jaxq.settings import Setting, apply, as_tuple, format_value
+from jaxq.studies.crossing import crossed
 
 
 class Part(NamedTuple):
@@ -84,6 +87,10 @@ class Study(NamedTuple):
         """The setting ``lane`` again, on fresh seeds."""
         config, hparams = self.applied(lane)
         return RunSpec(self.name, config, [hparams], self.fresh_seeds, self.steps)
+
+    def environments(self) -> list[str]:
+        """Those that its settings name, if it has several."""
+        return list(dict.fromkeys(s[ENVIRONMENT] for s in self.settings if ENVIRONMENT in s))
 
     def functions(self) -> tuple[str, ...]:
         """The functions of somebody's own that it names, but for those that only a file names."""
@@ -189,7 +196,8 @@ def collect(directory: Path, study: Study) -> dict[str, Any]:
     """Join what the parts have measured; writes ``metrics.npz``, ``lanes.csv``, ``scores.json``.
 
     A setting counts with the last part that trained it. Settings that were not trained to the end
-    are in the table, and are not ``best``; that is chosen by ``scores.rank``.
+    are in the table, and are not ``best``; that is chosen by ``scores.rank``. Of several environments
+    ``across`` says which setting is best on all of them, and there is no ``best`` lane.
 
     Returns:
       What ``scores.json`` holds.
@@ -217,7 +225,10 @@ def collect(directory: Path, study: Study) -> dict[str, Any]:
     protocol, own = split(_protocols(directory, study))
     lanes = [{**lane, "protocol": rest} if rest else lane for lane, rest in zip(lanes, own)]
     scores = {"steps": int(steps[-1]), "protocol": protocol, "lanes": lanes}
-    scores["best"] = best_first(lanes)[0]["lane"]
+    if study.environments():
+        scores["across"] = crossed(lanes, study.search["scale"])
+    else:
+        scores["best"] = best_first(lanes)[0]["lane"]
     results.write_arrays(directory / results.METRICS, {"steps": steps, **joined})
     results.write_scores(directory, scores, study_rows(scores))
     return scores

@@ -11,31 +11,26 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from rich.console import Console
 
 from jaxq.config import Preset
 from jaxq.errors import ConfigError
-from jaxq.printing import escape, make_console
+from jaxq.printing import make_console
 from jaxq.recipes.identity import same_parts
 from jaxq.runs import files as results
 from jaxq.runs.machine import use_machine
 from jaxq.runs.runner import Spread
 from jaxq.runs.sinks import check_kind
 from jaxq.runs.spreading import as_console, as_path, settled_spread
-from jaxq.scoring import plots
-from jaxq.scoring.protocol import protocol_words
-from jaxq.scoring.scores import rank, without_diverged
-from jaxq.settings import describe, describe_all
 from jaxq.studies import searches
 from jaxq.studies import study as studies
 from jaxq.studies.asking import make_study
 from jaxq.studies.cutting import cut as cut_parts
-from jaxq.studies.executors import HERE, Executor, is_complete, train_once
+from jaxq.studies.ending import confirm, draw
+from jaxq.studies.executors import HERE, Executor, is_complete
 from jaxq.studies.planning import print_plan
 from jaxq.studies.study import Part, Study
 
-_DRAWN = 8  # curves in one figure
 _CHOSEN = Spread()  # by this house
 
 Report = Callable[[Study, Mapping[str, Any]], None]
@@ -143,9 +138,9 @@ def carry_out(
         console.print(
             "Numbers are those with which a member began; parts/*/metrics.npz has the rest."
         )
-    if study.fresh_seeds and np.isfinite(rank(scores["lanes"][scores["best"]])):
-        scores = _confirm(directory, study, scores, spread, console)
-    _draw(directory, study, scores)
+    if study.fresh_seeds:
+        scores = confirm(directory, study, scores, spread, console)
+    draw(directory, study, scores)
     results.write_text(directory / results.COMPLETE, f"{scores['steps']}\n")
     return scores
 
@@ -197,54 +192,3 @@ def _cutter(spread: Spread) -> searches.Cut:
         return cut_parts(study, indices, steps, num_parts, batch, spread.num_devices, by_seeds)
 
     return cut
-
-
-def _confirm(
-    directory: Path, study: Study, scores: dict[str, Any], spread: Spread, console: Console
-) -> dict[str, Any]:
-    """Train the best setting on fresh seeds: the number by which it was chosen is too good.
-
-    That is the maximum of noisy numbers (Patterson et al. 2024, on two-stage selection).
-    """
-    best, place = scores["best"], directory / results.WINNER
-    spread = spread._replace(batch=None)  # it was chosen for other members
-    train_once(study.winner_spec(best), place, spread, console=console)
-    second = results.read_scores(place)["lanes"][0]
-    first, scores = scores["lanes"][best], {**scores, "winner": second}
-    results.write_scores(directory, scores, studies.study_rows(scores))
-    console.print(f"Best: [bold]{escape(describe(study.settings[best])) or 'the only setting'}[/]")
-    for lane, what in (
-        (second, f"on {second['num_seeds']} fresh seeds"),
-        (first, f"on the {first['num_seeds']} seeds it was chosen by, which is biased upwards"),
-    ):
-        low, high = lane["iqm_95"]
-        console.print(f"  IQM {lane['iqm']:.4g} ({low:.4g} to {high:.4g}) {what}", highlight=False)
-    return scores
-
-
-def _draw(directory: Path, study: Study, scores: dict[str, Any]) -> None:
-    """Sensitivity to every swept field, a heat map for two, and the best curves."""
-    names, note = list(study.settings[0]), protocol_words(scores["protocol"])
-    num_seeds = scores["lanes"][0]["num_seeds"]
-    environment = scores["protocol"].get("environment", "several environments")
-    what = f"{study.name}, {environment}"
-    title = (
-        f"{what}: evaluation IQM at step {scores['steps']:,}, 95% interval over {num_seeds} seeds"
-    )
-    lanes = zip(studies.study_rows(scores), scores["lanes"])
-    rows = [row for row, lane in lanes if not lane["cut"]]
-    if names and not searches.search_of(study).moves:
-        plots.draw_sensitivity(directory / results.SENSITIVITY, rows, names, title, note)
-        if plots.is_grid(rows, names):
-            plots.draw_heatmap(directory / results.HEATMAP, rows, names, title, note)
-    curves = without_diverged(results.read_arrays(directory / results.METRICS))
-    order = studies.best_first(scores["lanes"])[:_DRAWN]
-    runs = {
-        label or study.name: {
-            "steps": curves["steps"],
-            "eval_return": curves["eval_return"][lane["lane"]][None],
-        }
-        for label, lane in zip(describe_all([lane["setting"] for lane in order]), order)
-    }
-    which = f", the best {_DRAWN}" if len(scores["lanes"]) > _DRAWN else ""
-    plots.draw_comparison(directory / results.CURVES, runs, f"{what}{which}", note)

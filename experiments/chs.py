@@ -1,0 +1,127 @@
+"""Which method needs the least tuning? One setting for all environments, and one for each.
+
+    chs.py METHOD ... [--out runs/chs]
+
+Every setting of a grid is trained on six small environments, a few seeds each; the one that is
+best on all of them is trained again on fresh seeds (cross-environment hyperparameter selection,
+Patterson et al. 2024). The report beside the sweeps compares methods by what tuning for each
+environment would add (Adkins et al. 2024). The same command goes on where it was stopped.
+"""
+
+import dataclasses
+from dataclasses import replace
+from pathlib import Path
+
+import tyro
+from rich.console import Console
+
+from jaxq.cli import main as cli
+from jaxq.cli import tasks
+from jaxq.cli.words import read
+from jaxq.config import Preset
+from jaxq.errors import ConfigError, unknown
+from jaxq.recipes.methods import METHODS
+from jaxq.recipes.presets import PRESETS
+from jaxq.recipes.reading import loop_of
+from jaxq.recipes.suites import of_steps
+from jaxq.reports.report import write_report
+from jaxq.reports.terminal import print_study
+from jaxq.runs.files import STUDY
+from jaxq.runs.runner import Interrupted
+from jaxq.studies import spaces, sweeping
+from jaxq.studies.asking import make_study
+from jaxq.studies.executors import is_complete
+
+_EXPLORING = {"learning_rate": (1e-4, 3e-4, 1e-3, 3e-3), "gamma": (0.95, 0.99)}
+_EXPLORING["epsilon_end"] = (0.01, 0.05, 0.2)
+GRIDS = {  # 48 settings each
+    "off-policy": {**_EXPLORING, "tau": (1.0, 0.2)},
+    "on-policy": {**_EXPLORING, "td_lambda": (0.65, 0.95)},
+}
+# Small networks, and as few evaluations as a final score needs.
+_SMALLER = {"widths": (64, 64), "eval_episodes": 20, "eval_max_steps": 500}
+
+
+@dataclasses.dataclass(frozen=True)
+class Arguments:
+    names: tyro.conf.Positional[tuple[str, ...]]
+    """Methods, such as dqn or pqn."""
+    envs: tuple[str, ...] = (
+        "CartPole-v1",
+        "Acrobot-v1",
+        "MountainCar-v0",
+        "Catch-bsuite",
+        "DeepSea-bsuite",
+        "FourRooms-misc",
+    )
+    """Environments."""
+    grid: tuple[str, ...] = ()
+    """All combinations of name=value,value; by default 48, see GRIDS."""
+    seeds: int = 3
+    """Seeds of every setting."""
+    fresh_seeds: int = 10
+    """Seeds on which the setting that is chosen is trained again."""
+    steps: int = 40_960
+    """Environment steps per seed."""
+    scale: str = "cdf"
+    """On which scores are averaged over environments: cdf, percentile or min-max."""
+    plan: bool = False
+    """Only say what would be trained: programs, memory, time."""
+    out: Path = Path("runs/chs")
+    """Directory of the sweeps and the report."""
+
+
+def chs(arguments: list[str], console: Console) -> None:
+    args = read(Arguments, arguments, prog="chs.py", description=__doc__)
+    if not args.names:
+        raise ConfigError("names is empty; methods such as dqn or pqn are accepted.")
+    for name in args.names:
+        if name not in METHODS:
+            raise unknown("method", name, METHODS)
+    studies = {name: _study(name, args) for name in args.names}
+    for name, study in studies.items():
+        if args.plan:
+            sweeping.plan(study, console)
+            continue
+        directory = args.out / name
+        if is_complete(directory):
+            continue
+        begun = (directory / STUDY).is_file()
+        try:
+            sweeping.carry_out(
+                directory,
+                None if begun else study,
+                report=lambda study, scores: print_study(console, scores, []),
+                console=console,
+            )
+        except Interrupted as error:
+            tasks.say(console, f"\n{error}, and saved. The same command goes on from there.")
+            raise
+    if not args.plan:
+        out = args.out / "report.html"
+        write_report([args.out / name for name in args.names], out)
+        tasks.say(console, f"Report: {out}")
+
+
+def _study(name: str, args: Arguments):
+    base = base_of(name, args.steps)
+    grid = spaces.parse_space(args.grid, base.config) or GRIDS[loop_of(base.config)]
+    return make_study(
+        base,
+        name=name,
+        envs=args.envs,
+        scale=args.scale,
+        grid=grid,
+        seeds=args.seeds,
+        fresh_seeds=args.fresh_seeds,
+    )
+
+
+def base_of(method: str, steps: int) -> Preset:
+    """A method's preset for CartPole, smaller, with its schedules in ``steps``."""
+    preset = of_steps(PRESETS[f"{method}-cartpole"], steps)
+    return preset._replace(config=replace(preset.config, **_SMALLER))
+
+
+if __name__ == "__main__":
+    cli.main(chs)

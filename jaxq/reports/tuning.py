@@ -1,0 +1,154 @@
+"""Sweeps over the same environments, compared as methods: what one setting for all reaches.
+
+Scores are brought to one scale by those of all methods on an environment, so that methods can be
+compared with each other, and not only settings of one.
+"""
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+from jaxq.config import config_from_dict
+from jaxq.errors import ConfigError
+from jaxq.recipes.reading import choices
+from jaxq.reports.figures import picture
+from jaxq.reports.pages import Cell, Section, Table
+from jaxq.reports.sources import Source
+from jaxq.scoring import cross
+from jaxq.scoring.plane import draw_plane
+from jaxq.scoring.stats import Interval, bootstrap, mean
+from jaxq.settings import describe
+
+_CHOSEN = 0.05  # the probability from which a setting is named beside the best
+_NAMED = 5
+
+class Method(NamedTuple):
+    """A sweep over several environments, on the scales that all methods share."""
+
+    label: str
+    source: Source
+    settings: list[dict[str, Any]]
+    values: Any  # [E, H], mean normalised scores
+    tuned: cross.Tuned
+    fresh: Interval | None  # of the best setting, on seeds that did not choose it
+
+
+def tuned_for_all(studies: Sequence[Source]) -> list[Section]:
+    """A section for every set of environments that sweeps were made over."""
+    groups: dict[tuple, list[Source]] = {}
+    for study in studies:
+        if study.scores and "across" in study.scores:
+            across = study.scores["across"]
+            key = tuple(sorted(across["environments"])), across["scale"], study.scores["steps"]
+            groups.setdefault(key, []).append(study)
+    sections = []
+    for (environments, scale, steps), group in groups.items():
+        methods = methods_of(group, scale)
+        title = f"One setting for {len(environments)} environments"
+        plane = {method.label: method.tuned for method in methods}
+        caption = (
+            f"Final scores at step {steps:,} on {', '.join(environments)}, each on the scale that "
+            f"all methods make together ({scale}), averaged over environments. Tuned for each: "
+            f"the best setting of every environment; one for all: the setting of the highest "
+            f"average. 95% percentile bootstrap intervals, seeds resampled within every "
+            f"environment and setting."
+        )
+        figure = (
+            "Up is better when every environment is tuned, left is less tuning. Above the dashed "
+            "line one setting for all environments reaches more than that of the first method "
+            f"(Adkins et al. 2024). {caption}"
+        )
+        sections.append(
+            Section(
+                title,
+                [
+                    _table(methods, caption),
+                    picture(
+                        "Performance against sensitivity",
+                        figure,
+                        lambda file, plane=plane, scale=scale: draw_plane(file, plane, "", scale),
+                    ),
+                    _choices(methods),
+                ],
+            )
+        )
+    return sections
+
+
+def methods_of(studies: Sequence[Source], scale: str) -> list[Method]:
+    """The sweeps as methods; their scores make the scales together."""
+    cubes = [cross.cube(study.scores["lanes"]) for study in studies]
+    scales = cross.make_scales(scale, cubes)
+    methods = []
+    for study, cube in zip(studies, cubes):
+        scores = cross.normalised(cube, scales)
+        fresh = None
+        if winner := study.scores.get("winner"):
+            again = [{**lane, "setting": {cross.ENVIRONMENT: k}} for k, lane in winner.items()]
+            fresh = bootstrap(cross.normalised(cross.cube(again), scales)[:, 0].T, mean)
+        values, tuned = scores.mean(axis=-1), cross.tuned(scores)
+        methods.append(Method(study.name, study, cube.settings, values, tuned, fresh))
+    return methods
+
+
+def _table(methods: Sequence[Method], caption: str) -> Table:
+    rows = []
+    for method in methods:
+        numbers, structure = choices(config_from_dict(method.source.runs[0].document["config"]))
+        tuned = method.tuned
+        rows.append(
+            [
+                method.label,
+                str(len(method.settings)),
+                *map(_interval, (tuned.each, tuned.all, tuned.sensitivity)),
+                _interval(method.fresh) if method.fresh else "",
+                _effective(method),
+                f"{numbers} + {structure}",
+            ]
+        )
+    columns = ["method", "settings", "tuned for each (95%)", "one for all (95%)"]
+    columns += ["sensitivity (95%)", "one for all, fresh seeds (95%)", "numbers to tune for each"]
+    columns += ["numbers + structure that it has"]
+    note = (
+        "Numbers to tune for each: the fewest with which 95% of tuning all of them is reached, the "
+        "others at the one setting for all. What a method has is counted from what its parts read."
+    )
+    return Table("Tuned for each environment, and for all", f"{caption} {note}", columns, rows)
+
+
+def _choices(methods: Sequence[Method]) -> Table:
+    """The settings that were chosen, and those that other seeds would have chosen."""
+    rows = []
+    for method in methods:
+        order = sorted(range(len(method.settings)), key=lambda i: -method.tuned.probability[i])
+        likely = [i for i in order if method.tuned.probability[i] >= _CHOSEN]
+        if method.tuned.best not in likely[:_NAMED]:
+            likely = [method.tuned.best, *likely]
+        for index in likely[:_NAMED]:
+            name = "best" if index == method.tuned.best else ""
+            rows.append(
+                [
+                    method.label,
+                    name,
+                    describe(method.settings[index]) or "as it is",
+                    f"{method.values[:, index].mean():.3f}",
+                    f"{method.tuned.probability[index]:.0%}",
+                ]
+            )
+    caption = (
+        f"Every setting that a bootstrap over seeds chooses with a probability of {_CHOSEN:.0%} or "
+        f"more, the likeliest {_NAMED} at most."
+    )
+    columns = ["method", "", "setting", "mean score", "chosen by"]
+    return Table("The choice of one setting for all", caption, columns, rows)
+
+
+def _effective(method: Method) -> str:
+    try:
+        found = cross.effective_dimensionality(method.values, method.settings)
+    except ConfigError:
+        return "no grid"
+    return f"{found.dimension} ({', '.join(found.names)})" if found.names else "0"
+
+
+def _interval(found: Interval) -> Cell:
+    return Cell(f"{found.point:.3f}", f"{found.low:.3f} to {found.high:.3f}")
