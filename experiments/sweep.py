@@ -34,8 +34,8 @@ _STAYS = (
     "ray ray_cpus ray_gpus distributed heartbeat"
 ).split()
 _ASKED = (
-    "envs scale random sobol optuna at_once search_seed halving pbt pbt_replay fresh_seeds".split()
-)
+    "envs scale random sobol optuna at_once search_seed halving pbt pbt_replay fresh_seeds"
+).split()
 
 
 @dataclasses.dataclass(frozen=True)

@@ -196,8 +196,8 @@ def collect(directory: Path, study: Study) -> dict[str, Any]:
     """Join what the parts have measured; writes ``metrics.npz``, ``lanes.csv``, ``scores.json``.
 
     A setting counts with the last part that trained it. Settings that were not trained to the end
-    are in the table, and are not ``best``; that is chosen by ``scores.rank``. Of several environments
-    ``across`` says which setting is best on all of them, and there is no ``best`` lane.
+    are in the table, and are not ``best``; that is chosen by ``scores.rank``. Of several
+    environments ``across`` says which setting is best on all, and there is no ``best`` lane.
 
     Returns:
       What ``scores.json`` holds.

@@ -126,16 +126,8 @@ def grid(**values) -> list[dict]:
 
 def test_only_the_number_that_environments_disagree_about_need_be_tuned():
     settings = grid(rate=[1, 2, 3], gamma=[0.9, 0.99])
-    best_rate = {0: 1, 1: 3}
-    values = np.array(
-        [
-            [
-                1.0 - 0.4 * abs(s["rate"] - best_rate[env]) - 0.2 * (s["gamma"] < 0.95)
-                for s in settings
-            ]
-            for env in (0, 1)
-        ]
-    )
+    rates, gammas = (np.array([s[name] for s in settings]) for name in ("rate", "gamma"))
+    values = 1.0 - 0.4 * np.abs(rates - np.array([[1], [3]])) - 0.2 * (gammas < 0.95)
     effective = cross.effective_dimensionality(values, settings)
     assert effective == (1, ("rate",), pytest.approx(1.0))
     assert cross.effective_dimensionality(values, settings, share=0.5).dimension == 0
