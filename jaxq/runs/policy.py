@@ -14,7 +14,7 @@ from jaxq.runs import files
 from jaxq.runs.listening import Listener, Moment
 from jaxq.runs.spec import RunSpec
 from jaxq.runs.spreading import as_path
-from jaxq.runs.tensors import read_tensors, write_tensors
+from jaxq.runs.tensors import map_tensors, write_tensors
 from jaxq.types import PyTree
 
 _DESCRIBED_BY = ("config", "lanes", "seeds", "made_of")  # of a run's document
@@ -29,7 +29,7 @@ class Policy(NamedTuple):
     config: Config
     lanes: list[HParams]  # H
     seeds: list[int]  # S
-    params: PyTree  # NumPy leaves [H, S, ...]
+    params: PyTree  # NumPy leaves [H, S, ...]; of a file, they are read where they are used
     made_of: Mapping[str, Any] = {}  # the parts of somebody's own, see ``Experiment``
 
     def member(self, lane: int, seed_index: int) -> PyTree:
@@ -44,7 +44,7 @@ class Policy(NamedTuple):
         ):
             if not 0 <= index < count:
                 raise ConfigError(f"{name}={index} must be between 0 and {count - 1}.")
-        return jax.tree.map(lambda leaf: leaf[lane, seed_index], self.params)
+        return jax.tree.map(lambda leaf: np.array(leaf[lane, seed_index]), self.params)
 
 
 def save_policy(directory: Path, document: dict, params: PyTree) -> None:
@@ -93,7 +93,7 @@ def load_policy(run: str | Path, trusted: Sequence[str] = ()) -> Policy:
         raise ConfigError(f"run={run} holds no exported policy ({missing}){hint}.")
     try:
         document = files.read_json(directory / files.CONFIG)
-        params = unflatten_dict(read_tensors(path)[0], sep="/")
+        params = unflatten_dict(map_tensors(path), sep="/")
     except (OSError, ValueError) as error:
         raise ConfigError(f"run={run} holds a damaged policy: {error}.") from error
     document = files.of_this_version(document, run)

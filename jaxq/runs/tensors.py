@@ -69,6 +69,32 @@ def read_tensors(path: Path) -> tuple[dict[str, np.ndarray], dict[str, str]]:
         raise ValueError(str(error)) from error
 
 
+def map_tensors(path: Path) -> dict[str, np.ndarray]:
+    """The arrays of a file as read-only views of it: what is not used is not read.
+
+    Raises:
+      OSError, ValueError: it cannot be read, or is no such file.
+    """
+    from safetensors import SafetensorError, safe_open
+
+    try:
+        with safe_open(path, framework="numpy"):
+            pass  # which looks at the header, and whether the file is as long as that says
+    except SafetensorError as error:
+        raise ValueError(str(error)) from error
+    buffer = np.memmap(path, np.uint8, mode="r")
+    begin = 8 + int.from_bytes(buffer[:8].tobytes(), "little")
+    header = json.loads(buffer[8:begin].tobytes())
+    types, arrays = {kind: name for name, kind in _TYPES.items()}, {}
+    for name, about in header.items():
+        if name != "__metadata__":
+            if about["dtype"] not in types:
+                raise ValueError(f"{name} is of {about['dtype']}, which NumPy does not have")
+            first, end = (begin + place for place in about["data_offsets"])
+            arrays[name] = buffer[first:end].view(types[about["dtype"]]).reshape(about["shape"])
+    return arrays
+
+
 def bytes_of(array: np.ndarray) -> memoryview:
     """The bytes of an array in C order, copied only where they do not lie that way."""
     return memoryview(np.ascontiguousarray(array).reshape(-1).view(np.uint8))
