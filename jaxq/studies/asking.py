@@ -9,7 +9,7 @@ import numpy as np
 from jaxq.config import Preset
 from jaxq.errors import ConfigError, require, unknown
 from jaxq.recipes.presets import PRESETS
-from jaxq.runs.spec import check_members, whole
+from jaxq.runs.spec import check_members, positive, short, whole
 from jaxq.scoring.cross import ENVIRONMENT, SCALES
 from jaxq.settings import ENV_PARAM, Setting
 from jaxq.studies import spaces
@@ -67,9 +67,11 @@ def make_study(
       ConfigError: bad input.
     """
     name, preset = _named(base, name)
+    if not isinstance(pbt_replay, bool):
+        raise ConfigError(f"pbt_replay={short(pbt_replay)} must be true or false.")
     seeds = preset.seeds if seeds is None else seeds
     steps = whole("steps", preset.steps if steps is None else steps)
-    seeds = range(whole("seeds", seeds)) if np.ndim(seeds) == 0 else seeds
+    seeds = range(positive("seeds", seeds)) if np.ndim(seeds) == 0 else seeds
     check_members(1, len(seeds))
     seeds = tuple(whole("seeds", seed) for seed in seeds)
     counts = {"random": random, "sobol": sobol, "optuna": optuna, "at_once": at_once}
@@ -82,7 +84,8 @@ def make_study(
         raise ConfigError("halving, pbt and optuna cannot be combined; choose one.")
     if optuna:
         require("optuna", "optuna", extra="tune")
-    grid, space = (spaces.as_space(given, preset.config) for given in (grid, space))
+    grid = spaces.as_space(grid, preset.config, "grid")
+    space = spaces.as_space(space, preset.config)
     _check_one_way({"random": random, "sobol": sobol, "optuna": optuna}, grid, space, pbt)
     search: dict[str, Any] = {"kind": "fixed"}
     if halving:
@@ -115,8 +118,12 @@ def make_study(
 
 
 def _named(base: str | Preset, name: str | None) -> tuple[str, Preset]:
+    if not isinstance(name, str | None):
+        raise ConfigError(f"name={short(name)} must be a text, by which the sweep is known.")
     if isinstance(base, Preset):
         return name or "sweep", base
+    if not isinstance(base, str):
+        raise ConfigError(f"base={short(base)} must be the name of a preset, or a jaxq Preset.")
     if base not in PRESETS:
         raise unknown("preset", base, PRESETS)
     return name or base, PRESETS[base]
@@ -135,7 +142,8 @@ def _on_each(envs: Sequence[str], scale: str, settings: Sequence[Setting]) -> li
 
 def _check_at_least(least: int, counts: Mapping[str, int | None]) -> None:
     for name, value in counts.items():
-        if value is not None and (not isinstance(value, int) or value < least):
+        is_whole = isinstance(value, int) and not isinstance(value, bool)
+        if value is not None and not (is_whole and value >= least):
             raise ConfigError(f"{name}={value} must be a whole number of at least {least}.")
 
 

@@ -87,14 +87,25 @@ def parse_space(arguments: Sequence[str], config: Config = _BASE) -> dict[str, R
     return space
 
 
-def as_space(given: Mapping[str, Any], config: Config = _BASE) -> dict[str, Range | Choice]:
+def as_space(
+    given: Mapping[str, Any], config: Config = _BASE, what: str = "space"
+) -> dict[str, Range | Choice]:
     """The same from data: name -> a ``Range``, values, or words such as ``log:1e-5..1e-2``.
 
+    Args:
+      what: for messages, ``space`` or ``grid``.
+
     Raises:
-      ConfigError: as ``parse_space``; values that are not of their field's type.
+      ConfigError: as ``parse_space``; no mapping; values that are not of their field's type.
     """
+    if not isinstance(given, Mapping):
+        raise ConfigError(
+            f"{what}={given} must be a mapping of names to values, such as {{'gamma': [0.9, 1]}}."
+        )
     space: dict[str, Range | Choice] = {}
     for name, values in given.items():
+        if not isinstance(name, str):
+            raise ConfigError(f"{what}={name} must name a field.")
         if isinstance(values, Range):
             parse = _parser(name, config)
             if parse not in (int, float):

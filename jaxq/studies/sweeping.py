@@ -7,6 +7,7 @@ Numbers are lanes of one compiled program; every value of a structural field is 
 own. The directory holds what ``study`` says, and figures.
 """
 
+import inspect
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -14,13 +15,14 @@ from typing import Any
 from rich.console import Console
 
 from jaxq.config import Preset
-from jaxq.errors import ConfigError
+from jaxq.errors import ConfigError, unknown
 from jaxq.printing import make_console
 from jaxq.recipes.identity import same_parts
 from jaxq.runs import files as results
 from jaxq.runs.machine import use_machine
 from jaxq.runs.runner import Spread
 from jaxq.runs.sinks import check_kind
+from jaxq.runs.spec import positive, short
 from jaxq.runs.spreading import as_console, as_path, settled_spread
 from jaxq.studies import searches
 from jaxq.studies import study as studies
@@ -32,6 +34,7 @@ from jaxq.studies.planning import print_plan
 from jaxq.studies.study import Part, Study
 
 _CHOSEN = Spread()  # by this house
+_ASKED = frozenset(inspect.signature(make_study).parameters) - {"base"}
 
 Report = Callable[[Study, Mapping[str, Any]], None]
 
@@ -66,6 +69,9 @@ def sweep(
       ConfigError: bad input, before anything compiles.
       Interrupted: a signal came; the sweep can be resumed.
     """
+    for name in asked:
+        if name not in _ASKED:
+            raise unknown("argument", name, [*_ASKED, *inspect.signature(sweep).parameters])
     how = {"spread": spread, "executor": executor, "num_parts": num_parts}
     how |= {"report": report, "console": console}
     if resume is None:
@@ -109,6 +115,11 @@ def carry_out(
     console, spread = as_console(console, make_console(stderr=True)), settled_spread(spread)
     for kind in spread.track:
         check_kind(kind)
+    if not isinstance(executor, Executor):
+        raise ConfigError(f"executor={short(executor)} must be a jaxq Executor.")
+    if not (report is None or callable(report)):
+        raise ConfigError(f"report={short(report)} must be a function of a study and its scores.")
+    num_parts = positive("num_parts", num_parts)
     if study is not None:
         study = _begun(_to_be_cut(study, spread, executor.num_parts or num_parts), spread)
         trusted = (*([trusted] if isinstance(trusted, str) else trusted), *study.functions())

@@ -112,11 +112,38 @@ def test_a_sweep_is_begun_or_resumed(tmp_path):
         ({"grid": GRID, "seeds": 0}, "seeds=0"),
         ({"grid": {"gamma": Range(0.5, 1.0)}}, "grid=gamma is a range"),
         ({"random": 3, "space": {"gamma": Range(1.0, 0.5)}}, "must go up"),
+        ({"random": True, "space": RATES}, "random=True must be a whole number of at least 1"),
+        ({"grid": ["gamma=0.9"]}, r"grid=\['gamma=0.9'\] must be a mapping of names to values"),
+        ({"grid": "gamma=0.9"}, "grid=gamma=0.9 must be a mapping"),
+        ({"grid": None}, "grid=None must be a mapping"),
+        ({"grid": {1: [0.9]}}, "grid=1 must name a field"),
+        ({"random": 3, "space": ["gamma=0.9..1"]}, r"space=\[.* must be a mapping"),
+        ({"grid": GRID, "pbt_replay": "no"}, "pbt_replay=no must be true or false"),
+        ({"grid": GRID, "seeds": -1}, "seeds=-1 must be a whole number of at least 1"),
+        ({"grid": GRID, "name": 3}, "name=3 must be a text"),
     ],
 )
 def test_what_cannot_be_asked_for_is_one_sentence(asked, message):
     with pytest.raises(ConfigError, match=message):
         make_study(BASE, **asked)
+
+
+@pytest.mark.parametrize(
+    "asked, message",
+    [
+        ({"base": ["dqn-cartpole"]}, r"base=\['dqn-cartpole'\] must be the name of a preset"),
+        ({"gird": GRID}, "argument=gird does not exist; did you mean grid"),
+        ({"exekutor": executors.HERE}, "did you mean executor"),
+        ({"executor": "ray"}, "executor=ray must be a jaxq Executor"),
+        ({"report": "scores.txt"}, "report=scores.txt must be a function"),
+        ({"num_parts": 0}, "num_parts=0"),
+    ],
+)
+def test_what_a_sweep_is_not_made_of_is_one_sentence(asked, message, tmp_path):
+    directory = tmp_path / "sweep"
+    with pytest.raises(ConfigError, match=message):
+        sweeping.sweep(**{"base": BASE, "directory": directory, "spread": SPREAD, **asked})
+    assert not directory.exists()
 
 
 def test_what_is_asked_for_is_a_study():
