@@ -12,7 +12,7 @@ from jaxq.config import Config, HParams, config_from_dict, hparams_from_dict
 from jaxq.errors import ConfigError
 from jaxq.runs import files
 from jaxq.runs.listening import Listener, Moment
-from jaxq.runs.spec import RunSpec
+from jaxq.runs.spec import RunSpec, whole
 from jaxq.runs.spreading import as_path
 from jaxq.runs.tensors import map_tensors, write_tensors
 from jaxq.types import PyTree
@@ -38,6 +38,7 @@ class Policy(NamedTuple):
         Raises:
           ConfigError: there is no such lane or seed.
         """
+        lane, seed_index = whole("lane", lane), whole("seed_index", seed_index)
         for name, index, count in (
             ("lane", lane, len(self.lanes)),
             ("seed_index", seed_index, len(self.seeds)),

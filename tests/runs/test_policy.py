@@ -12,9 +12,10 @@ from common import SMALL, SMALL_HPARAMS
 from conftest import ROOT
 from safetensors.numpy import load_file
 
+from jaxq.errors import ConfigError
 from jaxq.recipes.experiment import make_experiment
 from jaxq.runs import files
-from jaxq.runs.policy import load_policy, save_policy
+from jaxq.runs.policy import Policy, load_policy, save_policy
 from jaxq.runs.spec import RunSpec
 
 _CODE = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(), re.S)[2]
@@ -73,6 +74,23 @@ def test_values_are_those_of_jaxq(kind, code, tmp_path):
     ours = network.apply(params, obs, None, ())[0].q_values
     np.testing.assert_allclose(theirs, ours, rtol=1e-4, atol=1e-4)
     assert theirs.shape == (ROWS, ours.shape[1]) and np.std(ours) > 0.01
+
+
+def test_a_member_is_named_by_whole_numbers():
+    params = {"w": np.arange(4).reshape(2, 2)}
+    policy = Policy(SMALL, [SMALL_HPARAMS] * 2, [7, 8], params)
+    assert policy.member(np.int64(1), 0)["w"] == 2 and policy.member(1.0, 1)["w"] == 3
+    for index, words in (
+        ("0", "whole"),
+        (True, "whole"),
+        (0.5, "whole"),
+        (None, "whole"),
+        (2, "1"),
+    ):
+        with pytest.raises(ConfigError, match=f"lane={index} must be .*{words}"):
+            policy.member(index, 0)
+        with pytest.raises(ConfigError, match=f"seed_index={index} must be .*{words}"):
+            policy.member(0, index)
 
 
 def test_a_memory_is_carried_from_step_to_step(tmp_path):
