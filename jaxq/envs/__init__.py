@@ -3,6 +3,7 @@
 May be imported by every floor above. Read ``episodes`` first: it says what a time limit means.
 
     encoding   how observations are shown to networks and stored
+    forms      shapes and dtypes of what somebody's functions return
     probing    what an environment returns, and what cannot be trained on
     trying     a few random steps, and what is hardly meant
     episodes   any environment as an ``Env``: automatic resets, time limits, statistics

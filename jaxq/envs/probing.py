@@ -5,19 +5,37 @@ what is accepted. An error raised by somebody's own code stays as it is.
 """
 
 import dataclasses
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
+from jaxq.envs.forms import (
+    check_flags,
+    check_is,
+    check_not_empty,
+    check_numbers,
+    check_same,
+    check_told,
+    is_number,
+    place,
+    shapes,
+)
 from jaxq.errors import ConfigError
 from jaxq.types import Env, Episode, Outcome, PyTree
 
 LIMIT = "max_steps_in_episode"  # what gymnax calls a time limit
 _METHODS = ("reset", "step", "action_space", "observation_space")  # of a gymnax environment
-_NUMBERS = (bool, int, float, np.generic, np.ndarray, jax.Array)
+_FIELDS = (  # of an ``Env``, each with its type
+    ("name", str, "a text"),
+    ("protocol", Mapping, "a mapping"),
+    ("params", Callable, "a function of what is replaced"),
+    ("reset", Callable, "a function"),
+    ("step", Callable, "a function"),
+)
 _STEP = "obs, state, reward, terminated, truncated, info"
 
 
@@ -35,26 +53,23 @@ def probe_gymnax(env: Any, params: PyTree, name: str) -> tuple[Any, PyTree, PyTr
     check_limit(getattr(params, LIMIT, 1), name)
     _space(env.observation_space, params, f"observation_space of env={name}")
     key, action = jax.random.key(0), jax.ShapeDtypeStruct((), jnp.int32)
-    obs, state = _values(
-        jax.eval_shape(env.reset, key, params), 2, f"reset of env={name}", "obs, state"
-    )
-    _check_not_empty(obs, name)
+    with _explained(_explain_reset, env, name, params):
+        obs, state = shapes(f"reset of env={name}", "obs, state", env.reset, key, params)
+    check_not_empty(obs, name)
     state = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype), state)
-    try:
-        result = jax.eval_shape(env.step, key, state, action, params)
-    except (TypeError, ValueError, AttributeError):
-        _explain(env, name, obs, state, params)
-        raise
-    next_obs, next_state, *flags, info = _values(result, 6, f"step of env={name}", _STEP)
-    _check_same(obs, next_obs, f"the observation of env={name}")
-    _check_same(state, next_state, f"the state of env={name}", dtypes=False)
-    _check_flags(dict(zip(("reward", "terminated", "truncated"), flags)), (), name)
+    with _explained(_explain_step, env, name, params, obs, state):
+        next_obs, next_state, *flags, info = shapes(
+            f"step of env={name}", _STEP, env.step, key, state, action, params
+        )
+    check_same(obs, next_obs, f"the observation of env={name}")
+    check_same(state, next_state, f"the state of env={name}", dtypes=False)
+    check_flags(dict(zip(("reward", "terminated", "truncated"), flags)), (), name)
     if not isinstance(info, Mapping) or "final_observation" not in info:
         raise ConfigError(
             f"step of env={name} has no info['final_observation'], what an episode showed last; "
             f"gymnax 1.0's own step is accepted, which calls step_env."
         )
-    _check_same(obs, info["final_observation"], f"the final observation of env={name}")
+    check_same(obs, info["final_observation"], f"the final observation of env={name}")
     return obs, state, next_state
 
 
@@ -103,9 +118,9 @@ def check_gymnax(env: Any, params: PyTree, name: str) -> None:
             f"env={name} has parameters that are {kind}; a flax.struct dataclass is accepted."
         )
     for path, leaf in jax.tree.leaves_with_path(params):
-        if not isinstance(leaf, _NUMBERS) or np.asarray(leaf).dtype == object:
+        if not is_number(leaf):
             raise ConfigError(
-                f"env={name} has a parameter {_place(path)} of type {type(leaf).__name__}; numbers "
+                f"env={name} has a parameter {place(path)} of type {type(leaf).__name__}; numbers "
                 f"and arrays are accepted, and other fields with pytree_node=False."
             )
 
@@ -162,29 +177,34 @@ def probe_env(env: Any, num_envs: int, name: str) -> Env:
         raise ConfigError(f"env={name} has num_actions={env.num_actions}; 1 or more is accepted.")
     if not all(hasattr(env.obs_spec, field) for field in ("shape", "dtype")):
         raise ConfigError(f"env={name} has an obs_spec without shape and dtype; both are needed.")
+    for field, kind, accepted in _FIELDS:
+        if not isinstance(value := getattr(env, field), kind):
+            found = f"{field} of env={name} is of type {type(value).__name__}"
+            raise ConfigError(f"{found}; {accepted} is accepted.")
+    check_told(env.protocol, f"protocol of env={name}")
     key, params = jax.random.key(0), env.params({})
+    check_numbers(params, f"params of env={name}")
     actions = jax.ShapeDtypeStruct((num_envs,), jnp.int32)
-    obs, state = _values(
-        jax.eval_shape(env.reset, key, params), 2, f"reset of env={name}", "obs, env_state"
-    )
+    obs, state = shapes(f"reset of env={name}", "obs, env_state", env.reset, key, params)
     spec = jax.ShapeDtypeStruct((num_envs, *env.obs_spec.shape), env.obs_spec.dtype)
-    _check_is(obs, spec, f"the observation of env={name} after a reset")
-    _check_not_empty(obs, name)
-    result = jax.eval_shape(env.step, key, state, actions, params)
+    check_is(obs, spec, f"the observation of env={name} after a reset")
+    check_not_empty(obs, name)
     names = "obs, env_state, Outcome, Episode"
-    next_obs, next_state, outcome, episode = _values(result, 4, f"step of env={name}", names)
+    next_obs, next_state, outcome, episode = shapes(
+        f"step of env={name}", names, env.step, key, state, actions, params
+    )
     for value, kind in ((outcome, Outcome), (episode, Episode)):
         if not isinstance(value, kind):
             raise ConfigError(
                 f"step of env={name} returns a {type(value).__name__} in the place of {names}; "
                 f"a jaxq {kind.__name__} is accepted there."
             )
-    _check_is(next_obs, spec, f"the observation of env={name} after a step")
-    _check_is(outcome.next_obs, spec, f"next_obs of env={name}")
-    _check_same(state, next_state, f"the state of env={name}")
+    check_is(next_obs, spec, f"the observation of env={name} after a step")
+    check_is(outcome.next_obs, spec, f"next_obs of env={name}")
+    check_same(state, next_state, f"the state of env={name}")
     flags = {**outcome._asdict(), **episode._asdict()}
     del flags["next_obs"]
-    _check_flags(flags, (num_envs,), name)
+    check_flags(flags, (num_envs,), name)
     return env
 
 
@@ -198,19 +218,36 @@ def _space(method: Callable, params: PyTree, what: str) -> Any:
     return space
 
 
-def _explain(env: Any, name: str, obs: Any, state: PyTree, params: PyTree) -> None:
-    """Refuse what makes gymnax's own ``step`` fail, if its parts show it."""
+@contextmanager
+def _explained(explain: Callable, *what: Any) -> Iterator[None]:
+    """Refuse what makes gymnax's own methods fail, if the parts of it that they call show it."""
+    try:
+        yield
+    except ConfigError:
+        raise
+    except (TypeError, ValueError, AttributeError):
+        with suppress(NotImplementedError):  # it has no such parts
+            explain(*what)
+        raise
+
+
+def _explain_reset(env: Any, name: str, params: PyTree) -> None:
+    if callable(getattr(env, "reset_env", None)):
+        key = jax.random.key(0)
+        shapes(f"reset_env of env={name}", "obs, state", env.reset_env, key, params)
+
+
+def _explain_step(env: Any, name: str, params: PyTree, obs: Any, state: PyTree) -> None:
     if not callable(getattr(env, "step_env", None)):
         return
     key, action = jax.random.key(0), jax.ShapeDtypeStruct((), jnp.int32)
-    result = jax.eval_shape(env.step_env, key, state, action, params)
     names = "obs, state, reward, terminated, info"
-    next_obs, next_state, reward, terminated, _ = _values(
-        result, 5, f"step_env of env={name}", names
+    next_obs, next_state, reward, terminated, _ = shapes(
+        f"step_env of env={name}", names, env.step_env, key, state, action, params
     )
-    _check_same(obs, next_obs, f"the observation of env={name}")
-    _check_same(state, next_state, f"the state of env={name}")
-    _check_flags({"reward": reward, "terminated": terminated}, (), name)
+    check_same(obs, next_obs, f"the observation of env={name}")
+    check_same(state, next_state, f"the state of env={name}")
+    check_flags({"reward": reward, "terminated": terminated}, (), name)
     try:
         truncated = jax.eval_shape(env.is_truncated, next_state, params)
     except AttributeError as error:
@@ -218,63 +255,4 @@ def _explain(env: Any, name: str, obs: Any, state: PyTree, params: PyTree) -> No
             f"env={name} has a time limit that cannot be read ({error}); accepted: a state with "
             f"time and parameters with {LIMIT}, or an is_truncated of its own."
         ) from error
-    _check_flags({"truncated": truncated}, (), name)
-
-
-def _values(result: Any, count: int, what: str, names: str) -> tuple:
-    if isinstance(result, tuple | list) and len(result) == count:
-        return tuple(result)
-    found = f"{len(result)} values" if type(result) in (tuple, list) else type(result).__name__
-    raise ConfigError(f"{what} returns {found}; {count} are accepted: {names}.")
-
-
-def _check_flags(values: Mapping[str, Any], shape: tuple[int, ...], name: str) -> None:
-    """Numbers have one element per environment, and what is yes or no is ``bool``."""
-    for field, value in values.items():
-        is_number = field in ("reward", "total_reward", "length")
-        dtype = getattr(value, "dtype", None)
-        if dtype is None or value.shape != shape:
-            found = f"of shape {list(value.shape)}" if dtype is not None else "no array"
-            raise ConfigError(
-                f"{field} of env={name} is {found}; one of shape {list(shape)} is accepted."
-            )
-        is_real = jnp.issubdtype(dtype, jnp.floating) or jnp.issubdtype(dtype, jnp.integer)
-        if not (is_real if is_number else jnp.issubdtype(dtype, jnp.bool_)):
-            accepted = "a real number" if is_number else "bool"
-            raise ConfigError(f"{field} of env={name} is {dtype}; {accepted} is accepted.")
-
-
-def _check_same(first: PyTree, second: PyTree, what: str, dtypes: bool = True) -> None:
-    """After a step everything has the form that it has after a reset."""
-    forms = jax.tree.structure(first), jax.tree.structure(second)
-    if forms[0] != forms[1]:
-        raise ConfigError(f"{what} is nested in one way after a reset, in another after a step.")
-    for (path, a), b in zip(jax.tree.leaves_with_path(first), jax.tree.leaves(second)):
-        if a.shape != b.shape or (dtypes and a.dtype != b.dtype):
-            where = f" at {_place(path)}" if path else ""
-            raise ConfigError(
-                f"{what}{where} is {_form(a)} after a reset and {_form(b)} after a step; the same "
-                f"is accepted."
-            )
-
-
-def _check_is(found: Any, spec: jax.ShapeDtypeStruct, what: str) -> None:
-    if not hasattr(found, "dtype") or (found.shape, found.dtype) != (spec.shape, spec.dtype):
-        form = _form(found) if hasattr(found, "dtype") else "nested"
-        raise ConfigError(f"{what} is {form}; by its obs_spec {_form(spec)} is accepted.")
-
-
-def _check_not_empty(obs: Any, name: str) -> None:
-    leaves = jax.tree.leaves(obs)
-    if not leaves or any(0 in leaf.shape for leaf in leaves):
-        raise ConfigError(
-            f"the observation of env={name} has no elements; at least one is accepted."
-        )
-
-
-def _form(leaf: Any) -> str:
-    return f"{leaf.dtype}{list(leaf.shape)}"
-
-
-def _place(path: tuple) -> str:
-    return jax.tree_util.keystr(path, simple=True, separator=".")
+    check_flags({"truncated": truncated}, (), name)

@@ -5,6 +5,7 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import pytest
 from flax import struct
 from gymnax.environments import environment, spaces
@@ -129,12 +130,40 @@ REFUSED = {
     ),
     "values of reset": (
         chain(reset=lambda self, k, p=None: jnp.zeros(1)),
-        "reset of env=Chain returns ShapeDtypeStruct; 2 are accepted",
+        "reset of env=Chain returns an array; 2 are accepted",
     ),
     "final observation": (NoEnd(), r"no info\['final_observation'\]"),
     "no elements": (
         chain(look=lambda self, p: jnp.zeros(0), observation_space=lambda s, p: 1),
         "observation of env=Chain has no elements",
+    ),
+    "text in the state": (
+        chain(reset_env=reset_to(lambda obs, state: (obs, state.replace(time="early")))),
+        "state from reset_env of env=Chain at time is of type str; numbers and arrays are",
+    ),
+    "object in the state": (
+        chain(reset_env=reset_to(lambda obs, state: (obs, state.replace(time=[3, object()])))),
+        r"at time\.1 is of type object",
+    ),
+    "text in the state after a step": (
+        chain(step_env=changed(state=lambda s: s.replace(time="late"))),
+        "state from step_env of env=Chain at time is of type str",
+    ),
+    "text in the info": (
+        chain(step_env=changed(info=lambda i: {"where": "left"})),
+        "info from step_env of env=Chain at where is of type str",
+    ),
+    "texts of NumPy": (
+        chain(step_env=changed(info=lambda i: {"where": np.array(["left"])})),
+        "at where is of type ndarray",
+    ),
+    "text as observation": (
+        chain(reset=lambda self, k, p=None: ("left", State(0, 0))),
+        "obs from reset of env=Chain is of type str",
+    ),
+    "values of reset_env": (
+        chain(reset_env=reset_to(lambda obs, state: obs)),
+        "reset_env of env=Chain returns an array; 2 are accepted: obs, state",
     ),
     "no values": (
         chain(
@@ -236,6 +265,14 @@ def test_an_error_in_somebodys_step_keeps_its_type():
         from_gymnax(chain(step_env=step_env), Params(), 2)
 
 
+def test_an_error_in_somebodys_own_step_keeps_its_type_where_there_are_no_parts():
+    def reset(self, key, params):
+        raise TypeError("mine")
+
+    with pytest.raises(TypeError, match="mine"):
+        from_gymnax(chain(reset=reset, reset_env=environment.Environment.reset_env), Params(), 2)
+
+
 READY = from_gymnax(Chain(), Params(), 3)
 
 
@@ -248,6 +285,16 @@ PAIR = jax.ShapeDtypeStruct((2,), jnp.float32)
         ({"num_envs": 8}, "env=mine made 8 environments where num_envs=3 was asked for"),
         ({"num_actions": 0}, "num_actions=0; 1 or more"),
         ({"num_actions": 2.0}, "num_actions=2.0"),
+        ({"name": None}, "name of env=mine is of type NoneType; a text is accepted"),
+        ({"protocol": None}, "protocol of env=mine is of type NoneType; a mapping is accepted"),
+        ({"protocol": {"by": [print]}}, r"protocol of env=mine at by\.0 is of type builtin"),
+        ({"params": {}}, "params of env=mine is of type dict; a function of what is replaced is"),
+        ({"params": lambda given: {"goal": "far"}}, "params of env=mine at goal is of type str"),
+        ({"step": None}, "step of env=mine is of type NoneType; a function"),
+        (
+            {"step": lambda *a: (*READY.step(*a)[:3], "end")},
+            "Episode from step of env=mine is of type str; numbers",
+        ),
         ({"obs_spec": (1,)}, "obs_spec without shape and dtype"),
         (
             {"obs_spec": PAIR},

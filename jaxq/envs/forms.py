@@ -1,0 +1,110 @@
+"""Shapes and dtypes of what somebody's functions return, held against what is accepted.
+
+All of them raise ``ConfigError``, with what was found.
+"""
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from jaxq.errors import ConfigError
+from jaxq.types import PyTree
+
+_NUMBERS = (bool, int, float, np.generic, np.ndarray)
+
+
+def shapes(what: str, names: str, function: Callable, *args: Any) -> tuple:
+    """Shapes and dtypes of what ``function`` returns: numbers, under so many names."""
+
+    def checked(*args: Any) -> tuple:
+        result, count = function(*args), names.count(",") + 1
+        if not (isinstance(result, tuple | list) and len(result) == count):
+            found = "an array" if isinstance(result, jax.Array) else type(result).__name__
+            found = f"{len(result)} values" if type(result) in (tuple, list) else found
+            raise ConfigError(f"{what} returns {found}; {count} are accepted: {names}.")
+        for name, value in zip(names.split(", "), result):
+            check_numbers(value, f"{name} from {what}")
+        return tuple(result)
+
+    return jax.eval_shape(checked, *args)
+
+
+def check_numbers(values: PyTree, what: str) -> None:
+    """Refuse texts and other objects of Python's, which no program holds."""
+    for path, leaf in jax.tree.leaves_with_path(values):
+        if not is_number(leaf):
+            where = f" at {place(path)}" if path else ""
+            found = f"{what}{where} is of type {type(leaf).__name__}"
+            raise ConfigError(f"{found}; numbers and arrays are accepted.")
+
+
+def is_number(leaf: Any) -> bool:
+    """Whether a leaf is what a program takes."""
+    if isinstance(leaf, jax.Array):  # also one that is traced, and keys
+        return True
+    return isinstance(leaf, _NUMBERS) and np.asarray(leaf).dtype.kind not in "OUSmM"
+
+
+def check_told(values: Mapping[str, Any], what: str) -> None:
+    """Refuse what results cannot hold as JSON."""
+    for path, leaf in jax.tree.leaves_with_path(dict(values)):
+        if not (isinstance(leaf, str) or (is_number(leaf) and not isinstance(leaf, jax.Array))):
+            raise ConfigError(
+                f"{what} at {place(path)} is of type {type(leaf).__name__}; texts and numbers are "
+                f"accepted."
+            )
+
+
+def check_flags(values: Mapping[str, Any], shape: tuple[int, ...], name: str) -> None:
+    """Numbers have one element per environment, and what is yes or no is ``bool``."""
+    for field, value in values.items():
+        is_real = field in ("reward", "total_reward", "length")
+        dtype = getattr(value, "dtype", None)
+        if dtype is None or value.shape != shape:
+            found = f"of shape {list(value.shape)}" if dtype is not None else "no array"
+            raise ConfigError(
+                f"{field} of env={name} is {found}; one of shape {list(shape)} is accepted."
+            )
+        found = jnp.issubdtype(dtype, jnp.floating) or jnp.issubdtype(dtype, jnp.integer)
+        if not (found if is_real else jnp.issubdtype(dtype, jnp.bool_)):
+            accepted = "a real number" if is_real else "bool"
+            raise ConfigError(f"{field} of env={name} is {dtype}; {accepted} is accepted.")
+
+
+def check_same(first: PyTree, second: PyTree, what: str, dtypes: bool = True) -> None:
+    """After a step everything has the form that it has after a reset."""
+    forms = jax.tree.structure(first), jax.tree.structure(second)
+    if forms[0] != forms[1]:
+        raise ConfigError(f"{what} is nested in one way after a reset, in another after a step.")
+    for (path, a), b in zip(jax.tree.leaves_with_path(first), jax.tree.leaves(second)):
+        if a.shape != b.shape or (dtypes and a.dtype != b.dtype):
+            where = f" at {place(path)}" if path else ""
+            raise ConfigError(
+                f"{what}{where} is {_form(a)} after a reset and {_form(b)} after a step; the same "
+                f"is accepted."
+            )
+
+
+def check_is(found: Any, spec: jax.ShapeDtypeStruct, what: str) -> None:
+    if not hasattr(found, "dtype") or (found.shape, found.dtype) != (spec.shape, spec.dtype):
+        form = _form(found) if hasattr(found, "dtype") else "nested"
+        raise ConfigError(f"{what} is {form}; by its obs_spec {_form(spec)} is accepted.")
+
+
+def check_not_empty(obs: Any, name: str) -> None:
+    leaves = jax.tree.leaves(obs)
+    if not leaves or any(0 in leaf.shape for leaf in leaves):
+        raise ConfigError(
+            f"the observation of env={name} has no elements; at least one is accepted."
+        )
+
+
+def _form(leaf: Any) -> str:
+    return f"{leaf.dtype}{list(leaf.shape)}"
+
+
+def place(path: tuple) -> str:
+    return jax.tree_util.keystr(path, simple=True, separator=".")
