@@ -138,12 +138,17 @@ def _play(
         _, state = reset(key_reset)
         return jax.lax.scan(one, state, jax.random.split(key_steps, NUM_STEPS))[1]
 
-    # It runs once: what optimizing it takes is more than it saves.
+    # It runs once: what optimizing it takes is more than it saves, above all where an observation
+    # is constant, as that of an image still to be drawn.
     compiled = jax.jit(play).lower(jax.random.key(0)).compile(_QUICKLY)
     return Seen(*map(np.asarray, compiled(jax.random.key(0))))
 
 
-_QUICKLY = {"xla_backend_optimization_level": 0, "xla_llvm_disable_expensive_passes": True}
+_QUICKLY = {
+    "xla_backend_optimization_level": 0,
+    "xla_llvm_disable_expensive_passes": True,
+    "xla_disable_hlo_passes": "constant_folding",
+}
 
 
 def _of_env(result: tuple) -> tuple:

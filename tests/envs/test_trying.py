@@ -1,5 +1,6 @@
 """Random steps of an environment, and the warning for what is legal and hardly meant."""
 
+import time
 import warnings
 
 import jax.numpy as jnp
@@ -46,6 +47,17 @@ WIDER = chain(observation_space=lambda self, params: spaces.Box(0.0, 5.0, (2,)))
 FEWER = chain(
     look=lambda self, position: position, observation_space=lambda self, params: spaces.Discrete(3)
 )
+
+
+def test_a_large_observation_that_is_constant_is_not_folded():
+    """Trap: XLA's constant folding took 40 s of a program that runs for a moment."""
+    image = chain(
+        look=lambda self, position: jnp.zeros((200, 200, 3)),
+        observation_space=lambda self, params: spaces.Box(0.0, 5.0, (200, 200, 3)),
+    )
+    start = time.process_time()
+    tried(image)
+    assert time.process_time() - start < 5
 
 
 @pytest.mark.parametrize(
