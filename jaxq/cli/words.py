@@ -5,8 +5,11 @@ refused with the one that was meant, also if another library calls it differentl
 """
 
 import dataclasses
+import functools
+import operator
+import types
 from collections.abc import Iterator, Sequence
-from typing import Any, get_origin, get_type_hints
+from typing import Any, Union, get_args, get_origin, get_type_hints
 
 import tyro
 from tyro.constructors import ConstructorRegistry, PrimitiveConstructorSpec, PrimitiveTypeInfo
@@ -119,6 +122,7 @@ def _check_option(word: str, types: dict[str, Any]) -> None:
 
 
 _NUMBERS = ConstructorRegistry()
+_UNIONS = Union, types.UnionType
 
 
 @_NUMBERS.primitive_rule
@@ -131,6 +135,24 @@ def _whole_numbers(info: PrimitiveTypeInfo) -> PrimitiveConstructorSpec | None:
         instance_from_str=lambda words: parse_whole(words[0]),
         is_instance=lambda value: isinstance(value, int) and not isinstance(value, bool),
         str_from_instance=lambda value: [str(value)],
+    )
+
+
+@_NUMBERS.primitive_rule
+def _optional(info: PrimitiveTypeInfo) -> PrimitiveConstructorSpec | None:
+    """What may be left out is shown as what it is when given; the word ``None`` leaves it out."""
+    kinds = get_args(info.type) if info.type_origin in _UNIONS else ()
+    if type(None) not in kinds:
+        return None
+    kind = functools.reduce(operator.or_, (kind for kind in kinds if kind is not type(None)))
+    given = ConstructorRegistry.get_primitive_spec(PrimitiveTypeInfo.make(kind, info.markers))
+    left_out = ["None"]
+    return dataclasses.replace(
+        given,
+        instance_from_str=lambda w: None if w == left_out else given.instance_from_str(w),
+        is_instance=lambda value: value is None or given.is_instance(value),
+        str_from_instance=lambda v: left_out if v is None else given.str_from_instance(v),
+        choices=given.choices and (*given.choices, *left_out),
     )
 
 

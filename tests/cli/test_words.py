@@ -31,6 +31,7 @@ class Options:
         ("--steps 1e6", Options(steps=1_000_000)),
         ("--steps=2_000", Options(steps=2_000)),
         ("--steps None", Options()),
+        ("--steps 3 --steps None", Options()),
         ("--steps 3 --gif --steps=4", Options(steps=4)),
         ("--num-envs 8.0", Options(Inner(num_envs=8))),
         ("--num_envs -3", Options(Inner(num_envs=-3))),
@@ -69,6 +70,14 @@ def test_what_is_no_whole_number_is_refused_with_its_option(words, capsys):
     with pytest.raises(SystemExit) as caught:
         read(Options, words.split())
     assert caught.value.code == 2 and words.split()[0] in capsys.readouterr().err
+
+
+def test_help_shows_what_an_option_takes(capsys):
+    """Trap: `{None}|INT`, which nobody types."""
+    with pytest.raises(SystemExit):
+        read(Options, ["--help"])
+    shown = capsys.readouterr().out
+    assert "--steps INT" in shown and "{None}" not in shown
 
 
 @pytest.mark.parametrize("text", ["1.5", "nan", "inf", "1e", ""])
