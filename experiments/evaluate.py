@@ -6,17 +6,19 @@ Prints the returns of whole episodes and saves one of them as a GIF in the run d
 import dataclasses
 from pathlib import Path
 
+from jaxq.cli import main as cli  # first: it answers for what happens while the rest is imported
+
+# isort: split
 import jax
 import numpy as np
 import tyro
 from rich.console import Console
 
-from jaxq.cli import main as cli
 from jaxq.cli import tasks
 from jaxq.cli.words import read
 from jaxq.errors import ConfigError
 from jaxq.loops.evaluation import make_evaluator
-from jaxq.printing import escape
+from jaxq.printing import check_written, escape
 from jaxq.recipes.experiment import make_env_from, make_experiment, make_raw_env_from
 from jaxq.recipes.identity import same_parts
 from jaxq.reports.render import save_gif
@@ -72,6 +74,7 @@ def evaluate(arguments: list[str], console: Console) -> None:
         soft_wrap=True,
         highlight=False,
     )
+    check_written(console)
     if args.gif:
         path = args.run / f"policy-lane{args.lane}-seed{policy.seeds[args.seed_index]}.gif"
         env, key = make_env_from(policy.config, 1), jax.random.key(args.key)

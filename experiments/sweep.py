@@ -22,6 +22,7 @@ from jaxq.cli import tasks
 from jaxq.cli.words import read
 from jaxq.config import Preset
 from jaxq.errors import ConfigError, require
+from jaxq.printing import check_written
 from jaxq.reports.terminal import print_study
 from jaxq.runs.runner import Interrupted
 from jaxq.studies import executors, spaces, sweeping
@@ -92,6 +93,7 @@ def sweep(arguments: list[str], console: Console) -> None:
     spread = tasks.spread_of(options, options.batch)
     if options.plan:
         sweeping.plan(study, console, spread=spread, num_parts=options.parts)
+        check_written(console)
         return
     given = options.resume or options.out
     executor = cluster or make_executor(options)

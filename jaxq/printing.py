@@ -1,14 +1,15 @@
 """Text for people: consoles whose stream may vanish, and words from outside as they are."""
 
+import errno
 import io
+import os
 import sys
-from contextlib import suppress
 from typing import Any, TextIO
 
 from rich.console import Console
 from rich.markup import escape
 
-__all__ = ("escape", "make_console")
+__all__ = ("check_written", "escape", "make_console")
 
 
 def make_console(stderr: bool = False) -> Console:
@@ -17,24 +18,40 @@ def make_console(stderr: bool = False) -> Console:
     return Console(file=_Patient(stream or io.StringIO()))  # None, if it was closed from outside
 
 
+def check_written(console: Console) -> None:
+    """Refuse to have printed for nobody, where what is printed is the only result.
+
+    Raises:
+      OSError: something that was printed on a ``make_console`` could not be written.
+    """
+    if lost := getattr(console.file, "lost", None):
+        raise OSError(lost, os.strerror(lost), "standard output")
+
+
 class _Patient:
     """A text stream to a pipe that may be closed, a disk that may be full, any encoding."""
 
     def __init__(self, stream: TextIO):
+        self.lost = 0  # number of the error with which something was
         self._stream = stream
 
     def write(self, text: str) -> int:
         try:
-            self._stream.write(text)
+            self._try("write", text)
         except UnicodeEncodeError as error:
-            self._stream.write(text.encode(error.encoding, "replace").decode(error.encoding))
-        except (OSError, ValueError):  # ValueError: it is closed
-            pass
+            self._try("write", text.encode(error.encoding, "replace").decode(error.encoding))
         return len(text)
 
     def flush(self) -> None:
-        with suppress(OSError, ValueError):
-            self._stream.flush()
+        self._try("flush")
+
+    def _try(self, what: str, *text: str) -> None:
+        try:
+            getattr(self._stream, what)(*text)
+        except UnicodeEncodeError:
+            raise
+        except (OSError, ValueError) as error:  # ValueError: it is closed
+            self.lost = getattr(error, "errno", None) or errno.EBADF
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._stream, name)

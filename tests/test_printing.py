@@ -4,8 +4,9 @@ import io
 import sys
 
 import pytest
+from rich.console import Console
 
-from jaxq.printing import escape, make_console
+from jaxq.printing import check_written, escape, make_console
 
 
 class Broken(io.StringIO):
@@ -24,6 +25,15 @@ def test_a_stream_that_is_gone_is_nobodys_concern(stream, monkeypatch):
     console = make_console(stderr=stream == "stderr")
     console.print("[bold]3 steps[/]")
     console.print("4 steps")
+    with pytest.raises(BrokenPipeError, match="standard output"):
+        check_written(console)
+
+
+def test_what_is_written_is_not_lost(capsys):
+    console = make_console()
+    console.print("3 steps")
+    check_written(console)
+    check_written(Console(quiet=True))
 
 
 def test_a_stream_that_is_closed_is_as_well(monkeypatch):

@@ -8,15 +8,21 @@ Nothing imports it but scripts. Read ``main`` first.
     tasks      from a request to a finished run directory, with a report
 """
 
+import os as _os
 import sys as _sys
 
 
-def _stopped_at_once(kind, error, trace) -> None:
-    """Ctrl-C while a script still imports what it needs."""
+def _while_importing(kind, error, trace) -> None:
+    """Ctrl-C while a script still imports what it needs, and what JAX refuses when it is."""
     if issubclass(kind, KeyboardInterrupt):
         print("\nStopped at once.", file=_sys.stderr)
-    else:
-        _sys.__excepthook__(kind, error, trace)
+        return
+    for name, value in _os.environ.items() if issubclass(kind, ValueError) else ():
+        if name.startswith("JAX_") and (name in str(error) or name.lower() in str(error).split()):
+            said = f"error: {name}={value} in the environment is refused by JAX: {error}"
+            print(f"{said.rstrip('.')}.", file=_sys.stderr)
+            _sys.exit(2)
+    _sys.__excepthook__(kind, error, trace)
 
 
-_sys.excepthook = _stopped_at_once
+_sys.excepthook = _while_importing

@@ -15,7 +15,7 @@ from rich.table import Table
 from jaxq.cli.arguments import parse as parse_fields
 from jaxq.config import Config, HParams, Preset, config_from_dict, hparams_from_dict
 from jaxq.errors import ConfigError, unknown
-from jaxq.printing import escape, make_console
+from jaxq.printing import check_written, escape, make_console
 from jaxq.recipes.identity import description, same_parts
 from jaxq.recipes.own import check_trust, own_fields, resolve
 from jaxq.recipes.presets import PRESETS
@@ -72,6 +72,9 @@ class RunOptions(SharedOptions):
 def main(program: Callable[[list[str], Console], None]) -> None:
     """Run a script's ``program(arguments, console)``; bad input ends it with exit code 2."""
     warnings.showwarning = _show_warning
+    for name in ("stdin", "stdout", "stderr"):
+        if getattr(sys, name) is None:  # it was closed from outside, and files would take its place
+            setattr(sys, name, open(os.devnull, "r" if name == "stdin" else "w"))  # noqa: SIM115
     console = make_console()
     try:
         machine.use_machine()
@@ -240,6 +243,7 @@ def _print_presets(script: str) -> None:
     console = make_console()
     console.print(table)
     console.print(f"All options of a preset: {script} PRESET --help", highlight=False)
+    check_written(console)
 
 
 def _split_resume(argument: str) -> list[str]:

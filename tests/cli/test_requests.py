@@ -1,6 +1,11 @@
 """What a command line asks for: refused in one sentence, or trained as it says."""
 
+import os
+import shlex
+import subprocess
+
 import pytest
+from commands import command, refused
 from common import SMALL, SMALL_HPARAMS
 from rich.console import Console
 
@@ -58,6 +63,32 @@ def test_help_lists_the_presets_and_every_option(capsys):
         do("dqn-cartpole", "--help")
     text = capsys.readouterr().out
     assert "--learning-rate" in text and "Step size of the optimizer" in text
+
+
+def test_an_answer_that_cannot_be_written_is_no_success():
+    """Trap: `evaluate.py RUN > /dev/full` said nothing and ended with 0, as the list of presets."""
+    with open("/dev/full", "w") as full:
+        run = subprocess.run(command(), stdout=full, stderr=subprocess.PIPE, text=True, timeout=300)
+    said = "error: standard output cannot be read or written: No space left on device.\n"
+    assert (run.returncode, run.stderr) == (1, said)
+
+
+def test_output_that_is_closed_from_outside_takes_no_help(capfd):
+    """As by `>&-`: Python then has no stream, and the next file that is opened has its number."""
+    shell = f"{shlex.join(command('dqn-cartpole', '--help'))} <&- >&-"
+    assert subprocess.run(shell, shell=True).returncode == 0
+    assert capfd.readouterr().err == ""
+
+
+@pytest.mark.parametrize("script", ["train.py", "evaluate.py"])
+def test_what_jax_refuses_in_the_environment_is_one_sentence(script):
+    """It raises ValueError when it is imported, wherever that is."""
+    refused(
+        "JAX_DEBUG_NANS=2 in the environment is refused by JAX: invalid truth value",
+        "x",
+        script=script,
+        env={**os.environ, "JAX_DEBUG_NANS": "2"},
+    )
 
 
 def test_a_config_can_be_given_back(tmp_path):
