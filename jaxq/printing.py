@@ -3,6 +3,7 @@
 import errno
 import io
 import os
+import shutil
 import sys
 from typing import Any, TextIO
 
@@ -15,7 +16,12 @@ __all__ = ("check_written", "escape", "make_console")
 def make_console(stderr: bool = False) -> Console:
     """A console that never raises: what cannot be written is left out, and training goes on."""
     stream = sys.stderr if stderr else sys.stdout
-    return Console(file=_Patient(stream or io.StringIO()))  # None, if it was closed from outside
+    width = None
+    if (
+        os.environ.get("COLUMNS") == "0"
+    ):  # as some shells inside editors have it; rich shows nothing
+        width = shutil.get_terminal_size().columns
+    return Console(file=_Patient(stream or io.StringIO()), width=width)  # None, if it was closed
 
 
 def check_written(console: Console) -> None:

@@ -53,6 +53,13 @@ def test_what_an_encoding_does_not_have_is_a_question_mark(monkeypatch):
     assert raw.getvalue() == b"3 ? 1\n"
 
 
+def test_no_columns_are_not_known_ones(monkeypatch, capsys):
+    """Trap: with COLUMNS=0 nothing was shown at all."""
+    monkeypatch.setenv("COLUMNS", "0")
+    make_console().print("3 steps")
+    assert capsys.readouterr().out == "3 steps\n"
+
+
 def test_words_from_outside_are_no_markup(capsys):
     make_console().print(f"[bold]{escape('R[lr] [/nope]')}[/]")
     assert capsys.readouterr().out == "R[lr] [/nope]\n"

@@ -7,8 +7,11 @@ refused with the one that was meant, also if another library calls it differentl
 import dataclasses
 import functools
 import operator
+import os
+import shutil
 import types
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any, Union, get_args, get_origin, get_type_hints
 
 import tyro
@@ -43,6 +46,7 @@ _ELSEWHERE = {
 }
 _HERE = {word: name for name, words in _ELSEWHERE.items() for word in words.split()}
 _TRUTH = {"true": True, "yes": True, "1": True, "false": False, "no": False, "0": False}
+_NARROWEST = 40  # columns
 _HELP = ("help", "help-all")
 
 
@@ -66,8 +70,20 @@ def read(kind: type, arguments: Sequence[str], **how: Any) -> Any:
     if not how.get("return_unknown_args"):
         for word in words:
             _check_option(word, types)
-    with _NUMBERS:
+    with _NUMBERS, _wide_enough():
         return tyro.cli(kind, args=words, **how)
+
+
+@contextmanager
+def _wide_enough() -> Iterator[None]:
+    """Help in a terminal so narrow that tyro would show a letter a line, or search forever."""
+    before = os.environ.get("COLUMNS")
+    os.environ["COLUMNS"] = str(max(_NARROWEST, shutil.get_terminal_size().columns))
+    try:
+        yield
+    finally:
+        del os.environ["COLUMNS"]
+        os.environ |= {"COLUMNS": before} if before is not None else {}
 
 
 def _options(kind: type) -> Iterator[tuple[str, Any]]:

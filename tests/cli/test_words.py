@@ -1,6 +1,7 @@
 """What people type: whole numbers, switches, and options as other libraries call them."""
 
 import dataclasses
+import os
 
 import pytest
 import tyro
@@ -78,6 +79,15 @@ def test_help_shows_what_an_option_takes(capsys):
         read(Options, ["--help"])
     shown = capsys.readouterr().out
     assert "--steps INT" in shown and "{None}" not in shown
+
+
+@pytest.mark.parametrize("columns", ["1", "3", "20"])
+def test_help_in_a_narrow_terminal_is_as_wide_as_it_must_be(columns, monkeypatch, capsys):
+    """Trap: with three columns it never ended, with twenty it was a letter a line."""
+    monkeypatch.setenv("COLUMNS", columns)
+    with pytest.raises(SystemExit):
+        read(Options, ["--help"])
+    assert "--steps INT" in capsys.readouterr().out and os.environ["COLUMNS"] == columns
 
 
 @pytest.mark.parametrize("text", ["1.5", "nan", "inf", "1e", ""])
