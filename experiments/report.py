@@ -1,7 +1,8 @@
-"""Finished runs as one page: report.py RUN ... [--out report.html] [--latex].
+"""Finished runs as one page: report.py RUN ... [--out report.html] [--reference SUITE] [--latex].
 
-RUN is a run directory or that of a sweep. The page loads nothing from anywhere; its tables are
-beside it as Markdown, and those for a paper as LaTeX if asked.
+RUN is a run directory or that of a sweep; without any, it is all of a suite's results. The page
+loads nothing from anywhere; its tables are beside it as Markdown, and those for a paper as LaTeX if
+asked.
 """
 
 import dataclasses
@@ -19,12 +20,12 @@ from jaxq.reports.report import write_report
 
 @dataclasses.dataclass(frozen=True)
 class Arguments:
-    runs: tyro.conf.Positional[tuple[Path, ...]]
+    runs: tyro.conf.Positional[tuple[Path, ...]] = ()
     """Run directories and directories of sweeps."""
     out: Path = Path("report.html")
     """The page; its tables are written beside it, with the ending .md."""
     reference: str | None = None
-    """A suite of reference results (control, minatar, minatar-original), drawn beside the runs."""
+    """A suite of reference results (control, minatar, minatar-original) beside the runs."""
     anchors: Path | None = None
     """What counts as 0 and as 1: a JSON file of environment: [zero, one]."""
     label: tyro.conf.UseAppendAction[list[str]] = dataclasses.field(default_factory=list)

@@ -11,6 +11,7 @@ Imports no code that a run names. Read ``sources`` first, then ``report``.
     latex      tables as LaTeX
     tables     lanes as tables
     sentences  how far comparisons can be relied on
+    published  what others have measured, beside ours
     figures    lanes as pictures
     across     methods on several environments
     tuning     sweeps over several environments, as methods: tuned for each, and for all

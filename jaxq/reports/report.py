@@ -10,6 +10,7 @@ from jaxq.reports import across, figures, pages, sentences, tables
 from jaxq.reports.anchors import Own, Scale, read_anchors, scale_of
 from jaxq.reports.latex import BEGINNING, to_latex
 from jaxq.reports.pages import Gallery, Notes, Picture, Section
+from jaxq.reports.published import beside_published
 from jaxq.reports.reference import reference
 from jaxq.reports.repeating import how_to_repeat
 from jaxq.reports.sources import Lane, Source, read_all, source_of
@@ -39,7 +40,8 @@ def write_report(
     Args:
       paths: run directories, and directories of sweeps.
       out: the HTML page; replaced if it exists.
-      suite: beside them stand the reference results of this suite on the same environments.
+      suite: beside them stand the reference results of this suite on the same environments;
+        without runs, all of its results.
       anchors: a file of what counts as 0 and as 1 (see ``jaxq.reports.anchors``).
       labels: what runs are called in tables and legends, each ``RUN=NAME``; lanes of one label on
         several environments are one method.
@@ -64,10 +66,14 @@ def write_report(
             raise ConfigError(
                 f"out={out} would replace {path}, which is no report; choose another."
             )
-    studies = read_all(paths, labels)
-    title = f"Report on {', '.join(study.name for study in studies)}"
-    title = title if len(title) <= 80 else f"Report on {len(studies)} runs"
-    studies += _references(suite, studies) if suite else []
+    if suite and not paths:
+        studies, title = [], f"Report on the reference results of {suite}"
+    else:
+        studies = read_all(paths, labels)
+        title = f"Report on {', '.join(study.name for study in studies)}"
+        title = title if len(title) <= 80 else f"Report on {len(studies)} runs"
+    measured = _references(suite, studies) if suite else {}
+    studies += measured.values()
     lanes = [lane for study in studies for lane in study.lanes]
     num_seeds = sum(len(lane.scores) for lane in lanes)
     summary = f"{_counted(len(lanes), 'lane')}, {_counted(num_seeds, 'trained agent')} in all"
@@ -76,6 +82,8 @@ def write_report(
         summary += f", all on {places[0]}: nothing is pooled over environments"
     own = read_anchors(anchors, places) if anchors else None
     sections = sections_of(studies, own)
+    if table := beside_published(suite, measured):
+        sections.insert(-1, Section("Beside what others have published", [table]))
     command = ["python", "experiments/report.py", *map(str, paths), "--out", str(out)]
     command += [*(["--reference", suite] if suite else []), *(["--latex"] if latex else [])]
     command += ["--format", kind] if kind else []
@@ -96,16 +104,17 @@ def write_report(
     return [*beside, *([folder] if kind else [])]
 
 
-def _references(suite: str, studies: Sequence[Source]) -> list[Source]:
-    """The cells of a suite on environments that any of the studies has."""
+def _references(suite: str, studies: Sequence[Source]) -> dict[str, Source]:
+    """The cells of a suite on environments that any of the studies has, or all of them."""
     environments = {run.document["config"]["env"] for study in studies for run in study.runs}
-    found = [
-        source_of(cell, f"{name} (reference)")
+    mark = " (reference)" if studies else ""
+    found = {
+        name: source_of(cell, f"{name}{mark}")
         for name, cell in reference(suite).items()
-        if cell.document["config"]["env"] in environments
-    ]
+        if cell.document["config"]["env"] in environments or not studies
+    }
     if not found:
-        words = " and ".join(sorted(environments))
+        words = " and ".join(sorted(environments)) or "any environment"
         raise ConfigError(f"reference={suite} has no results on {words} yet.")
     return found
 

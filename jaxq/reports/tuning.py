@@ -21,6 +21,7 @@ from jaxq.settings import describe
 _CHOSEN = 0.05  # the probability from which a setting is named beside the best
 _NAMED = 5
 
+
 class Method(NamedTuple):
     """A sweep over several environments, on the scales that all methods share."""
 

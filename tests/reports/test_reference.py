@@ -18,6 +18,7 @@ from jaxq.recipes.presets import PRESETS
 from jaxq.recipes.suites import SUITES, Cell
 from jaxq.recipes.validation import validate
 from jaxq.reports import reference as kept
+from jaxq.reports.published import PUBLISHED, Published
 from jaxq.reports.report import write_report
 from jaxq.reports.sources import read_run
 from jaxq.runs import files
@@ -106,6 +107,14 @@ def test_a_suite_is_measured_where_it_lacks_something(small_suite, tmp_path, mon
     write_report([tmp_path / "runs" / "tiny" / "small-0-0"], page, "tiny")
     text = page.with_suffix(".md").read_text()
     assert "small (reference)" in text and commands[0] in text
+    assert "what others have published" not in text
+    theirs = Published("12 to 14", 500, 30, "Somebody 2020", "their network is larger")
+    monkeypatch.setitem(PUBLISHED, "tiny", {"small": [theirs]})
+    write_report([], page, "tiny", latex=True)
+    text = page.with_suffix(".md").read_text()
+    assert "# Report on the reference results of tiny" in text and "(reference)" not in text
+    assert "| 340 | 3 | 12 to 14 | 500 | 30 | Somebody 2020 (their network is larger) |" in text
+    assert page.with_suffix(".tex").is_file()
     with pytest.raises(ConfigError, match="suite=tinny does not exist; did you mean tiny"):
         jaxq.reference("tinny")
 
@@ -117,6 +126,11 @@ def test_every_cell_of_a_suite_is_valid_and_named_after_its_preset(suite):
         validate(cell.preset.config, cell.preset.hparams)
         assert cell.preset.config == PRESETS[name].config  # so that a command can name it
     assert json.dumps(list(SUITES[suite]))
+
+
+@pytest.mark.parametrize("suite", PUBLISHED)
+def test_what_others_have_published_is_about_cells_of_the_suite(suite):
+    assert set(PUBLISHED[suite]) <= set(SUITES[suite])
 
 
 def test_a_method_on_cartpole_has_its_schedules_in_its_steps():
