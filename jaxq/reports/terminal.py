@@ -7,27 +7,31 @@ from rich.console import Console
 from rich.table import Table
 
 from jaxq.scoring.protocol import protocol_words
-from jaxq.scoring.scores import interval_text, score_text
+from jaxq.scoring.scores import interval_text, rank, score_text
 from jaxq.settings import format_values
 from jaxq.studies.study import best_first
 
 _COLUMNS = ("IQM", "95% interval", "worst seed")
-_MOST_ROWS = 40
-_MOST_ACROSS = 10  # settings, beside a column per environment
+_MOST_ROWS = 40  # with more lanes, the best are shown
+_BEST = 10
 _CHOSEN = 0.05  # by so many bootstraps, to be named
 
 
 def print_scores(console: Console, scores: Mapping[str, Any], labels: Sequence[str]) -> None:
-    """The final evaluation of a run, one row per lane."""
+    """The final evaluation of a run, one row per lane; the best ones if there are many."""
     first = scores["lanes"][0]
     title = (
         f"{_environment(scores)}, {_count(first['num_seeds'], 'seed')} x "
         f"{_count(first['episodes_per_seed'], 'episode')} at step {scores['steps']:,}"
     )
+    rows = list(zip(labels, scores["lanes"], strict=True))
+    if len(rows) > _MOST_ROWS:
+        title += f", the best {_BEST} of {len(rows)} lanes"
+        rows = sorted(rows, key=lambda row: -rank(row[1]))[:_BEST]
     names = ("",) if any(labels) else ()
     columns = (*names, *_COLUMNS, "mean", "median", "cut")
     table = _table(title, columns, scores["protocol"])
-    for label, lane in zip(labels, scores["lanes"], strict=True):
+    for label, lane in rows:
         more = score_text(lane["mean"]), score_text(lane["median"]), str(lane["episodes_cut"])
         name = [label.replace(" ", "\n")] if names else []
         table.add_row(*name, *_cells(lane), *more)
@@ -41,7 +45,7 @@ def print_study(console: Console, scores: Mapping[str, Any], names: Sequence[str
         _print_across(console, scores)
         return
     lanes = best_first(scores["lanes"])
-    shown = scores["lanes"] if len(lanes) <= _MOST_ROWS else lanes[:_MOST_ROWS]
+    shown = scores["lanes"] if len(lanes) <= _MOST_ROWS else lanes[:_BEST]
     num_seeds = lanes[0]["num_seeds"]
     seeds = _count(num_seeds, "seed")
     title = f"{_environment(scores)}, {seeds} at step {scores['steps']:,}"
@@ -62,7 +66,7 @@ def _print_across(console: Console, scores: Mapping[str, Any]) -> None:
     across, lanes = scores["across"], scores["lanes"]
     settings = across["settings"]
     order = sorted(range(len(settings)), key=lambda index: -settings[index]["value"])
-    shown = order[:_MOST_ACROSS]
+    shown = order[:_BEST]
     environments, names = across["environments"], list(settings[0]["setting"])
     seeds = _count(lanes[0]["num_seeds"], "seed")
     title = f"{len(environments)} environments, {seeds} of each at step {scores['steps']:,}"

@@ -36,3 +36,22 @@ def test_settings_have_as_many_digits_as_tell_them_apart():
     print_study(console, scores, ["gamma"])
     text = console.file.getvalue()
     assert "0.98765431" in text and "0.98765432" in text
+
+
+def test_of_many_lanes_the_ten_best_are_shown():
+    lanes = [
+        {"lane": lane, "setting": {"gamma": lane / 100}, "cut": False, "steps": 10}
+        | {"episodes_per_seed": 3, "episodes_cut": 0}
+        | score_seeds(np.array([lane, lane + 0.5]), (0, 1), np.array([-1, -1]))
+        for lane in range(64)
+    ]
+    scores = {"steps": 10, "protocol": {}, "lanes": lanes, "best": 63}
+    for show, names, what in (
+        (print_scores, [f"lane{lane}" for lane in range(64)], "lanes"),
+        (print_study, ["gamma"], "settings"),
+    ):
+        console = Console(file=io.StringIO(), width=120)
+        show(console, scores, names)
+        text = console.file.getvalue()
+        assert f"the best 10 of 64 {what}" in text
+        assert "63.25" in text and "54.25" in text and "53.25" not in text
