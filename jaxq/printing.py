@@ -8,20 +8,24 @@ import sys
 from typing import Any, TextIO
 
 from rich.console import Console
-from rich.markup import escape
+from rich.markup import escape as _without_markup
 
 __all__ = ("check_written", "escape", "make_console")
 
 
 def make_console(stderr: bool = False) -> Console:
     """A console that never raises: what cannot be written is left out, and training goes on."""
-    stream = sys.stderr if stderr else sys.stdout
-    width = None
-    if (
-        os.environ.get("COLUMNS") == "0"
-    ):  # as some shells inside editors have it; rich shows nothing
+    stream, width = sys.stderr if stderr else sys.stdout, None
+    if os.environ.get("COLUMNS") == "0":  # as inside some editors; rich would show nothing
         width = shutil.get_terminal_size().columns
     return Console(file=_Patient(stream or io.StringIO()), width=width)  # None, if it was closed
+
+
+def escape(text: str) -> str:
+    """Words from outside for a console that reads markup: as they are, control characters as Python
+    writes them, so that a name with the end of a Windows line is not mistaken for another."""
+    shown = (c if c.isprintable() or c == "\n" else ascii(c)[1:-1] for c in text)
+    return _without_markup("".join(shown))
 
 
 def check_written(console: Console) -> None:

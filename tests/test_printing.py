@@ -65,6 +65,12 @@ def test_words_from_outside_are_no_markup(capsys):
     assert capsys.readouterr().out == "R[lr] [/nope]\n"
 
 
+def test_control_characters_from_outside_are_seen(capsys):
+    """Trap: network=mlp does not exist; did you mean mlp? It was typed with a Windows line end."""
+    make_console().print(escape("mlp\r \x1b[31m é"))
+    assert capsys.readouterr().out == "mlp\\r \\x1b[31m é\n"
+
+
 def test_output_that_was_closed_from_outside_is_no_error(monkeypatch):
     """As by ``>&-``: Python then has no stream at all."""
     monkeypatch.setattr(sys, "stdout", None)

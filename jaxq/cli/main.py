@@ -201,7 +201,7 @@ def load_preset(
     if name in PRESETS:
         return name, PRESETS[name], None
     path = Path(name)
-    if not path.exists():
+    if not name or not path.exists():  # without a name it would be this directory
         raise unknown("preset", name, PRESETS)
     document = results.read_document(path)
     preset = Preset(

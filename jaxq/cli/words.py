@@ -12,6 +12,7 @@ import shutil
 import types
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any, Union, get_args, get_origin, get_type_hints
 
 import tyro
@@ -152,6 +153,25 @@ def _whole_numbers(info: PrimitiveTypeInfo) -> PrimitiveConstructorSpec | None:
         is_instance=lambda value: isinstance(value, int) and not isinstance(value, bool),
         str_from_instance=lambda value: [str(value)],
     )
+
+
+@_NUMBERS.primitive_rule
+def _paths(info: PrimitiveTypeInfo) -> PrimitiveConstructorSpec | None:
+    if info.type is not Path:
+        return None
+    return PrimitiveConstructorSpec(
+        nargs=1,
+        metavar="PATH",
+        instance_from_str=lambda words: _parse_path(words[0]),
+        is_instance=lambda value: isinstance(value, Path),
+        str_from_instance=lambda value: [str(value)],
+    )
+
+
+def _parse_path(text: str) -> Path:
+    if not text:  # as of a variable that is not set; it would be this directory
+        raise ValueError("a path is not empty")
+    return Path(text)
 
 
 @_NUMBERS.primitive_rule

@@ -7,6 +7,7 @@ half a second.
 """
 
 import importlib
+import os
 import sys
 from functools import partial
 from types import ModuleType
@@ -164,6 +165,13 @@ def _import_gymnax() -> ModuleType:
         stand_in.__getattr__ = partial(_of_real_module, name)
     try:
         import gymnax
+    except ValueError as error:  # of matplotlib, which reads its environment
+        if "backend" not in str(error) or "MPLBACKEND" not in os.environ:
+            raise
+        raise ConfigError(
+            f"MPLBACKEND={os.environ['MPLBACKEND']} in the environment is none that matplotlib "
+            f"has; agg is accepted, or no setting at all."
+        ) from None
     finally:
         for name in slow:
             del sys.modules[name]

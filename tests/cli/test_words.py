@@ -2,6 +2,7 @@
 
 import dataclasses
 import os
+from pathlib import Path
 
 import pytest
 import tyro
@@ -88,6 +89,19 @@ def test_help_in_a_narrow_terminal_is_as_wide_as_it_must_be(columns, monkeypatch
     with pytest.raises(SystemExit):
         read(Options, ["--help"])
     assert "--steps INT" in capsys.readouterr().out and os.environ["COLUMNS"] == columns
+
+
+def test_a_path_is_not_empty(capsys):
+    """Trap: `--out "$UNSET"` was this directory."""
+
+    @dataclasses.dataclass(frozen=True)
+    class Places:
+        out: Path | None = None
+
+    assert read(Places, ["--out", "a b"]) == Places(Path("a b"))
+    with pytest.raises(SystemExit):
+        read(Places, ["--out", ""])
+    assert "a path is not empty" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("text", ["1.5", "nan", "inf", "1e", ""])
