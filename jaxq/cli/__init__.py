@@ -9,7 +9,9 @@ Nothing imports it but scripts. Read ``main`` first.
 """
 
 import os as _os
+import signal as _signal
 import sys as _sys
+import threading as _threading
 
 
 def _while_importing(kind, error, trace) -> None:
@@ -25,4 +27,12 @@ def _while_importing(kind, error, trace) -> None:
     _sys.__excepthook__(kind, error, trace)
 
 
-_sys.excepthook = _while_importing
+def _again(unraisable) -> None:
+    """Ctrl-C in a callback of JAX's for Python's garbage collection, which would be swallowed."""
+    if issubclass(unraisable.exc_type, KeyboardInterrupt):
+        _threading.Timer(0.01, _os.kill, (_os.getpid(), _signal.SIGINT)).start()
+    else:
+        _sys.__unraisablehook__(unraisable)
+
+
+_sys.excepthook, _sys.unraisablehook = _while_importing, _again

@@ -13,10 +13,11 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 
-# Ctrl-C, a scheduler's end, a closed window, a cluster's warning; Windows has the first two.
+# Ctrl-C, a scheduler's end, a closed window, a cluster's warnings (Grid Engine's last one is
+# SIGUSR2), the end of its time; Windows has the first two.
 _CAUGHT = tuple(
     getattr(signal, name)
-    for name in ("SIGINT", "SIGTERM", "SIGHUP", "SIGUSR1")
+    for name in ("SIGINT", "SIGTERM", "SIGHUP", "SIGUSR1", "SIGUSR2", "SIGXCPU")
     if hasattr(signal, name)
 )
 _PATIENCE = 2.0  # seconds for a second signal to end the process as usual

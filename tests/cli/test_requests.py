@@ -2,11 +2,15 @@
 
 import os
 import shlex
+import signal
 import subprocess
+import sys
+import textwrap
 
 import pytest
-from commands import command, refused
+from commands import CAPTURE, command, refused
 from common import SMALL, SMALL_HPARAMS
+from conftest import ROOT
 from rich.console import Console
 
 from jaxq.cli.main import parse
@@ -46,6 +50,11 @@ def test_bad_input_is_one_sentence_and_leaves_nothing(arguments, message, tmp_pa
         do(*arguments.split(), "--out", tmp_path / "run")
     assert message in str(raised.value) and str(raised.value).count(". ") == 0
     assert not (tmp_path / "run").exists()
+
+
+def test_a_preset_without_a_name_is_not_this_directory():
+    with pytest.raises(ConfigError, match="preset= does not exist"):
+        do("")
 
 
 def test_unknown_options_and_choices_are_refused_with_a_suggestion():
@@ -89,6 +98,33 @@ def test_what_jax_refuses_in_the_environment_is_one_sentence(script):
         script=script,
         env={**os.environ, "JAX_DEBUG_NANS": "2"},
     )
+
+
+def test_ctrl_c_while_garbage_is_collected_is_not_lost():
+    """Trap: JAX has a callback there, in which KeyboardInterrupt is printed and forgotten."""
+    code = """
+        import gc, signal, time, jaxq.cli
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+        def callback(*_):
+            gc.callbacks.remove(callback)
+            signal.raise_signal(signal.SIGINT)
+        gc.callbacks.append(callback)
+        gc.collect()
+        time.sleep(10)
+        print("nobody heard it")
+    """
+    run = subprocess.run([sys.executable, "-c", textwrap.dedent(code)], cwd=ROOT, **CAPTURE)
+    assert (
+        not run.stdout
+        and run.stderr.strip() == "Stopped at once."
+        and run.returncode == -signal.SIGINT
+    )
+
+
+def test_what_matplotlib_refuses_in_the_environment_is_one_sentence(tmp_path):
+    """As gymnax imports it."""
+    environment = {**os.environ, "MPLBACKEND": "foo"}
+    refused("MPLBACKEND=foo", "dqn-cartpole", "--out", tmp_path / "run", env=environment)
 
 
 def test_a_config_can_be_given_back(tmp_path):
