@@ -65,6 +65,11 @@ def check_jax() -> None:
         if value is not None and value not in accepted:
             words = " or ".join(str(setting) for setting in accepted)
             raise ConfigError(f"{name}={value} is not supported, {why}; {words} is accepted.")
+    if not (mesh := jax.sharding.get_abstract_mesh()).empty:
+        raise ConfigError(
+            f"mesh={mesh.axis_names} of jax.set_mesh is not supported, every device runs a program "
+            f"of its own; no mesh is accepted."
+        )
 
 
 def bits_settings() -> dict[str, str]:

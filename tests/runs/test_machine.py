@@ -85,6 +85,8 @@ SETTINGS = [
     ("jax_transfer_guard_device_to_host", "disallow_explicit", REFUSED),
     ("jax_error_checking_behavior_nan", "raise", REFUSED),
     ("jax_error_checking_behavior_oob", "raise", REFUSED),
+    ("jax_error_checking_behavior_divide", "raise", REFUSED),
+    ("jax_transfer_guard_device_to_device", "disallow", REFUSED),
     ("jax_debug_nans", True, SAME),
     ("jax_debug_infs", True, SAME),
     ("jax_debug_key_reuse", True, SAME),
@@ -99,6 +101,16 @@ SETTINGS = [
     ("jax_high_dynamic_range_gumbel", True, SAME),
     ("jax_enable_compilation_cache", False, SAME),
     ("jax_default_matmul_precision", "highest", SAME),
+    ("jax_default_matmul_precision", "bfloat16", SAME),
+    ("jax_default_device", "cpu", SAME),
+    ("jax_compilation_cache_dir", "/proc/nowhere", SAME),
+    ("jax_legacy_prng_key", "warn", SAME),
+    ("jax_explicit_x64_dtypes", "error", SAME),
+    ("jax_thread_guard", True, SAME),
+    ("jax_use_direct_linearize", False, SAME),
+    ("jax_use_shardy_partitioner", False, SAME),
+    ("jax_optimization_level", "O0", SAME),
+    ("jax_embedded_constants_max_bytes", 0, SAME),
     ("jax_default_prng_impl", "rbg", OTHER),
     ("jax_default_prng_impl", "unsafe_rbg", OTHER),
     ("jax_threefry_partitionable", False, OTHER),
@@ -128,6 +140,14 @@ def those(*outcomes):
 def test_settings_of_jax_under_which_nothing_trains_are_one_sentence(setting, tmp_path):
     name, value, _ = setting
     with pytest.raises(ConfigError, match=f"{name}={value} is not supported, .* is accepted"):
+        run(SPEC, tmp_path / "run", console=QUIET)
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_mesh_is_not_what_a_run_is_spread_over(tmp_path):
+    """Trap: under jax.set_mesh it was a ShardingTypeError from inside the replay."""
+    message = r"mesh=\('x',\) of jax.set_mesh is not supported, .*; no mesh is accepted"
+    with jax.set_mesh(jax.make_mesh((2,), ("x",))), pytest.raises(ConfigError, match=message):
         run(SPEC, tmp_path / "run", console=QUIET)
     assert not (tmp_path / "run").exists()
 
