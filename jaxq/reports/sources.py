@@ -13,7 +13,7 @@ from jaxq.errors import ConfigError
 from jaxq.reports.labels import names_of
 from jaxq.runs import files as results
 from jaxq.runs.spreading import as_path
-from jaxq.scoring.protocol import Protocol, lane_protocols, make_protocol
+from jaxq.scoring.protocol import Protocol, lane_protocol, make_protocol
 from jaxq.scoring.scores import divergence, own_metrics
 from jaxq.scoring.stats import bootstrap_iqm
 from jaxq.settings import describe_all, differing, format_value
@@ -211,9 +211,10 @@ def _lanes(runs: Sequence[Run], name: str) -> tuple[list[Lane], list[str]]:
     swept = differing([fields for _, _, fields in found])
     settings = [{k: fields[k] for k in swept if k in fields} for _, _, fields in found]
     lanes: dict[str, Lane] = {}
+    gone = {run.path: divergence(run.arrays) for run in runs if run.complete}
     for (run, lane, fields), setting, words in zip(found, settings, describe_all(settings)):
         label = f"{name} {words}".strip()
-        made = _lane(label, run, lane, setting, fields)
+        made = _lane(label, run, lane, setting, fields, gone[run.path][lane])
         if label not in lanes:
             lanes[label] = made
         elif set(made.seeds).isdisjoint(lanes[label].seeds):
@@ -235,10 +236,10 @@ def _joined(lane: Lane, more: Lane) -> Lane:
     )
 
 
-def _lane(label: str, run: Run, lane: int, setting: dict, fields: dict) -> Lane:
+def _lane(label: str, run: Run, lane: int, setting: dict, fields: dict, gone: np.ndarray) -> Lane:
     score, arrays = run.scores["lanes"][lane], run.arrays
     scores = np.array(score["per_seed"], float)
-    kept = (divergence(arrays)[lane] < 0) & np.isfinite(scores)
+    kept = (gone < 0) & np.isfinite(scores)
     return Lane(
         label=label,
         run=run,
@@ -268,7 +269,7 @@ def _fields(document: Mapping[str, Any], numbers: Mapping[str, Any]) -> dict[str
 def _protocol(run: Run, lane: int) -> Protocol:
     """That of a lane, whose number it is; one that was written before protocols named everything is
     completed by what the run was asked for."""
-    protocol = lane_protocols(run.scores)[lane]
+    protocol = lane_protocol(run.scores, lane)
     if "env_kwargs" in protocol:
         return protocol
     document, gymnax = run.document, protocol.get("gymnax", "unknown")

@@ -40,7 +40,12 @@ def own_part(protocol: Protocol, numbers: Mapping[str, Any]) -> Protocol:
 
 def lane_protocols(scores: Mapping[str, Any]) -> list[Protocol]:
     """The whole protocol of every lane in a ``scores.json``."""
-    return [{**scores["protocol"], **lane.get("protocol", {})} for lane in scores["lanes"]]
+    return [lane_protocol(scores, lane) for lane in range(len(scores["lanes"]))]
+
+
+def lane_protocol(scores: Mapping[str, Any], lane: int) -> Protocol:
+    """The whole protocol of one lane in a ``scores.json``."""
+    return {**scores["protocol"], **scores["lanes"][lane].get("protocol", {})}
 
 
 def split(protocols: Sequence[Protocol]) -> tuple[Protocol, list[Protocol]]:
