@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import NamedTuple
 
-from jaxq.reports.pages import Cell, Table
+from jaxq.reports.pages import Cell, Printed, Table
 from jaxq.reports.sources import Source
 from jaxq.reports.tables import INTERVAL, with_interval
 from jaxq.scoring.protocol import protocol_words
@@ -113,5 +113,5 @@ def beside_published(suite: str | None, cells: Mapping[str, Source]) -> Table | 
         f"Ours: IQM of the last evaluation. {INTERVAL}. Protocol of the first: {words}. Below a "
         f"source stands in what its number differs."
     )
-    columns = ["cell", "ours (95%)", "steps", "seeds", "published", "steps", "seeds", "source"]
-    return Table("Ours and theirs", caption, columns, rows)
+    columns = ["ours (95%)", "steps", "seeds", "published", "their steps", "their seeds", "source"]
+    return Table("Ours and theirs", caption, ["cell", *columns], rows, Printed(columns, caption))

@@ -11,8 +11,9 @@ from jaxq.config import config_from_dict
 from jaxq.errors import ConfigError
 from jaxq.recipes.reading import choices
 from jaxq.reports.figures import picture
-from jaxq.reports.pages import Cell, Section, Table
+from jaxq.reports.pages import Printed, Section, Table
 from jaxq.reports.sources import Source
+from jaxq.reports.tables import with_interval
 from jaxq.scoring import cross
 from jaxq.scoring.plane import draw_plane
 from jaxq.scoring.stats import Interval, bootstrap, mean
@@ -100,8 +101,8 @@ def _table(methods: Sequence[Method], caption: str) -> Table:
             [
                 method.label,
                 str(len(method.settings)),
-                *map(_interval, (tuned.each, tuned.all, tuned.sensitivity)),
-                _interval(method.fresh) if method.fresh else "",
+                *(with_interval(one, ".3f") for one in (tuned.each, tuned.all, tuned.sensitivity)),
+                with_interval(method.fresh, ".3f") if method.fresh else "",
                 _effective(method),
                 f"{numbers} + {structure}",
             ]
@@ -113,7 +114,9 @@ def _table(methods: Sequence[Method], caption: str) -> Table:
         "Numbers to tune for each: the fewest with which 95% of tuning all of them is reached, the "
         "others at the one setting for all. What a method has is counted from what its parts read."
     )
-    return Table("Tuned for each environment, and for all", f"{caption} {note}", columns, rows)
+    caption = f"{caption} {note}"
+    printed = Printed(columns[2:], caption)
+    return Table("Tuned for each environment, and for all", caption, columns, rows, printed)
 
 
 def _choices(methods: Sequence[Method]) -> Table:
@@ -149,7 +152,3 @@ def _effective(method: Method) -> str:
     except ConfigError:
         return "no grid"
     return f"{found.dimension} ({', '.join(found.names)})" if found.names else "0"
-
-
-def _interval(found: Interval) -> Cell:
-    return Cell(f"{found.point:.3f}", f"{found.low:.3f} to {found.high:.3f}")
