@@ -8,10 +8,11 @@ from rich.table import Table
 
 from jaxq.scoring.protocol import protocol_words
 from jaxq.scoring.scores import interval_text, rank, score_text
-from jaxq.settings import format_values
+from jaxq.settings import describe_all, format_values
 from jaxq.studies.study import best_first
 
 _COLUMNS = ("IQM", "95% interval", "worst seed")
+_ACROSS = ("setting", "mean", "95% interval", "chosen")
 _MOST_ROWS = 40  # with more lanes, the best are shown
 _BEST = 10
 _CHOSEN = 0.05  # by so many bootstraps, to be named
@@ -64,36 +65,39 @@ def print_study(console: Console, scores: Mapping[str, Any], names: Sequence[str
 def _print_across(console: Console, scores: Mapping[str, Any]) -> None:
     """The best settings of several environments, and what one setting for all of them costs."""
     across, lanes = scores["across"], scores["lanes"]
-    settings = across["settings"]
+    settings, environments = across["settings"], across["environments"]
     order = sorted(range(len(settings)), key=lambda index: -settings[index]["value"])
     shown = order[:_BEST]
-    environments, names = across["environments"], list(settings[0]["setting"])
     seeds = _count(lanes[0]["num_seeds"], "seed")
     title = f"{len(environments)} environments, {seeds} of each at step {scores['steps']:,}"
     if len(shown) < len(order):
         title += f", the best {len(shown)} of {len(order)} settings"
-    columns = ("", *names, "mean", "95% interval", "chosen", *environments)
-    table = _table(title, columns, scores["protocol"])
-    values = [format_values([settings[i]["setting"][name] for i in shown]) for name in names]
-    for row, index in enumerate(shown):
-        one = settings[index]
-        iqms = [lanes[place * len(settings) + index]["iqm"] for place in range(len(environments))]
-        mark = "best" if index == across["best"] else ""
-        texts = [f"[bold]{one['value']:.3f}[/]", interval_text(*one["value_95"])]
+    table = _table(title, ("", *_ACROSS), scores["protocol"])
+    words = describe_all([one["setting"] for one in settings])
+    for index in shown:
+        one, mark = settings[index], "best" if index == across["best"] else ""
         chosen = f"{one['chosen']:.0%}" if one["chosen"] >= _CHOSEN else ""
-        table.add_row(mark, *(v[row] for v in values), *texts, chosen, *map(score_text, iqms))
+        low, high = one["value_95"]
+        texts = f"[bold]{one['value']:.3f}[/]", f"{low:.3f} to {high:.3f}", chosen
+        table.add_row(mark, words[index] or "as it is", *texts)
+    console.print(table)
+    table = Table("environment", "one for all", "best of each", "its setting")
+    for place, name in enumerate(environments):
+        mine = [lanes[place * len(settings) + i] for i in (across["best"], across["best_of"][name])]
+        iqms = [score_text(lane["iqm"]) for lane in mine]
+        table.add_row(name, *iqms, words[across["best_of"][name]])
     console.print(table)
     _print_diverged(console, lanes)
     each, every = across["each"], across["all"]
-    words = (
+    sentence = (
         f"Mean {across['scale']} score: {every[0]:.3f} with one setting for all environments, "
         f"{each[0]:.3f} with the best of each; sensitivity {across['sensitivity'][0]:.3f} "
         f"({interval_text(*across['sensitivity'][1:])})."
     )
     if effective := across["effective_dimensionality"]:
         needed = ", ".join(effective["names"]) or "none"
-        words += f" To be tuned for each to reach 95% of that: {needed}."
-    console.print(words, highlight=False)
+        sentence += f" To be tuned for each to reach 95% of that: {needed}."
+    console.print(sentence, highlight=False)
 
 
 def _count(number: int, what: str) -> str:
@@ -108,7 +112,8 @@ def _table(title: str, columns: Sequence[str], protocol: Mapping[str, Any]) -> T
     caption = f"Bootstrap intervals over seeds; {protocol_words(protocol)}."
     table = Table(title=title, title_justify="left", caption=caption, caption_justify="left")
     for column in columns:  # names are long, and worth reading whole
-        table.add_column(column, justify="right" if column else "left", overflow="fold")
+        justify = "left" if column in ("", "setting") else "right"
+        table.add_column(column, justify=justify, overflow="fold")
     return table
 
 
