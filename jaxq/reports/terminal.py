@@ -16,6 +16,7 @@ _ACROSS = ("setting", "mean", "95% interval", "chosen")
 _MOST_ROWS = 40  # with more lanes, the best are shown
 _BEST = 10
 _CHOSEN = 0.05  # by so many bootstraps, to be named
+_BY_SEEDS = f"Chosen: by how many resamples of the seeds, from {_CHOSEN:.0%}."
 
 
 def print_scores(console: Console, scores: Mapping[str, Any], labels: Sequence[str]) -> None:
@@ -52,12 +53,13 @@ def print_study(console: Console, scores: Mapping[str, Any], names: Sequence[str
     title = f"{_environment(scores)}, {seeds} at step {scores['steps']:,}"
     if len(shown) < len(lanes):
         title += f", the best {len(shown)} of {len(lanes)} settings"
-    table = _table(title, ("", *names, *_COLUMNS), scores["protocol"])
+    table = _table(title, ("", *names, *_COLUMNS, "chosen"), scores["protocol"])
+    table.caption += f" {_BY_SEEDS}"
     columns = [format_values([lane["setting"][name] for lane in shown]) for name in names]
     for lane, *values in zip(shown, *columns):
         mark = "best" if lane["lane"] == scores["best"] else ""
         mark = f"cut at {lane['steps']:,}" if lane["cut"] else mark
-        table.add_row(mark, *values, *_cells(lane))
+        table.add_row(mark, *values, *_cells(lane), _share(lane.get("chosen", 0.0)))
     console.print(table)
     _print_diverged(console, lanes)
 
@@ -73,11 +75,12 @@ def _print_across(console: Console, scores: Mapping[str, Any]) -> None:
     if len(shown) < len(order):
         title += f", the best {len(shown)} of {len(order)} settings"
     table = _table(title, ("", *_ACROSS), scores["protocol"])
+    table.caption += f" {_BY_SEEDS}"
     words = describe_all([one["setting"] for one in settings])
     for index in shown:
         one, mark = settings[index], "best" if index == across["best"] else ""
-        chosen = f"{one['chosen']:.0%}" if one["chosen"] >= _CHOSEN else ""
         low, high = one["value_95"]
+        chosen = _share(one["chosen"])
         texts = f"[bold]{one['value']:.3f}[/]", f"{low:.3f} to {high:.3f}", chosen
         table.add_row(mark, words[index] or "as it is", *texts)
     console.print(table)
@@ -98,6 +101,11 @@ def _print_across(console: Console, scores: Mapping[str, Any]) -> None:
         needed = ", ".join(effective["names"]) or "none"
         sentence += f" To be tuned for each to reach 95% of that: {needed}."
     console.print(sentence, highlight=False)
+
+
+def _share(chosen: float) -> str:
+    """How often other seeds would have chosen a setting."""
+    return f"{chosen:.0%}" if chosen >= _CHOSEN else ""
 
 
 def _count(number: int, what: str) -> str:

@@ -4,10 +4,10 @@ May be imported by runs, studies and reports. Read ``scores`` first.
 
     stats      IQM, bootstrap, profiles, tolerance intervals, normalised scores
     selection  how sure the choice of a setting is
-    cross      one setting on several environments: scales, choice, sensitivity
     power      how many seeds tell two methods apart
     protocol   under what a score was measured, and in words
     scores     final scores, and who diverged
+    cross      one setting on several environments: scales, choice, sensitivity
     canvas     what figures are made of
     plane      performance against sensitivity, as a figure
     plots      figures, each of which says what its band is

@@ -16,6 +16,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from jaxq.errors import ConfigError, unknown
+from jaxq.scoring.scores import comparable
 from jaxq.scoring.selection import chosen
 from jaxq.scoring.stats import Interval, interval_of
 from jaxq.settings import Setting
@@ -64,16 +65,13 @@ def cube(lanes: Sequence[Mapping[str, Any]]) -> Cube:
       ConfigError: a setting was not measured on every environment, with equally many seeds.
     """
     environments = list(dict.fromkeys(lane["setting"][ENVIRONMENT] for lane in lanes))
-    found: dict[str, dict[str, list[float]]] = {}
+    found: dict[str, dict[str, np.ndarray]] = {}
     settings: dict[str, Setting] = {}
     for lane in lanes:
         setting = {k: v for k, v in lane["setting"].items() if k != ENVIRONMENT}
         key = repr(setting)
         settings[key] = setting
-        found.setdefault(key, {})[lane["setting"][ENVIRONMENT]] = [
-            -np.inf if str(seed) in lane["diverged"] or not math.isfinite(score) else score
-            for seed, score in zip(lane["seeds"], lane["per_seed"])
-        ]
+        found.setdefault(key, {})[lane["setting"][ENVIRONMENT]] = comparable(lane)
     for key, scores in found.items():
         missing = [name for name in environments if name not in scores]
         if missing:

@@ -54,11 +54,14 @@ def divergence(arrays: Mapping[str, np.ndarray]) -> np.ndarray:
 def rank(lane: Mapping[str, Any]) -> float:
     """By what settings are chosen: the IQM over all seeds of a scored lane, a diverged one being
     minus infinity. What is left of a setting that often diverges must not win."""
-    scores = [
-        -np.inf if str(seed) in lane["diverged"] else score
-        for seed, score in zip(lane["seeds"], lane["per_seed"])
-    ]
-    return float(np.nan_to_num(iqm(np.array(scores)), nan=-np.inf, neginf=-np.inf))
+    return float(np.nan_to_num(iqm(comparable(lane)), nan=-np.inf, neginf=-np.inf))
+
+
+def comparable(lane: Mapping[str, Any]) -> np.ndarray:
+    """The scores [S] of a scored lane; minus infinity for a seed that has diverged."""
+    scores = np.array(lane["per_seed"], np.float64)
+    gone = np.array([str(seed) in lane["diverged"] for seed in lane["seeds"]], bool)
+    return np.where(gone | np.isnan(scores), -np.inf, scores)
 
 
 def without_diverged(arrays: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:

@@ -42,7 +42,16 @@ from jaxq.runs.resuming import Point, read_point
 from jaxq.runs.runner import RunSpec
 from jaxq.scoring.cross import ENVIRONMENT
 from jaxq.scoring.protocol import Protocol, lane_protocols, split
-from jaxq.scoring.scores import curves_in, divergence, rank, score_seeds, table_rows
+from jaxq.scoring.scores import (
+    comparable,
+    curves_in,
+    divergence,
+    plain,
+    rank,
+    score_seeds,
+    table_rows,
+)
+from jaxq.scoring.selection import chosen
 from jaxq.settings import Setting, apply, as_tuple, format_value
 from jaxq.studies.crossing import crossed
 
@@ -229,6 +238,9 @@ def collect(directory: Path, study: Study) -> dict[str, Any]:
         scores["across"] = crossed(lanes, study.search["scale"])
     else:
         scores["best"] = best_first(lanes)[0]["lane"]
+        whole = [lane for lane in lanes if not lane["cut"]]
+        for lane, share in zip(whole, chosen([comparable(lane) for lane in whole])):
+            lane["chosen"] = plain(share)  # by so many bootstraps over seeds
     results.write_arrays(directory / results.METRICS, {"steps": steps, **joined})
     results.write_scores(directory, scores, study_rows(scores))
     return scores

@@ -54,6 +54,7 @@ def test_a_sweep_ends_with_scores_a_winner_and_figures(swept):
     assert [lane["setting"] for lane in swept.scores["lanes"]] == spaces.grid(spaces.as_space(GRID))
     assert swept.scores["lanes"][0]["seeds"] == [0, 1]
     assert swept.scores["winner"]["seeds"] == [2, 3]
+    assert sum(lane["chosen"] for lane in swept.scores["lanes"]) == pytest.approx(1.0, abs=1e-5)
     assert "on 2 fresh seeds" in swept.words and "biased upwards" in swept.words
     rows = (swept.directory / results.TABLE).read_text().splitlines()
     assert rows[0].startswith("lane,learning_rate,gamma,iqm,low,high") and len(rows) == 5
