@@ -52,7 +52,8 @@ def tuned_for_all(studies: Sequence[Source]) -> list[Section]:
             f"all methods make together ({scale}), averaged over environments. Tuned for each: "
             f"the best setting of every environment; one for all: the setting of the highest "
             f"average. 95% percentile bootstrap intervals, seeds resampled within every "
-            f"environment and setting."
+            f"environment and setting; the best of many resampled settings is better than the best "
+            f"of those at hand, so an interval may lie above its point."
         )
         figure = (
             "Up is better when every environment is tuned, left is less tuning. Above the dashed "

@@ -16,17 +16,13 @@ def draw_plane(path: Target, methods: Mapping[str, Tuned], title: str, scale: st
     figure = make_figure(6.4, 4.8)
     axes = figure.add_subplot()
     for index, (label, tuned) in enumerate(methods.items()):
-        each, sensitivity = tuned.each, tuned.sensitivity
-        axes.errorbar(
-            sensitivity.point,
-            each.point,
-            xerr=[[sensitivity.point - sensitivity.low], [sensitivity.high - sensitivity.point]],
-            yerr=[[each.point - each.low], [each.high - each.point]],
-            fmt="o",
-            color=COLORS[index % len(COLORS)],
-            elinewidth=1.2,
-            label=label,
-        )
+        (x, left, right), (y, low, high) = tuned.sensitivity, tuned.each
+        color = COLORS[index % len(COLORS)]
+        axes.plot(x, y, "o", color=color, label=label)
+        # Not error bars: the maximum over settings of resampled scores is larger than that of the
+        # scores, so that an interval need not hold its point.
+        axes.hlines(y, left, right, color=color, linewidth=1.2)
+        axes.vlines(x, low, high, color=color, linewidth=1.2)
     first = next(iter(methods.values()))
     place = float(first.sensitivity.point), float(first.each.point)
     line = {"color": "#999999", "linewidth": 0.8, "zorder": 0}

@@ -8,6 +8,7 @@ from scipy.stats import ecdf
 
 from jaxq.errors import ConfigError
 from jaxq.scoring import cross
+from jaxq.scoring.plane import draw_plane
 
 GENERATOR = np.random.default_rng(0)
 
@@ -143,3 +144,12 @@ def test_settings_that_are_no_grid_have_no_effective_dimensionality():
     settings = grid(a=[0, 1], b=[0, 1])[:3]
     with pytest.raises(ConfigError, match="3 of the 4 combinations"):
         cross.effective_dimensionality(np.zeros((2, 3)), settings)
+
+
+def test_an_interval_that_lies_above_its_point_is_drawn(tmp_path):
+    """As that of the best of many settings between which only noise decides."""
+    scores = np.random.default_rng(0).normal(size=(3, 48, 3))
+    tuned = cross.tuned(scores, resamples=200)
+    assert tuned.each.low > tuned.each.point
+    draw_plane(tmp_path / "plane.png", {"a": tuned, "b": tuned}, "", "cdf")
+    assert (tmp_path / "plane.png").read_bytes().startswith(b"\x89PNG")
