@@ -129,7 +129,7 @@ def sections_of(studies: Sequence[Source], own: Own | None = None) -> list[Secti
     def scaled(lane: Lane) -> Scale | str:
         return scale_of(lane.protocol, own)
 
-    lanes = [lane for study in studies for lane in study.lanes]
+    lanes = [lane for study in studies for lane in _lanes_of(study)]
     left_out = [line for study in studies for line in study.incomplete]
     left_out += [_diverged(lane) for lane in lanes if lane.diverged]
     scored = [lane for lane in lanes if len(lane.scores)]
@@ -216,6 +216,13 @@ def _sensitivity(study: Source) -> Section:
 def _has_several(study: Source) -> bool:
     """Whether a sweep was made over several environments, whose scores no figure can share."""
     return bool(study.scores and "across" in study.scores)
+
+
+def _lanes_of(study: Source) -> list[Lane]:
+    """The lanes that stand beside others on their environment: of a sweep over several, those of
+    the setting that it has chosen, on fresh seeds; ``tuned_for_all`` says what the others are."""
+    winners = [lane for lane in study.lanes if lane.run.path.parent.name == results.WINNER]
+    return winners if _has_several(study) and winners else study.lanes
 
 
 def _titles(lanes: Sequence[Lane]) -> list[str]:

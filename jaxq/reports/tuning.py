@@ -40,16 +40,16 @@ def tuned_for_all(studies: Sequence[Source]) -> list[Section]:
     for study in studies:
         if study.scores and "across" in study.scores:
             across = study.scores["across"]
-            key = tuple(sorted(across["environments"])), across["scale"], study.scores["steps"]
+            key = tuple(sorted(across["environments"])), across["scale"]
             groups.setdefault(key, []).append(study)
     sections = []
-    for (environments, scale, steps), group in groups.items():
+    for (environments, scale), group in groups.items():
         methods = methods_of(group, scale)
         title = f"One setting for {len(environments)} environments"
         plane = {method.label: method.tuned for method in methods}
         caption = (
-            f"Final scores at step {steps:,} on {', '.join(environments)}, each on the scale that "
-            f"all methods make together ({scale}), averaged over environments. Tuned for each: "
+            f"Final scores at step {_steps(group)} on {', '.join(environments)}, each on the scale "
+            f"that all methods make together ({scale}), averaged over environments. Tuned for each: "
             f"the best setting of every environment; one for all: the setting of the highest "
             f"average. 95% percentile bootstrap intervals, seeds resampled within every "
             f"environment and setting; the best of many resampled settings is better than the best "
@@ -75,6 +75,11 @@ def tuned_for_all(studies: Sequence[Source]) -> list[Section]:
             )
         )
     return sections
+
+
+def _steps(studies: Sequence[Source]) -> str:
+    ends = sorted({study.scores["steps"] for study in studies})
+    return " or ".join(f"{end:,}" for end in ends)
 
 
 def methods_of(studies: Sequence[Source], scale: str) -> list[Method]:
