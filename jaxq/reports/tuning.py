@@ -49,8 +49,8 @@ def tuned_for_all(studies: Sequence[Source]) -> list[Section]:
         plane = {method.label: method.tuned for method in methods}
         caption = (
             f"Final scores at step {_steps(group)} on {', '.join(environments)}, each on the scale "
-            f"that all methods make together ({scale}), averaged over environments. Tuned for each: "
-            f"the best setting of every environment; one for all: the setting of the highest "
+            f"that all methods make together ({scale}), averaged over environments. Tuned for "
+            f"each: the best setting of every environment; one for all: the setting of the highest "
             f"average. 95% percentile bootstrap intervals, seeds resampled within every "
             f"environment and setting; the best of many resampled settings is better than the best "
             f"of those at hand, so an interval may lie above its point."
