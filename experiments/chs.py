@@ -26,11 +26,10 @@ from jaxq.recipes.reading import loop_of
 from jaxq.recipes.suites import of_steps
 from jaxq.reports.report import write_report
 from jaxq.reports.terminal import print_study
-from jaxq.runs.files import STUDY
 from jaxq.runs.runner import Interrupted
 from jaxq.studies import spaces, sweeping
 from jaxq.studies.asking import make_study
-from jaxq.studies.executors import is_complete
+from jaxq.studies.study import Study
 
 _EXPLORING = {"learning_rate": (1e-4, 3e-4, 1e-3, 3e-3), "gamma": (0.95, 0.99)}
 _EXPLORING["epsilon_end"] = (0.01, 0.05, 0.2)
@@ -83,14 +82,10 @@ def chs(arguments: list[str], console: Console) -> None:
         if args.plan:
             sweeping.plan(study, console)
             continue
-        directory = args.out / name
-        if is_complete(directory):
-            continue
-        begun = (directory / STUDY).is_file()
         try:
-            sweeping.carry_out(
-                directory,
-                None if begun else study,
+            sweeping.begin_or_go_on(
+                args.out / name,
+                study,
                 report=lambda study, scores: print_study(console, scores, []),
                 console=console,
             )
@@ -103,7 +98,7 @@ def chs(arguments: list[str], console: Console) -> None:
         tasks.say(console, f"Report: {out}")
 
 
-def _study(name: str, args: Arguments):
+def _study(name: str, args: Arguments) -> Study:
     base = base_of(name, args.steps)
     grid = spaces.parse_space(args.grid, base.config) or GRIDS[loop_of(base.config)]
     return make_study(

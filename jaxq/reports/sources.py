@@ -98,7 +98,7 @@ def read(path: Path, name: str) -> Source:
         return source_of(read_run(path), name)
     study = results.read_json(path / results.STUDY)
     found, lanes, incomplete = [], [], []
-    winner = winners(path)
+    winner = _winners(path)
     ends = [part["steps"] for part in study.get("parts", ())]
     trained = [
         part
@@ -118,14 +118,6 @@ def read(path: Path, name: str) -> Source:
     sweep = read_table(table, name) if table.is_file() else sweep_of(lanes, name)
     scores = results.read_scores(path) if (path / results.SCORES).is_file() else None
     return Source(name, found, lanes, incomplete, sweep, scores)
-
-
-def winners(path: Path) -> list[Path]:
-    """Where the winner of a sweep was trained: one run, or one on each of its environments."""
-    place = path / results.WINNER
-    if (place / results.CONFIG).is_file() or not place.is_dir():
-        return [place] if place.is_dir() else []
-    return sorted(run for run in place.iterdir() if run.is_dir())
 
 
 def source_of(run: Run, name: str) -> Source:
@@ -192,6 +184,14 @@ def sweep_of(lanes: Sequence[Lane], name: str) -> Sweep | None:
         point, low, high = (float(part) for part in bootstrap_iqm(lane.scores))
         scores.append({"iqm": point, "low": low, "high": high, "num_seeds": len(lane.scores)})
     return _sweep(name, [lane.setting for lane in lanes], scores)
+
+
+def _winners(path: Path) -> list[Path]:
+    """Where the winner of a sweep was trained: one run, or one on each of its environments."""
+    place = path / results.WINNER
+    if (place / results.CONFIG).is_file() or not place.is_dir():
+        return [place] if place.is_dir() else []
+    return sorted(run for run in place.iterdir() if run.is_dir())
 
 
 def _lanes(runs: Sequence[Run], name: str) -> tuple[list[Lane], list[str]]:

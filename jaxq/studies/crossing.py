@@ -26,7 +26,8 @@ def crossed(lanes: Sequence[Mapping[str, Any]], scale: str) -> dict[str, Any]:
         for index, setting in enumerate(one.settings)
     ]
     try:
-        effective = cross.effective_dimensionality(values, one.settings)._asdict()
+        found = cross.effective_dimensionality(values, one.settings)
+        effective = {**found._asdict(), "names": list(found.names)}
     except ConfigError:  # settings that were drawn are no grid
         effective = None
     count = len(one.settings)

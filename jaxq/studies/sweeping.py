@@ -19,6 +19,7 @@ from jaxq.errors import ConfigError, unknown
 from jaxq.printing import make_console
 from jaxq.recipes.identity import same_parts
 from jaxq.runs import files as results
+from jaxq.runs.files import STUDY
 from jaxq.runs.machine import use_machine
 from jaxq.runs.runner import Spread
 from jaxq.runs.sinks import check_kind
@@ -156,6 +157,21 @@ def carry_out(
     return scores
 
 
+def begin_or_go_on(directory: Path, study: Study, **how: Any) -> dict[str, Any]:
+    """``carry_out`` for a script whose own command goes on where it was stopped.
+
+    Raises:
+      ConfigError: also where ``directory`` holds another sweep than ``study``.
+    """
+    if not (directory / STUDY).is_file():
+        return carry_out(directory, study, **how)
+    found = studies.read_study(directory, study.functions())
+    _check_is(found, _to_be_cut(study, how.get("spread", _CHOSEN), 1), directory)
+    if is_complete(directory):
+        return results.read_scores(directory)
+    return carry_out(directory, trusted=study.functions(), **how)
+
+
 def plan(study: Study, console: Console, *, spread: Spread = _CHOSEN, num_parts: int = 1) -> None:
     """Only say what ``carry_out`` would train: programs, memory, time.
 
@@ -173,11 +189,16 @@ def _reader(directory: Path, asked: Study | None, trusted: Sequence[str]) -> Cal
 
     def read() -> Study:
         found = studies.read_study(directory, trusted)
-        if asked is not None and not searches.is_same(found, asked):
-            raise ConfigError(f"out={directory} holds another sweep than the one asked for.")
+        if asked is not None:
+            _check_is(found, asked, directory)
         return found
 
     return read
+
+
+def _check_is(found: Study, asked: Study, directory: Path) -> None:
+    if not searches.is_same(found, asked):
+        raise ConfigError(f"out={directory} holds another sweep than the one asked for.")
 
 
 def _to_be_cut(study: Study, spread: Spread, num_parts: int) -> Study:

@@ -126,3 +126,12 @@ def test_an_environment_that_does_not_exist_is_named_before_anything_is_made(tmp
 def test_one_setting_may_be_compared_on_several_environments_and_is_not_trained_again():
     study = make_study(BASE, envs=ENVS)
     assert [s["env"] for s in study.settings] == ENVS and study.fresh_seeds == ()
+
+
+def test_a_command_goes_on_with_its_own_sweep_and_no_other(swept, monkeypatch):
+    asked = make_study(BASE, envs=ENVS, grid=GRID)
+    monkeypatch.setattr(sweeping, "carry_out", pytest.fail)
+    how = {"spread": SPREAD}
+    assert sweeping.begin_or_go_on(swept.directory, asked, **how) == swept.scores
+    with pytest.raises(ConfigError, match="holds another sweep"):
+        sweeping.begin_or_go_on(swept.directory, asked._replace(steps=300), **how)
