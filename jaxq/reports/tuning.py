@@ -114,11 +114,11 @@ def _table(methods: Sequence[Method], caption: str) -> Table:
             ]
         )
     columns = ["method", "settings", "tuned for each (95%)", "one for all (95%)"]
-    columns += ["sensitivity (95%)", "one for all, fresh seeds (95%)", "numbers to tune for each"]
-    columns += ["numbers + structure that it has"]
+    columns += ["sensitivity (95%)", "fresh seeds (95%)", "to tune", "has"]
     note = (
-        "Numbers to tune for each: the fewest with which 95% of tuning all of them is reached, the "
-        "others at the one setting for all. What a method has is counted from what its parts read."
+        "Fresh seeds: the one for all again, on seeds that did not choose it. To tune: the fewest "
+        "numbers which, tuned for each, reach 95% of tuning all of them. Has: numbers and "
+        "structural fields to be chosen, counted from what the parts of the method read."
     )
     caption = f"{caption} {note}"
     printed = Printed(columns[2:], caption)
