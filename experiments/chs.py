@@ -26,7 +26,6 @@ from jaxq.recipes.reading import loop_of
 from jaxq.recipes.suites import of_steps
 from jaxq.reports.report import write_report
 from jaxq.reports.terminal import print_study
-from jaxq.runs.runner import Interrupted
 from jaxq.studies import spaces, sweeping
 from jaxq.studies.asking import make_study
 from jaxq.studies.study import Study
@@ -82,16 +81,13 @@ def chs(arguments: list[str], console: Console) -> None:
         if args.plan:
             sweeping.plan(study, console)
             continue
-        try:
+        with tasks.goes_on(console):
             sweeping.begin_or_go_on(
                 args.out / name,
                 study,
                 report=lambda study, scores: print_study(console, scores, []),
                 console=console,
             )
-        except Interrupted as error:
-            tasks.say(console, f"\n{error}, and saved. The same command goes on from there.")
-            raise
     if not args.plan:
         out = args.out / "report.html"
         write_report([args.out / name for name in args.names], out)

@@ -3,8 +3,8 @@
 import os
 import shlex
 import sys
-from collections.abc import Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -141,8 +141,15 @@ def train_each(
 
 def train_or_go_on(spec: RunSpec, directory: Path, console: Console) -> dict[str, Any] | None:
     """As ``train_once``, for a script whose own command goes on where it was stopped."""
-    try:
+    with goes_on(console):
         return train_once(spec, directory, console=console)
+
+
+@contextmanager
+def goes_on(console: Console) -> Iterator[None]:
+    """Says, where a signal stops what is inside, that the script's own command goes on."""
+    try:
+        yield
     except Interrupted as error:
         say(console, f"\n{error}, and saved. The same command goes on from there.")
         raise

@@ -146,7 +146,7 @@ def sections_of(studies: Sequence[Source], own: Own | None = None) -> list[Secti
         ),
         *across.side_by_side(scored),
         *across.pooled(scored, scaled),
-        *(_sensitivity(s) for s in studies if s.sweep and s.sweep.rows and not _has_several(s)),
+        *(_sensitivity(s) for s in studies if s.sweep and s.sweep.rows and not s.across),
         Section("How to make it again", how_to_repeat([run for s in studies for run in s.runs])),
     ]
 
@@ -213,16 +213,11 @@ def _sensitivity(study: Source) -> Section:
     return Section(f"Sensitivity of {name}", blocks)
 
 
-def _has_several(study: Source) -> bool:
-    """Whether a sweep was made over several environments, whose scores no figure can share."""
-    return bool(study.scores and "across" in study.scores)
-
-
 def _lanes_of(study: Source) -> list[Lane]:
     """The lanes that stand beside others on their environment: of a sweep over several, those of
     the setting that it has chosen, on fresh seeds; ``tuned_for_all`` says what the others are."""
     winners = [lane for lane in study.lanes if lane.run.path.parent.name == results.WINNER]
-    return winners if _has_several(study) and winners else study.lanes
+    return winners if study.across and winners else study.lanes
 
 
 def _titles(lanes: Sequence[Lane]) -> list[str]:

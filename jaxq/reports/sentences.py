@@ -7,12 +7,11 @@ import numpy as np
 
 from jaxq.reports.sources import Lane
 from jaxq.scoring.power import seeds_needed
-from jaxq.scoring.selection import chosen
+from jaxq.scoring.selection import NAMED, chosen
 from jaxq.scoring.stats import pooled_iqm
 from jaxq.settings import differing
 
 _SEVERAL = 8  # with more lanes, the best is compared to one
-_NAMED = 0.05  # the probability from which a setting is named beside the best
 
 
 def told_apart(lanes: Sequence[Lane]) -> str:
@@ -44,10 +43,10 @@ def choice(lanes: Sequence[Lane]) -> str:
         return ""
     scores = [np.append(lane.scores, [-np.inf] * len(lane.diverged)) for lane in lanes]
     sure = chosen(scores)
-    named = [place for place in np.argsort(-sure, kind="stable") if sure[place] >= _NAMED]
+    named = [place for place in np.argsort(-sure, kind="stable") if sure[place] >= NAMED]
     words = [f"{lanes[p].label} in {sure[p]:.0%}" for p in named]
     if len(named) < len(lanes):
-        words.append(f"{'no other' if words else 'none'} in {_NAMED:.0%} or more")
+        words.append(f"{'no other' if words else 'none'} in {NAMED:.0%} or more")
     return (
         f"How sure the choice is: resamples of the seeds (2,000, a diverged seed being the worst) "
         f"choose, by their IQM, {', '.join(words)} (Patterson et al. 2024, JMLR 25:318)."

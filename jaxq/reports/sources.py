@@ -67,6 +67,11 @@ class Source(NamedTuple):
     sweep: Sweep | None  # None if no setting differs from another
     scores: Mapping[str, Any] | None = None  # of a sweep that has ended
 
+    @property
+    def across(self) -> Mapping[str, Any] | None:
+        """What a sweep over several environments says of all of them; None of any other."""
+        return self.scores.get("across") if self.scores else None
+
 
 def read_all(paths: Sequence[Path], labels: Sequence[str] = ()) -> list[Source]:
     """What every path holds, each once.

@@ -255,8 +255,5 @@ def alike(values: Sequence[float]) -> list[str]:
 
 
 def _tolerance(scores: np.ndarray) -> Cell:
-    interval, words = stats.tolerance_interval(scores), "90% of seeds"
-    if np.isnan(interval.low):
-        interval = stats.full_range(scores)
-        words = f"range, {interval.coverage:.0%} of seeds"
+    interval, words = stats.interval_of_seeds(scores)
     return Cell(f"{interval.low:.4g} to {interval.high:.4g}", words)

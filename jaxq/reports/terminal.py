@@ -8,6 +8,7 @@ from rich.table import Table
 
 from jaxq.scoring.protocol import protocol_words
 from jaxq.scoring.scores import interval_text, rank, score_text
+from jaxq.scoring.selection import NAMED
 from jaxq.settings import describe_all, format_values
 from jaxq.studies.study import best_first
 
@@ -15,8 +16,7 @@ _COLUMNS = ("IQM", "95% interval", "worst seed")
 _ACROSS = ("setting", "mean", "95% interval", "chosen")
 _MOST_ROWS = 40  # with more lanes, the best are shown
 _BEST = 10
-_CHOSEN = 0.05  # by so many bootstraps, to be named
-_BY_SEEDS = f"Chosen: by how many resamples of the seeds, from {_CHOSEN:.0%}."
+_BY_SEEDS = f"Chosen: by how many resamples of the seeds, from {NAMED:.0%}."
 
 
 def print_scores(console: Console, scores: Mapping[str, Any], labels: Sequence[str]) -> None:
@@ -105,7 +105,7 @@ def _print_across(console: Console, scores: Mapping[str, Any]) -> None:
 
 def _share(chosen: float) -> str:
     """How often other seeds would have chosen a setting."""
-    return f"{chosen:.0%}" if chosen >= _CHOSEN else ""
+    return f"{chosen:.0%}" if chosen >= NAMED else ""
 
 
 def _count(number: int, what: str) -> str:

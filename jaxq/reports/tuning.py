@@ -16,10 +16,10 @@ from jaxq.reports.sources import Source
 from jaxq.reports.tables import with_interval
 from jaxq.scoring import cross
 from jaxq.scoring.plane import draw_plane
-from jaxq.scoring.stats import Interval, bootstrap, mean
+from jaxq.scoring.selection import NAMED
+from jaxq.scoring.stats import Interval
 from jaxq.settings import describe
 
-_CHOSEN = 0.05  # the probability from which a setting is named beside the best
 _NAMED = 5
 
 
@@ -38,8 +38,7 @@ def tuned_for_all(studies: Sequence[Source]) -> list[Section]:
     """A section for every set of environments that sweeps were made over."""
     groups: dict[tuple, list[Source]] = {}
     for study in studies:
-        if study.scores and "across" in study.scores:
-            across = study.scores["across"]
+        if across := study.across:
             key = tuple(sorted(across["environments"])), across["scale"]
             groups.setdefault(key, []).append(study)
     sections = []
@@ -91,8 +90,7 @@ def methods_of(studies: Sequence[Source], scale: str) -> list[Method]:
         scores = cross.normalised(cube, scales)
         fresh = None
         if winner := study.scores.get("winner"):
-            again = [{**lane, "setting": {cross.ENVIRONMENT: k}} for k, lane in winner.items()]
-            fresh = bootstrap(cross.normalised(cross.cube(again), scales)[:, 0].T, mean)
+            fresh = cross.value(cross.normalised(cross.again(winner), scales)[:, 0])
         values, tuned = scores.mean(axis=-1), cross.tuned(scores)
         methods.append(Method(study.name, study, cube.settings, values, tuned, fresh))
     return methods
@@ -130,7 +128,7 @@ def _choices(methods: Sequence[Method]) -> Table:
     rows = []
     for method in methods:
         order = sorted(range(len(method.settings)), key=lambda i: -method.tuned.probability[i])
-        likely = [i for i in order if method.tuned.probability[i] >= _CHOSEN]
+        likely = [i for i in order if method.tuned.probability[i] >= NAMED]
         if method.tuned.best not in likely[:_NAMED]:
             likely = [method.tuned.best, *likely]
         for index in likely[:_NAMED]:
@@ -145,7 +143,7 @@ def _choices(methods: Sequence[Method]) -> Table:
                 ]
             )
     caption = (
-        f"Every setting that a bootstrap over seeds chooses with a probability of {_CHOSEN:.0%} or "
+        f"Every setting that a bootstrap over seeds chooses with a probability of {NAMED:.0%} or "
         f"more, the likeliest {_NAMED} at most."
     )
     columns = ["method", "", "setting", "mean score", "chosen by"]

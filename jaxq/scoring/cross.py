@@ -18,7 +18,7 @@ import numpy as np
 from jaxq.errors import ConfigError, unknown
 from jaxq.scoring.scores import comparable
 from jaxq.scoring.selection import chosen
-from jaxq.scoring.stats import Interval, interval_of
+from jaxq.scoring.stats import Interval, bootstrap, interval_of, mean
 from jaxq.settings import Setting
 
 ENVIRONMENT = "env"  # the field of a setting that says where it was measured
@@ -82,6 +82,11 @@ def cube(lanes: Sequence[Mapping[str, Any]]) -> Cube:
     return Cube(environments, list(settings.values()), np.array(rows, np.float64))
 
 
+def again(fresh: Mapping[str, Mapping[str, Any]]) -> Cube:
+    """One setting on other seeds, environment -> its scored lane there, as a cube of its own."""
+    return cube([{**lane, "setting": {ENVIRONMENT: name}} for name, lane in fresh.items()])
+
+
 def cdf(pool: np.ndarray) -> Scale:
     """The share of ``pool`` that a score is at least as good as.
 
@@ -135,6 +140,11 @@ def make_scales(kind: str, cubes: Sequence[Cube]) -> dict[str, Scale]:
 def normalised(one: Cube, scales: Mapping[str, Scale]) -> np.ndarray:
     """The scores of a cube on the scales of its environments, [E, H, S]."""
     return np.stack([scales[name](scores) for name, scores in zip(one.environments, one.scores)])
+
+
+def value(scores: np.ndarray) -> Interval:
+    """The mean over environments of a setting's normalised scores [E, S], with its interval."""
+    return bootstrap(scores.T, mean)
 
 
 def tuned(

@@ -17,7 +17,7 @@ from jaxq.scoring.canvas import (
     seeds_left,
 )
 from jaxq.scoring.scores import seed_words
-from jaxq.scoring.stats import Interval, bootstrap, full_range, iqm, mean, tolerance_interval
+from jaxq.scoring.stats import Interval, bootstrap, interval_of_seeds, iqm, mean
 
 _COLUMNS = 3
 
@@ -61,15 +61,11 @@ def draw_seeds(
 
 
 def tolerance_band(values: np.ndarray) -> tuple[np.ndarray, np.ndarray, str]:
-    """The tolerance interval at every time of the seeds ``values`` [S, T], or their range, and in
-    words what share of all seeds it holds."""
-    intervals = [tolerance_interval(column) for column in values.T]
-    words = "90% of seeds"
-    if any(np.isnan(interval.low) for interval in intervals):
-        intervals = [full_range(column) for column in values.T]
-        words = f"range, {intervals[0].coverage:.0%} of seeds"
+    """``interval_of_seeds`` at every time of the seeds ``values`` [S, T]: which of the two it is
+    depends on their number alone."""
+    intervals, words = zip(*map(interval_of_seeds, values.T))
     low, high, _ = np.transpose(intervals)
-    return low, high, words
+    return low, high, words[0]
 
 
 def draw_metric(

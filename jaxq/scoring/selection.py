@@ -6,6 +6,8 @@ import numpy as np
 
 from jaxq.scoring.stats import iqm
 
+NAMED = 0.05  # the probability from which a setting is named beside the best
+
 
 def chosen(
     scores: Sequence[np.ndarray] | np.ndarray,
@@ -16,8 +18,8 @@ def chosen(
     """The probability [H] with which a bootstrap over seeds chooses each of H settings.
 
     The seeds of every setting are resampled independently, and the setting of the highest
-    statistic is chosen; settings that tie share the choice. One that never had a chance has 0. The
-    usual threshold for being named beside the best is 0.05 (Patterson et al. 2024, JMLR 25:318,
+    statistic is chosen; settings that tie share the choice. One that never had a chance has 0. From
+    ``NAMED`` on a setting is usually named beside the best (Patterson et al. 2024, JMLR 25:318,
     section 4.3).
 
     Args:

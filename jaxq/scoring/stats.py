@@ -247,6 +247,16 @@ def full_range(scores: np.ndarray, confidence: float = 0.95) -> Tolerance:
     return Tolerance(float(values.min()), float(values.max()), float(share))
 
 
+def interval_of_seeds(scores: np.ndarray) -> tuple[Tolerance, str]:
+    """The tolerance interval, or the range where there are too few seeds for one, and in words what
+    share of all seeds it holds."""
+    interval = tolerance_interval(scores)
+    if not np.isnan(interval.low):
+        return interval, f"{interval.coverage:.0%} of seeds"
+    interval = full_range(scores)
+    return interval, f"range, {interval.coverage:.0%} of seeds"
+
+
 def _pool(scores: Scores) -> np.ndarray:
     """The seeds of all tasks in one axis; a task with more seeds weighs more."""
     return np.concatenate(list(strata(scores).values()), axis=-1)

@@ -8,7 +8,6 @@ import numpy as np
 from jaxq.errors import ConfigError
 from jaxq.scoring import cross
 from jaxq.scoring.scores import plain
-from jaxq.scoring.stats import Interval, bootstrap, mean
 
 
 def crossed(lanes: Sequence[Mapping[str, Any]], scale: str) -> dict[str, Any]:
@@ -54,12 +53,11 @@ def on_fresh_seeds(
       lanes: by which it was chosen; they make the scales.
       fresh: environment -> its lane there.
     """
-    again = [{**lane, "setting": {cross.ENVIRONMENT: name}} for name, lane in fresh.items()]
     scales = cross.make_scales(scale, [cross.cube(lanes)])
-    return _valued(cross.normalised(cross.cube(again), scales)[:, 0])
+    return _valued(cross.normalised(cross.again(fresh), scales)[:, 0])
 
 
 def _valued(scores: np.ndarray) -> dict[str, Any]:
-    """The mean of a setting's normalised scores [E, S] over environments, with its interval."""
-    found: Interval = bootstrap(scores.T, mean)
+    """What a setting is worth, by its normalised scores [E, S]."""
+    found = cross.value(scores)
     return {"value": plain(found.point), "value_95": [plain(found.low), plain(found.high)]}
