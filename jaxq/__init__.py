@@ -8,6 +8,7 @@ in this list; so do the modules inside it, in the order in which its docstring n
     schedules  numbers that change with the clock
     types      the data that flows, and the contracts between parts
     config     ``Config`` (static) and ``HParams`` (traced)
+    documents  both as JSON holds them
     settings   what a lane changes, by name
     envs       environments with exact episode ends
     networks   from observations to values

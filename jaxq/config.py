@@ -22,7 +22,7 @@ class HParams(NamedTuple):
     """Numbers; each may differ between the lanes of a population."""
 
     learning_rate: float = 2.5e-4
-    """Step size of the optimizer."""
+    """Step size of the optimizer; for intentional the share of an error that one update removes."""
     learning_rate_end: float = 0.0
     """Step size at the end of its schedule."""
     learning_rate_steps: float = INFINITY
@@ -48,7 +48,17 @@ class HParams(NamedTuple):
     huber_delta: float = INFINITY
     """TD errors beyond it weigh linearly; inf is the squared loss."""
     td_lambda: float = 0.65
-    """pqn: weight of longer returns; 0 is one step, 1 the whole rollout."""
+    """pqn, stream: weight of longer returns; 0 is one step, 1 the whole rollout or episode."""
+    kappa: float = 2.0
+    """obgd: how much smaller than its bound a step remains; 0 has no bound."""
+    error_cap: float = 20.0
+    """intentional: TD errors are clipped to so many times their root mean square."""
+    error_decay: float = 0.9998
+    """intentional: decay of that mean of squared errors."""
+    correction_rate: float = 0.1
+    """qrc, gq2: step size of the second network, times the step size."""
+    correction_decay: float = 1.0
+    """qrc, gq2: how strongly the second network is drawn to 0; 0 makes qrc QC."""
     temperature: float = 0.03
     """Entropy temperature of soft and munchausen backups and of softmax actions."""
     munchausen_alpha: float = 0.9
@@ -84,8 +94,8 @@ class Config:
     """Structure; one compiled program each.
 
     A field that names a part (``env``, ``agent``, ``backup``, ``network``, ``replay``, ``target``,
-    ``optimizer``, ``action_selection``, ``exploration``) takes a name of ``recipes.parts`` or
-    ``module:function``, a function of one's own.
+    ``optimizer``, ``trace``, ``action_selection``, ``exploration``) takes a name of
+    ``recipes.parts`` or ``module:function``, a function of one's own.
     """
 
     env: str = "CartPole-v1"
@@ -104,8 +114,21 @@ class Config:
     """Torso of the network; linear on one-hot observations is a table."""
     widths: tuple[int, ...] = (120, 84)
     """Widths of the dense layers."""
+    observations: Literal["raw", "normalized"] = "raw"
+    """Observations as they are, or normalised by the mean and deviation of all seen so far."""
+    rewards: Literal["raw", "scaled"] = "raw"
+    """Rewards as they are, or over the standard deviation of their discounted sums so far."""
     layer_norm: bool = False
     """Normalise every hidden layer."""
+    layer_norm_form: Literal["affine", "plain"] = "affine"
+    """Affine scales and shifts what it has normalised, after a convolution each pixel; plain has no
+    parameters and takes the whole feature map."""
+    activation: Literal["relu", "leaky-relu"] = "relu"
+    """What follows every hidden layer."""
+    initialization: Literal["lecun", "sparse"] = "lecun"
+    """Weights at first: normal with variance 1 / inputs, or uniform and mostly 0."""
+    sparsity: float = 0.9
+    """sparse: share of the weights of every unit that are 0 at first."""
     dense: Literal["plain", "noisy", "spectral"] = "plain"
     """Dense layers: noisy ones explore by themselves; spectral has norm 1 before the head."""
     noise_sigma: float = 0.5
@@ -128,6 +151,11 @@ class Config:
     """Memory between torso and head, for drqn, r2d2 and pqn."""
     memory_width: int = 64
     """Width of the LSTM."""
+    trace: str = "obgd"
+    """stream: what moves the weights along eligibility traces."""
+    trace_cut: Literal["after", "watkins", "episodes"] = "after"
+    """stream: traces are cut after an exploratory action as published, before it as Watkins has it,
+    or only where an episode ends, as always."""
     optimizer: str = "adam"
     """Optimizer; rmsprop is centred."""
     clip_gradients: bool = False
@@ -237,24 +265,6 @@ class FromFile(str):
     """A ``module:function`` that a file names; it is not resolved unless a caller says the same."""
 
 
-def config_from_dict(document: dict, trusted: Sequence[str] = ()) -> Config:
-    """A ``Config`` from what JSON made of it; fields that are missing take their defaults.
-
-    Functions of somebody's own that it names are ``FromFile``, except those that are ``trusted``.
-    """
-    return replace_checked(Config(), {k: from_file(v, trusted) for k, v in document.items()})
-
-
-def from_file(value: Any, trusted: Sequence[str] = ()) -> Any:
-    """A value as it was before JSON: lists are tuples, names of code are ``FromFile``."""
-    trusted = (trusted,) if isinstance(trusted, str) else trusted
-    if isinstance(value, list):
-        return tuple(value)
-    if isinstance(value, str) and ":" in value and value not in trusted:
-        return FromFile(value)
-    return value
-
-
 def words_as_values(assignments: Sequence[str], field: str = "extra") -> dict[str, Any]:
     """``("size=10", "mode=fast")`` as ``{"size": 10, "mode": "fast"}``.
 
@@ -271,47 +281,3 @@ def words_as_values(assignments: Sequence[str], field: str = "extra") -> dict[st
         except (ValueError, SyntaxError):
             values[name] = text
     return assignments.noting(values) if hasattr(assignments, "noting") else values
-
-
-_DICTS = ("env_params", "extra")  # fields of HParams that hold numbers by name
-
-
-def plain_numbers(hparams: HParams) -> dict:
-    """``HParams`` as a dictionary of plain floats, the same for 1 and 1.0; of an environment's
-    parameters whole numbers stay whole, since they may be counts."""
-    numbers = {k: float(v) for k, v in hparams._asdict().items() if k not in _DICTS}
-    env_params = {name: np.asarray(value).tolist() for name, value in hparams.env_params.items()}
-    extra = {name: float(value) for name, value in hparams.extra.items()}
-    return numbers | {"env_params": env_params, "extra": extra}
-
-
-def hparams_from_dict(document: dict) -> HParams:
-    """``HParams`` from what JSON made of them; infinities are strings there.
-
-    Raises:
-      ConfigError: a name that does not exist, or a value that is no number.
-    """
-    if not isinstance(document, dict):
-        raise ConfigError(f"lane={document!r} must hold numbers by name.")
-    numbers = dict(document)
-    dicts = {name: numbers.pop(name, {}) for name in _DICTS}
-    for field, by_name in dicts.items():
-        if not isinstance(by_name, dict):
-            raise ConfigError(f"{field}={by_name!r} must hold numbers by name.")
-        dicts[field] = {k: _from_json(f"{field}.{k}", value) for k, value in by_name.items()}
-    values = {name: _number(name, value) for name, value in numbers.items()}
-    return replace_checked(HParams(), {**values, **dicts})
-
-
-def _from_json(name: str, value: Any) -> Any:
-    """Numbers as they were: whole ones stay whole, and infinities are numbers again."""
-    if isinstance(value, list):
-        return [_from_json(name, item) for item in value]
-    return value if isinstance(value, bool | int) else _number(name, value)
-
-
-def _number(name: str, value: Any) -> float:
-    try:
-        return float(value)
-    except (TypeError, ValueError):
-        raise ConfigError(f"{name}={value!r} must be a number.") from None

@@ -107,6 +107,11 @@ def no_carry(key: jax.Array, rows: int) -> tuple:
     return ()
 
 
+def unchanged(params: PyTree, *_: Any) -> PyTree:
+    """The parameters of what keeps no running statistics."""
+    return params
+
+
 class Network(NamedTuple):
     """``init(key, obs [B, *obs]) -> params``;
     ``apply(params, obs [B, *obs], key, carry) -> (Output, carry)``;
@@ -118,6 +123,7 @@ class Network(NamedTuple):
     without memory passes the carry through. ``unroll`` may be missing, then ``apply`` is repeated;
     with it, what needs no memory is computed at once. ``draws``: whether ``apply`` draws from its
     key, so that environments which act side by side need draws of their own.
+    ``observe(params, obs [..., *obs]) -> params`` with what it counts of observations.
     """
 
     init: Callable
@@ -125,6 +131,7 @@ class Network(NamedTuple):
     initial_carry: Callable = no_carry
     unroll: Callable | None = None
     draws: bool = False
+    observe: Callable = unchanged
 
 
 class Agent(NamedTuple):
@@ -138,8 +145,15 @@ class Agent(NamedTuple):
     ``loss``: what the loop calls, and so by ``loop``
     off-policy: ``loss(params, target_params, key, steps [B, T, ...], hparams) -> LossOutput``
     on-policy: ``loss(params, key, steps [B, T, ...], returns [B, T], hparams) -> LossOutput``
+    streaming: ``loss(params_tm1, params_t, step, hparams) -> Prediction``, of one step;
+    ``params_t`` has counted what the step showed, and the weights are the same
     ``check(hparams)`` raises ``ConfigError`` for numbers with which it cannot learn
     ``network``: what it acts with, if it is made of one
+
+    Running statistics are part of the parameters, see ``networks.statistics``; without any:
+    ``observe(params, obs [..., *obs]) -> params`` with what was observed
+    ``observe_rewards(params, reward [T, E], done [T, E], hparams) -> params`` with T steps in turn
+    ``scale_rewards(params, reward [...]) -> reward``, in the units that are learned
     """
 
     init: Callable
@@ -150,6 +164,40 @@ class Agent(NamedTuple):
     loop: str = "off-policy"
     check: Callable = lambda hparams: None
     network: Network | None = None
+    observe: Callable = unchanged
+    observe_rewards: Callable = unchanged
+    scale_rewards: Callable = lambda params, reward: reward
+
+
+class Prediction(NamedTuple):
+    """What parameters say of one step: the loss of a streaming agent."""
+
+    value: jax.Array  # [], of the action taken
+    error: jax.Array  # [], the TD error; its gradient goes through the values on both sides
+    exploratory: jax.Array  # [] bool: the action was worth less than another one
+
+
+class Online(NamedTuple):
+    """One step as what a trace rule learns from, as functions of ANY weights of the network.
+
+    Every method is a gradient of one of them, or of both, and a rule takes those that it needs.
+    """
+
+    value: Callable  # weights -> [], of the action taken
+    error: Callable  # weights -> [], the TD error, differentiable through both its values
+
+
+class TraceRule(NamedTuple):
+    """How weights follow a stream of steps, each used once; eligibility traces are its state.
+
+    ``init(key, weights, make_weights, hparams) -> state``; ``make_weights(key)`` makes those of
+    another network of the same form
+    ``update(state, weights, online, decay [], hparams, learning_rate) -> (weights, state)``;
+    ``decay`` is gamma lambda, or 0 where the traces of earlier steps are cut
+    """
+
+    init: Callable
+    update: Callable
 
 
 class Target(NamedTuple):

@@ -40,7 +40,13 @@ _GROUPS = {
         ("agent", "backup"),
         ("gamma", "reward_scale"),
     ),
-    "network": _Group("From observations to values.", ("network", "dense", "dueling", "memory")),
+    "network": _Group(
+        "From observations to values.",
+        (
+            *("network", "observations", "rewards", "layer_norm", "layer_norm_form", "activation"),
+            *("dense", "initialization", "dueling", "memory"),
+        ),
+    ),
     "exploration": _Group("How actions are chosen.", ("action_selection", "exploration")),
     "optimizer": _Group(
         "How parameters are changed.",
@@ -51,6 +57,9 @@ _GROUPS = {
         "What is kept, and when is learned.", ("replay", "target"), LOOPS["off-policy"].reads
     ),
     "rollout": _Group("What an on-policy round is made of.", (), LOOPS["on-policy"].reads),
+    "stream": _Group(
+        "How a stream is learned from.", ("trace", "trace_cut"), LOOPS["streaming"].reads
+    ),
     "evaluation": _Group("How often and how policies are evaluated.", (), EVALUATION),
     "own": _Group("What parts of your own read.", (), _OWN),
 }

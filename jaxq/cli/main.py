@@ -13,7 +13,8 @@ from rich.console import Console
 from rich.table import Table
 
 from jaxq.cli.arguments import parse as parse_fields
-from jaxq.config import Config, HParams, Preset, config_from_dict, hparams_from_dict
+from jaxq.config import Config, HParams, Preset
+from jaxq.documents import config_from_dict, hparams_from_dict
 from jaxq.errors import ConfigError, unknown
 from jaxq.printing import check_written, escape, make_console
 from jaxq.recipes.identity import description, same_parts

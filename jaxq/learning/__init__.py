@@ -9,8 +9,11 @@ Knows networks by their contract, and no loop. Read ``td``, then ``losses``: the
     ensembles    losses of several value functions at once
     recurrent    losses of sequences: DRQN, R2D2
     on_policy    the loss of on-policy Q(lambda)
+    streaming    the loss of learning from a stream
+    traces       what a stream is learned by: Stream Q, QRC, Intentional Q
     targets      how target networks follow
     exploration  how actions are chosen while training
     optimizers   optimizers whose numbers can all be swept
+    rewards      rewards over the spread of their sums, for any agent
     agents       a network, a loss and a way to act as one ``Agent``
 """

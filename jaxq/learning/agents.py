@@ -25,7 +25,8 @@ def make_agent(
     Args:
       network: see ``Network``.
       loss: ``loss(network, params, target_params, key, steps, hparams) -> LossOutput``, or for
-        ``loop="on-policy"`` ``loss(network, params, key, steps, returns, hparams)``.
+        ``loop="on-policy"`` ``loss(network, params, key, steps, returns, hparams)``, or for
+        ``loop="streaming"`` ``loss(network, params_tm1, params_t, step, hparams) -> Prediction``.
       select_action: ``select_action(key, q_values [E, A], amount) -> action [E]``; the amount of
         exploration is what its schedule returns.
       loop: which loop trains it, see ``Agent``.
@@ -58,6 +59,13 @@ def make_agent(
         action = jnp.argmax(output.q_values, axis=-1).astype(jnp.int32)
         return action, output.q_values.max(axis=-1), carry
 
-    init, initial_carry = network.init, network.initial_carry
-    loss = partial(loss, network)
-    return Agent(init, initial_carry, act, act_greedy, loss, loop, network=network)
+    return Agent(
+        network.init,
+        network.initial_carry,
+        act,
+        act_greedy,
+        partial(loss, network),
+        loop,
+        network=network,
+        observe=network.observe,
+    )

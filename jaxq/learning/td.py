@@ -2,8 +2,9 @@
 
 ``_tm1`` is the step before, ``_t`` the step after; ``discount_t`` is ``gamma**n``, or 0 where the
 task terminated. Names and argument order follow rlax where it has the same function. No
-parameters, no batch: ``jax.vmap`` at the call site. Gradients stop at every target. Products that
-select or average values ask for the highest precision: by default a GPU keeps 10 bits (TF32).
+parameters, no batch: ``jax.vmap`` at the call site. Gradients stop at every target, except where a
+docstring says that they do not. Products that select or average values ask for the highest
+precision: by default a GPU keeps 10 bits (TF32).
 """
 
 import chex
@@ -30,6 +31,18 @@ def q_learning(
     chex.assert_rank([q_tm1, a_tm1, r_t, discount_t, q_t], [1, 0, 0, 0, 1])
     target_tm1 = r_t + discount_t * jnp.max(q_t)
     return jax.lax.stop_gradient(target_tm1) - q_tm1[a_tm1]
+
+
+def q_error(
+    q_tm1: jax.Array,
+    a_tm1: jax.Array,
+    r_t: jax.Array,
+    discount_t: jax.Array,
+    q_t: jax.Array,
+) -> jax.Array:
+    """``q_learning``, but its gradient goes through ``q_t``, too, as gradient methods need it."""
+    chex.assert_rank([q_tm1, a_tm1, r_t, discount_t, q_t], [1, 0, 0, 0, 1])
+    return r_t + discount_t * jnp.max(q_t) - q_tm1[a_tm1]
 
 
 def double_q_learning(

@@ -23,6 +23,7 @@ from jaxq.loops.rollout import (
     episode_totals,
     learning_metrics,
     make_act_and_step,
+    observed,
     step_shapes,
 )
 from jaxq.types import Agent, Clock, Env, PyTree, Replay, Step, Target, Trainer
@@ -75,12 +76,13 @@ def make_trainer(
         """One block of steps [K, E, ...] and the episodes that ended in it [K, E]."""
         env_params = env.params(hparams.env_params)
         amount = schedules.exploration(hparams, clock.steps)
-        actor, block = jax.lax.scan(
+        actor, (steps, episodes) = jax.lax.scan(
             lambda actor, key: act_and_step(actor, key, state.params, amount, env_params),
             Actor(state.obs, state.carry, state.env_state),
             jax.random.split(key, lengths.rows_per_block),
         )
-        return state._replace(**actor._asdict()), *block
+        params = observed(agent, state.params, steps.obs, steps, hparams)
+        return state._replace(params=params, **actor._asdict()), steps, episodes
 
     def write(state: TrainState, clock: Clock, steps: Step) -> tuple[TrainState, Clock]:
         ring = replay.add(state.replay, clock, steps)
@@ -90,9 +92,11 @@ def make_trainer(
         """One gradient update on one sample."""
         key_sample, key_loss = jax.random.split(key)
         sample = replay.sample(state.replay, clock, key_sample, hparams)
+        rewards = agent.scale_rewards(state.params, sample.steps.reward)
+        steps = sample.steps._replace(reward=rewards)
 
         def objective(params):
-            output = agent.loss(params, state.target_params, key_loss, sample.steps, hparams)
+            output = agent.loss(params, state.target_params, key_loss, steps, hparams)
             return jnp.mean(sample.weights * output.loss), output
 
         gradients, output = jax.grad(objective, has_aux=True)(state.params)
@@ -149,7 +153,9 @@ def make_trainer(
             return write(state, loop[1], steps), None
 
         start = state, Clock(jnp.int32(0), jnp.int32(0))
-        return jax.lax.scan(fill, start, jax.random.split(key_prefill, lengths.prefill_blocks))[0]
+        keys = jax.random.split(key_prefill, lengths.prefill_blocks)
+        (state, clock), _ = jax.lax.scan(fill, start, keys)
+        return state._replace(target_params=target.init(state.params)), clock
 
     return Trainer(init, chunk)
 

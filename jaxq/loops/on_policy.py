@@ -24,6 +24,7 @@ from jaxq.loops.rollout import (
     episode_totals,
     learning_metrics,
     make_act_and_step,
+    observed,
 )
 from jaxq.types import Agent, Clock, Env, PyTree, Trainer
 
@@ -91,7 +92,8 @@ def make_on_policy_trainer(
         _, last, _ = agent.act_greedy(state.params, actor.carry, actor.obs)
         following = jnp.concatenate([values[1:], last[None]])
         values = jnp.where(steps.done, values_if_cut, following)
-        return state._replace(**actor._asdict()), steps, values, episodes
+        params = observed(agent, state.params, steps.obs, steps, hparams)
+        return state._replace(params=params, **actor._asdict()), steps, values, episodes
 
     def update(learner, batch, hparams: HParams, learning_rate: jax.Array):
         """One gradient update on one minibatch of segments."""
@@ -126,7 +128,7 @@ def make_on_policy_trainer(
         key, key_collect, key_learn = jax.random.split(state.key, 3)
         state, steps, values, episodes = collect(state, clock, hparams, key_collect)
         returns = jax.vmap(lambda_returns, (1, 1, 1, 1, None), 1)(
-            hparams.reward_scale * steps.reward,
+            hparams.reward_scale * agent.scale_rewards(state.params, steps.reward),
             hparams.gamma * (1.0 - steps.terminated),
             values,
             steps.done,

@@ -54,6 +54,16 @@ def make_act_and_step(env: Env, agent: Agent) -> Callable:
     return act_and_step
 
 
+def observed(agent: Agent, params: PyTree, obs: jax.Array, steps: Step, hparams: HParams) -> PyTree:
+    """The parameters with what they count of ``obs`` [..., *obs] and of the rewards of ``steps``.
+
+    ``steps`` are those of all environments at once, [E, ...], or T of them in turn, [T, E, ...].
+    """
+    params = agent.observe(params, obs)
+    series = [x.reshape(-1, x.shape[-1]) for x in (steps.reward, steps.done)]  # [T, E]
+    return agent.observe_rewards(params, *series, hparams)
+
+
 def learning_metrics(output: LossOutput) -> dict[str, jax.Array]:
     """The means of a batch of what a loss says.
 

@@ -3,13 +3,14 @@
 Knows no loss and no environment. Read ``torsos`` first, then ``heads``. What a network of one's own
 is made of has a name here, such as ``networks.from_flax`` and ``networks.QOutput``.
 
-    layers     dense layers: plain, noisy, spectral
-    kernels    what is written unusually for speed: convolutions as one matmul, the LSTM
-    heads      values, atoms and quantiles from features; dueling
-    torsos     features from observations
-    modules    a flax module as a ``Network``
-    memory     networks that remember
-    ensembles  several copies of a module as one network
+    layers      dense layers: plain, noisy, spectral; sparse weights, layer norms
+    kernels     what is written unusually for speed: convolutions as one matmul, the LSTM
+    heads       values, atoms and quantiles from features; dueling
+    torsos      features from observations
+    modules     a flax module as a ``Network``
+    memory      networks that remember
+    ensembles   several copies of a module as one network
+    statistics  running statistics, and networks whose observations they normalise
 """
 
 from importlib import import_module as _import_module
@@ -38,6 +39,7 @@ _NAMES = {
     "ValueNetwork": "heads",
     "ensemble": "ensembles",
     "from_flax": "modules",
+    "normalized": "statistics",
     "recurrent": "memory",
 }
 __all__ = list(_NAMES)

@@ -12,7 +12,7 @@ import jax
 import jax.numpy as jnp
 
 from jaxq.networks.kernels import cosines
-from jaxq.networks.layers import Dense
+from jaxq.networks.layers import Dense, affine_norm
 
 
 class QOutput(NamedTuple):
@@ -62,7 +62,7 @@ class DuelingHead(nn.Module):
     Each of the two streams has hidden layers of its own, ``stream_widths`` wide, with ReLU: one of
     512 in the paper's Atari network (section 4.2), none in Revisiting Rainbow (Obando-Ceron &
     Castro 2021). Without any, the values are linear in the features, as ``LinearHead``'s are.
-    ``layer_norm`` normalises each of them before its ReLU, as it does in the torsos.
+    ``layer_norm``, ``activation`` and ``norm`` are as in the torsos.
     """
 
     num_actions: int
@@ -70,6 +70,8 @@ class DuelingHead(nn.Module):
     dense: Callable[[int], Callable] = Dense
     stream_widths: tuple[int, ...] = ()
     layer_norm: bool = False
+    activation: Callable[[jax.Array], jax.Array] = nn.relu
+    norm: Callable = affine_norm
 
     @nn.compact
     def __call__(self, features: jax.Array) -> jax.Array:
@@ -156,8 +158,8 @@ def _stream(features: jax.Array, head: DuelingHead) -> jax.Array:
     """What the hidden layers of one stream make of the features: [..., F] -> [..., width]."""
     for width in head.stream_widths:
         features = head.dense(width)(features)
-        features = nn.LayerNorm()(features) if head.layer_norm else features
-        features = nn.relu(features)
+        features = head.norm(features) if head.layer_norm else features
+        features = head.activation(features)
     return features
 
 

@@ -1,5 +1,6 @@
-"""Dense layers that flax lacks: noisy and spectral ones."""
+"""What flax lacks: noisy and spectral layers, sparse weights, layer norms with one signature."""
 
+import math
 from functools import partial
 
 import flax.linen as nn
@@ -9,6 +10,51 @@ from jax.experimental.layout import Layout, with_layout_constraint
 
 default_init = nn.initializers.lecun_normal()
 Dense = partial(nn.Dense, kernel_init=default_init)
+
+
+def sparse_uniform(sparsity: float) -> nn.initializers.Initializer:
+    """Weights within 1 / sqrt(inputs) of 0, most of them 0 (Elsayed et al. 2024, SparseInit).
+
+    Of every output ``ceil(sparsity * inputs)`` weights are 0, others for each; of a convolution all
+    of its window are inputs.
+    """
+
+    def init(key: jax.Array, shape: tuple[int, ...], dtype: jnp.dtype = jnp.float32) -> jax.Array:
+        key_values, key_order = jax.random.split(key)
+        inputs, outputs = math.prod(shape[:-1]), shape[-1]
+        scale = inputs**-0.5
+        values = jax.random.uniform(key_values, (inputs, outputs), dtype, -scale, scale)
+        kept = jnp.arange(inputs) >= math.ceil(sparsity * inputs)
+        kept = jnp.broadcast_to(kept[:, None], values.shape)
+        kept = jax.random.permutation(key_order, kept, axis=0, independent=True)
+        return jnp.where(kept, values, 0.0).reshape(shape)
+
+    return init
+
+
+def affine_norm(x: jax.Array, is_image: bool = False) -> jax.Array:
+    """Features [..., F] normalised, then scaled and shifted by what is learned (Ba et al. 2016).
+
+    Of images [channels, rows, columns, B] each pixel's channels.
+    """
+    axes = {"reduction_axes": 0, "feature_axes": 0} if is_image else {}
+    return nn.LayerNorm(**axes)(x)
+
+
+def plain_norm(x: jax.Array, is_image: bool = False) -> jax.Array:
+    """Features [..., F] normalised, without parameters (Elsayed et al. 2024, section 3.3).
+
+    Of images [channels, rows, columns, B] the whole feature map at once.
+    """
+    axes = (0, 1, 2) if is_image else -1
+    return nn.LayerNorm(
+        epsilon=1e-5,  # as PyTorch
+        use_bias=False,
+        use_scale=False,
+        reduction_axes=axes,
+        feature_axes=axes,
+        use_fast_variance=False,
+    )(x)
 
 
 class NoisyDense(nn.Module):

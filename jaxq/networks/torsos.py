@@ -8,7 +8,6 @@ called with ``None`` it is deterministic.
 import math
 import warnings
 from collections.abc import Callable
-from functools import partial
 
 import flax.linen as nn
 import jax
@@ -16,7 +15,7 @@ import jax.numpy as jnp
 
 from jaxq.errors import ConfigError
 from jaxq.networks.kernels import PatchConv
-from jaxq.networks.layers import Dense
+from jaxq.networks.layers import Dense, affine_norm, default_init
 
 
 class Flatten(nn.Module):
@@ -24,32 +23,38 @@ class Flatten(nn.Module):
 
     @nn.compact
     def __call__(self, obs: jax.Array) -> jax.Array:
-        return _flatten(_numbers(obs))
+        return _flatten(numbers(obs))
 
 
 class MLP(nn.Module):
-    """Dense layers with ReLU, optionally each normalised before the ReLU (Ba et al. 2016)."""
+    """Dense layers with ReLU, optionally each normalised before the ReLU (Ba et al. 2016).
+
+    ``norm(x, is_image) -> x`` is one of ``layers``; ``activation`` takes the place of the ReLU.
+    """
 
     widths: tuple[int, ...]
     layer_norm: bool = False
     dense: Callable[[int], Callable] = Dense
     last_dense: Callable[[int], Callable] | None = None  # the layer before the head, if different
+    activation: Callable[[jax.Array], jax.Array] = nn.relu
+    norm: Callable = affine_norm
 
     @nn.compact
     def __call__(self, obs: jax.Array) -> jax.Array:
-        x = _flatten(_numbers(obs))  # [B, features]
+        x = _flatten(numbers(obs))  # [B, features]
         for layer, width in enumerate(self.widths, start=1):
             make = self.last_dense if layer == len(self.widths) else None
             x = (make or self.dense)(width)(x)
-            x = nn.LayerNorm()(x) if self.layer_norm else x
-            x = nn.relu(x)
+            x = self.norm(x) if self.layer_norm else x
+            x = self.activation(x)
         return x
 
 
 class MinAtarTorso(nn.Module):
     """One 3x3 convolution and dense layers (Young & Tian 2019, section 3).
 
-    ``layer_norm`` normalises each layer before its ReLU (over the channels after the convolution).
+    ``layer_norm`` normalises each layer before its ReLU (over the channels after the convolution,
+    if ``norm`` is no other than by default).
     """
 
     widths: tuple[int, ...] = (128,)
@@ -57,14 +62,16 @@ class MinAtarTorso(nn.Module):
     dense: Callable[[int], Callable] = Dense
     last_dense: Callable[[int], Callable] | None = None
     channels: int = 16
+    activation: Callable[[jax.Array], jax.Array] = nn.relu
+    norm: Callable = affine_norm
+    kernel_init: nn.initializers.Initializer = default_init  # of the convolutions
 
     @nn.compact
     def __call__(self, obs: jax.Array) -> jax.Array:
-        images = obs if obs.dtype == jnp.bool_ else _numbers(obs)  # booleans are gathered as bits
-        x = PatchConv(self.channels, (3, 3))(_batch_last(images))
-        x = _normalise_channels()(x) if self.layer_norm else x
-        x = _batch_first(nn.relu(x))
-        return MLP(self.widths, self.layer_norm, self.dense, self.last_dense)(x)
+        images = obs if obs.dtype == jnp.bool_ else numbers(obs)  # booleans are gathered as bits
+        x = PatchConv(self.channels, (3, 3), kernel_init=self.kernel_init)(_batch_last(images))
+        x = self.norm(x, is_image=True) if self.layer_norm else x
+        return _dense_layers(self)(_batch_first(self.activation(x)))
 
 
 class NatureTorso(nn.Module):
@@ -74,17 +81,19 @@ class NatureTorso(nn.Module):
     layer_norm: bool = False
     dense: Callable[[int], Callable] = Dense
     last_dense: Callable[[int], Callable] | None = None
+    activation: Callable[[jax.Array], jax.Array] = nn.relu
+    norm: Callable = affine_norm
+    kernel_init: nn.initializers.Initializer = default_init  # of the convolutions
 
     @nn.compact
     def __call__(self, obs: jax.Array) -> jax.Array:
-        x = _batch_last(_numbers(obs))
+        x = _batch_last(numbers(obs))
         layers = ((32, (8, 8), (4, 4)), (64, (4, 4), (2, 2)), (64, (3, 3), (1, 1)))
         for channels, kernel_size, strides in layers:
-            x = PatchConv(channels, kernel_size, strides)(x)
-            x = _normalise_channels()(x) if self.layer_norm else x
-            x = nn.relu(x)
-        x = _batch_first(x)
-        return MLP(self.widths, self.layer_norm, self.dense, self.last_dense)(x)
+            x = PatchConv(channels, kernel_size, strides, self.kernel_init)(x)
+            x = self.norm(x, is_image=True) if self.layer_norm else x
+            x = self.activation(x)
+        return _dense_layers(self)(_batch_first(x))
 
 
 def check_image(name: str, obs_spec: jax.ShapeDtypeStruct, smallest: int) -> None:
@@ -118,10 +127,13 @@ def warn_of_image(name: str, obs_spec: jax.ShapeDtypeStruct) -> None:
         )
 
 
-_normalise_channels = partial(nn.LayerNorm, reduction_axes=0, feature_axes=0)
+def _dense_layers(torso: MinAtarTorso | NatureTorso) -> MLP:
+    """What follows the convolutions."""
+    fields = "widths layer_norm dense last_dense activation norm".split()
+    return MLP(**{field: getattr(torso, field) for field in fields})
 
 
-def _numbers(obs: jax.Array) -> jax.Array:
+def numbers(obs: jax.Array) -> jax.Array:
     """Observations as ``float32``; bytes are brightness, from 0 to 1."""
     numbers = obs.astype(jnp.float32)
     return numbers / 255.0 if obs.dtype == jnp.uint8 else numbers

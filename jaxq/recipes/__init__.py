@@ -4,6 +4,7 @@ The last floor of one member; those above run many. Read ``methods`` first, then
 
     own         functions of one's own by name
     identity    what tells whether such a function is still the same
+    layers      torsos and layers by name
     parts       the parts that names stand for: a table per kind, with what each row reads
     agents      agents by name: a loss, a network, and what they read
     reading     what a configuration reads: which fields have an effect

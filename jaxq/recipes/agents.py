@@ -10,12 +10,13 @@ import jax.numpy as jnp
 
 from jaxq.config import INFINITY, Config, HParams
 from jaxq.errors import ConfigError, unknown, wrong_object
-from jaxq.learning import backups, ensembles, losses, on_policy, recurrent
+from jaxq.learning import backups, ensembles, losses, on_policy, recurrent, streaming
 from jaxq.learning.agents import make_agent
 from jaxq.networks import ensembles as ensemble_networks
 from jaxq.networks import heads, memory, modules
+from jaxq.recipes.layers import DENSE, hidden_layers
 from jaxq.recipes.own import is_own
-from jaxq.recipes.parts import AGENTS, BACKUPS, DENSE, Row, find
+from jaxq.recipes.parts import AGENTS, BACKUPS, Row, find
 from jaxq.types import Agent, Env, Network
 
 
@@ -29,7 +30,8 @@ def make_agent_from(
 ) -> Agent:
     """The agent that ``config`` names, for ``env``; network or loss may be one's own.
 
-    Everything else is as ``config`` says: how actions are selected, how the next state is valued.
+    Everything else is as ``config`` says: how actions are selected, how the next state is valued,
+    what becomes of observations and rewards.
 
     Args:
       like: the agent of ``AGENTS`` of which the rest is taken; that of ``config`` by default, or
@@ -47,6 +49,7 @@ def make_agent_from(
             f"of n_step; 1 is accepted, or an agent like drqn."
         )
     network = network or make_network_from(config, env, like)
+    network = find("observations", config.observations).make(network)
     honours = row.make.loss.honours if loss is None else backups.honoured(loss)
 
     def check(hparams: HParams) -> None:
@@ -57,7 +60,7 @@ def make_agent_from(
 
     loss = make_loss_from(config, like, loss)
     agent = make_agent(network, loss, make_selection_from(config), row.loop)
-    return agent._replace(check=check)
+    return find("rewards", config.rewards).make(agent._replace(check=check))
 
 
 def make_selection_from(config: Config) -> Callable:
@@ -151,8 +154,9 @@ def _head(config: Config, num_actions: int, num_outputs: int = 1) -> nn.Module:
         dense = partial(nn.Dense, use_bias=False, kernel_init=nn.initializers.zeros)
     if not config.dueling:
         return heads.LinearHead(num_actions, num_outputs, dense)
-    streams = config.stream_widths, config.layer_norm
-    return heads.DuelingHead(num_actions, num_outputs, dense, *streams)
+    return heads.DuelingHead(
+        num_actions, num_outputs, dense, config.stream_widths, **hidden_layers(config)
+    )
 
 
 class Recipe(NamedTuple):
@@ -226,7 +230,13 @@ def _several_targets(config: Config, hparams: HParams) -> str | None:
     return None
 
 
-_ACTING = ("network", "action_selection", "gamma", "reward_scale")
+def _without_noise(config: Config, hparams: HParams) -> str | None:
+    if config.dense == "noisy":
+        return f"dense=noisy must be plain or spectral for agent={config.agent}, which learns means"
+    return None
+
+
+_ACTING = ("network", "observations", "rewards", "action_selection", "gamma", "reward_scale")
 _ALWAYS = (*_ACTING, "backup", "n_step")
 _Q = (*_ALWAYS, "huber_delta")
 _ENSEMBLE = (*_Q, "ensemble_size", "prior_scale")
@@ -252,6 +262,9 @@ AGENTS |= {
         Recipe(on_policy.lambda_loss, _values),
         (*_ACTING, "memory", "huber_delta", "td_lambda", "sequence_length"),
         loop="on-policy",
+    ),
+    "stream": Row(
+        Recipe(streaming.q_prediction, _values), _ACTING, _without_noise, loop="streaming"
     ),
 }
 

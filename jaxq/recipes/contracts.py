@@ -5,6 +5,7 @@ end in an error from deep inside; here it is one sentence that names the part. E
 own code stay as they are.
 """
 
+from collections.abc import Callable
 from typing import Any
 
 import jax
@@ -16,7 +17,7 @@ from jaxq.config import Config, HParams
 from jaxq.errors import ConfigError, wrong_object
 from jaxq.recipes.own import is_own
 from jaxq.recipes.parts import find, window_of
-from jaxq.types import Agent, Env, LossOutput, Network, Replay, Step
+from jaxq.types import Agent, Env, LossOutput, Network, Prediction, Replay, Step
 
 _ROWS = 2  # of a batch that is only looked at
 
@@ -70,6 +71,8 @@ def check_network(network: Network | None, env: Env, what: str) -> None:
 def checked(agent: Agent, config: Config) -> Agent:
     """The agent with a loss that says, while it is traced, what does not fit: the windows that a
     replay gives, and what the loss returns."""
+    if agent.loop == "streaming":
+        return agent._replace(loss=_checked_prediction(agent, config))
     window = window_of(config)
 
     def loss(*arguments: Any) -> LossOutput:
@@ -90,6 +93,23 @@ def checked(agent: Agent, config: Config) -> Agent:
         return output
 
     return agent._replace(loss=loss)
+
+
+def _checked_prediction(agent: Agent, config: Config) -> Callable:
+    """The loss of a streaming agent, which is called with one step."""
+    what = f"the loss of agent={config.agent}"
+
+    def loss(*arguments: Any) -> Prediction:
+        found = agent.loss(*arguments)
+        if not isinstance(found, Prediction):
+            raise wrong_object(what, found, "a jaxq Prediction")
+        for name, kind in (("value", jnp.floating), ("error", jnp.floating), ("exploratory", bool)):
+            is_flag = kind is bool
+            kind, accepted = (jnp.bool_, "bool") if is_flag else (kind, "a single number")
+            _check_array(getattr(found, name), (), kind, f"{what} gives {name}", accepted)
+        return found
+
+    return loss
 
 
 def check_replay(replay: Any, config: Config) -> Replay:

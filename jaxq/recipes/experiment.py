@@ -19,6 +19,7 @@ from jaxq.loops.evaluation import make_evaluator
 from jaxq.loops.off_policy import Lengths, make_trainer
 from jaxq.loops.on_policy import RoundLengths, make_on_policy_trainer
 from jaxq.loops.rollout import Schedules
+from jaxq.loops.streaming import make_streaming_trainer
 from jaxq.recipes import agents, contracts
 from jaxq.recipes.identity import description
 from jaxq.recipes.own import is_own, own_fields, resolve
@@ -26,7 +27,7 @@ from jaxq.recipes.parts import find
 from jaxq.recipes.reading import loop_of
 from jaxq.recipes.validation import validate
 from jaxq.recipes.watching import WatchedConfig, check_reads, check_structure, check_trace
-from jaxq.types import Agent, Env, PyTree, Target, Trainer
+from jaxq.types import Agent, Env, PyTree, Target, TraceRule, Trainer
 
 
 class Experiment(NamedTuple):
@@ -151,20 +152,40 @@ def _own_functions(config: Config, **handed_over: Callable | None) -> dict[str, 
 
 def make_trainer_from(config: Config, env: Env, agent: Agent) -> Trainer:
     """The trainer of ``config``, for any environment and agent."""
-    optimizer, schedules = make_optimizer_from(config), make_schedules(config)
-    if agent.loop == "on-policy":
-        trainer = make_on_policy_trainer(
-            env, agent, optimizer, schedules, make_round_lengths(config)
-        )
-    else:
-        make_replay, target = make_replay_from(config), make_target_from(config)
-        lengths = make_lengths(config)
-        trainer = make_trainer(env, agent, make_replay, optimizer, schedules, target, lengths)
+    trainer = _TRAINERS[agent.loop](config, env, agent)
     if config.reset_period:
+        optimizer = make_optimizer_from(config)
         trainer = resets.with_resets(
             trainer, agent, optimizer, config.reset_period, config.chunk_steps
         )
     return trainer
+
+
+def _off_policy(config: Config, env: Env, agent: Agent) -> Trainer:
+    make_replay, target = make_replay_from(config), make_target_from(config)
+    optimizer, schedules = make_optimizer_from(config), make_schedules(config)
+    return make_trainer(env, agent, make_replay, optimizer, schedules, target, make_lengths(config))
+
+
+def _on_policy(config: Config, env: Env, agent: Agent) -> Trainer:
+    optimizer, schedules = make_optimizer_from(config), make_schedules(config)
+    return make_on_policy_trainer(env, agent, optimizer, schedules, make_round_lengths(config))
+
+
+def _streaming(config: Config, env: Env, agent: Agent) -> Trainer:
+    rule, cut = make_trace_from(config), find("trace_cut", config.trace_cut).make
+    return make_streaming_trainer(env, agent, rule, cut, make_schedules(config), config.chunk_steps)
+
+
+_TRAINERS = {"off-policy": _off_policy, "on-policy": _on_policy, "streaming": _streaming}
+
+
+def make_trace_from(config: Config) -> TraceRule:
+    """How weights follow eligibility traces."""
+    rule = find("trace", config.trace).make(config)
+    if not isinstance(rule, TraceRule):
+        raise wrong_object(f"trace={config.trace}", rule, "a jaxq TraceRule")
+    return rule
 
 
 def make_replay_from(config: Config) -> Callable:

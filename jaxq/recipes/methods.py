@@ -31,6 +31,16 @@ _ON_POLICY = {
     "clip_gradients": True,
     "layer_norm": True,
 }
+_STREAM = {
+    "agent": "stream",
+    "num_envs": 1,
+    "layer_norm": True,
+    "layer_norm_form": "plain",
+    "activation": "leaky-relu",
+    "initialization": "sparse",
+    "observations": "normalized",
+    "rewards": "scaled",
+}
 _SEQUENCES = {"memory": "lstm", "replay": "prioritized"}
 
 METHODS = {
@@ -137,6 +147,30 @@ METHODS = {
     "pqn": Method("Gallici et al. 2024", "on-policy Q(lambda) with LayerNorm alone", _ON_POLICY),
     "pqn-lstm": Method(
         "Gallici et al. 2024", "the same with a memory", {**_ON_POLICY, "memory": "lstm"}
+    ),
+    "online-q-adam": Method(
+        "Watkins 1989; Kingma & Ba 2015",
+        "every step once, no traces; the network and the normalisation of stream-q",
+        {**_STREAM, "trace": "accumulating"},
+        {"td_lambda": 0.0},
+    ),
+    "stream-q": Method(
+        "Elsayed et al. 2024",
+        "every step once, eligibility traces, steps that do not overshoot",
+        _STREAM,
+        {"learning_rate": 1.0, "td_lambda": 0.8},
+    ),
+    "qrc": Method(
+        "Elelimy et al. 2025",
+        "every step once, the gradient of the whole error by a second network",
+        {**_STREAM, "trace": "qrc"},
+        {"learning_rate": 1e-4, "td_lambda": 0.8},
+    ),
+    "intentional-q": Method(
+        "Sharifnassab et al. 2026",
+        "every step once, each takes the same share off its error",
+        {**_STREAM, "trace": "intentional"},
+        {"learning_rate": 0.25, "td_lambda": 0.8},
     ),
     "layer-norm-dqn": Method(
         "Ba et al. 2016", "every hidden layer normalised", {"layer_norm": True}

@@ -1,4 +1,4 @@
-"""Named experiments on MinAtar, under the protocols of three publications.
+"""Named experiments on MinAtar, under the protocols of several publications.
 
 Scores of different protocols are not comparable; ``scores.json`` says which one it was.
 """
@@ -72,6 +72,13 @@ _PQN_MINATAR_HPARAMS = {
 }
 
 
+# streaming-drl, stream_q_minatar.py and gtd_algos, minatar_qrclambda.yaml: one convolution and 128
+# units, epsilon to 0.01 over 20 % of the steps. They use Young & Tian's games; a limit, which those
+# do not have, would bootstrap, as in gtd_algos.
+_STREAMING_METHODS = ("online-q-adam", "stream-q", "qrc", "intentional-q")
+_STREAMING_HPARAMS = {"epsilon_end": 0.01, "epsilon_steps": 1_000_000.0}
+
+
 def _young_tian(game: str, learning_rate: float) -> Preset:
     summary = (
         f"DQN on {game}, protocol and hyperparameters of Young & Tian (2019), with the best step "
@@ -110,6 +117,15 @@ def _pqn_minatar(game: str) -> Preset:
     return Preset(summary, config, hparams._replace(**_PQN_MINATAR_HPARAMS), 10_000_000, seeds=2)
 
 
+def _streaming(name: str, game: str, env: str) -> Preset:
+    method = METHODS[name]
+    base = Config(env=env, network="minatar", widths=(128,), chunk_steps=20_000)
+    config, hparams = method.apply(base, HParams())
+    protocol = "Young & Tian's" if env.endswith("-original") else "gymnax's"
+    summary = f"{method.paper}: {method.idea}; {game} under {protocol} protocol."
+    return Preset(summary, config, hparams._replace(**_STREAMING_HPARAMS), 5_000_000, seeds=2)
+
+
 MINATAR = {
     **{f"dqn-{game.lower()}": _young_tian(game, rate) for game, rate in _RATES.items()},
     **{
@@ -119,4 +135,10 @@ MINATAR = {
     },
     **{f"revisited-dqn-{game.lower()}": _on_minatar("dqn", game) for game in _RATES},
     **{f"pqn-{game.lower()}": _pqn_minatar(game) for game in _RATES},
+    **{
+        f"{prefix}{name}-{game.lower()}": _streaming(name, game, f"{game}-MinAtar{suffix}")
+        for name in _STREAMING_METHODS
+        for prefix, suffix in (("", ""), ("original-", "-original"))
+        for game in _RATES
+    },
 }

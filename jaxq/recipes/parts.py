@@ -13,37 +13,25 @@ contract:
 | `replay` | ``make_replay(config, step) -> Replay``, of the shapes of a step [E, ...] |
 | `target` | ``make_target(config) -> Target`` |
 | `optimizer` | ``scale(hparams) -> optax.GradientTransformation``, before minus the step size |
+| `trace` | ``make_trace(config) -> TraceRule`` |
 | `action_selection` | ``select(key, q_values [E, A], amount) -> action [E]`` |
 | `exploration` | ``schedule(start, end, num_steps, step) -> amount`` |
 | `env` | see ``envs.own`` |
 """
 
 import inspect
-from collections.abc import Callable, Mapping
-from functools import partial
-from typing import Any, NamedTuple
-
-import flax.linen as nn
-import jax
+from collections.abc import Callable
+from typing import Any
 
 from jaxq import schedules
 from jaxq.config import Config, HParams, field_names
 from jaxq.errors import ConfigError, unknown
-from jaxq.learning import backups, exploration, optimizers, targets
-from jaxq.networks import layers, torsos
+from jaxq.learning import backups, exploration, optimizers, rewards, targets, traces
+from jaxq.networks import statistics
+from jaxq.recipes.layers import ACTIVATIONS, DENSE, INITIALIZATIONS, NORMS, TORSOS, Row
 from jaxq.recipes.own import OPEN, is_own, resolve
 from jaxq.replay import prioritized, rings
-from jaxq.types import Replay, Step, Target
-
-
-class Row(NamedTuple):
-    """A row: a function, and what it reads."""
-
-    make: Any  # the function; of an agent of ours its ``Recipe``; None where the name is enough
-    reads: tuple[str, ...] = ()
-    check: Callable[[Config, HParams], str | None] = lambda config, hparams: None  # what is wrong
-    numbers: Mapping[str, tuple[float, float]] = {}  # of HParams.extra: lowest, highest
-    loop: str = "off-policy"  # of an agent
+from jaxq.types import Replay, Step, Target, TraceRule
 
 
 def _positive_temperature(config: Config, hparams: HParams) -> str | None:
@@ -61,44 +49,6 @@ BACKUPS = {
         ("temperature", "munchausen_alpha", "munchausen_clip"),
         _positive_temperature,
     ),
-}
-
-
-def _dense(config: Config) -> tuple[Callable, Callable | None]:
-    """How a torso makes its dense layers, and the last of them if that is another."""
-    return DENSE[config.dense].make(config)
-
-
-DENSE = {
-    "plain": Row(lambda config: (layers.Dense, None)),
-    "noisy": Row(
-        lambda config: (partial(layers.NoisyDense, sigma=config.noise_sigma), None),
-        ("noise_sigma",),
-    ),
-    "spectral": Row(lambda config: (layers.Dense, layers.SpectralDense)),
-}
-
-
-def _torso(
-    module: type[nn.Module], smallest: int, config: Config, obs_spec: jax.ShapeDtypeStruct
-) -> nn.Module:
-    """A torso of convolutions, or none, and dense layers."""
-    if smallest:
-        torsos.check_image(config.network, obs_spec, smallest)
-    else:
-        torsos.warn_of_image(config.network, obs_spec)
-    dense, last_dense = _dense(config)
-    return module(
-        widths=config.widths, layer_norm=config.layer_norm, dense=dense, last_dense=last_dense
-    )
-
-
-_LAYERS = ("widths", "layer_norm", "dense", "dueling")
-TORSOS = {
-    "linear": Row(lambda config, obs_spec: torsos.Flatten()),
-    "mlp": Row(partial(_torso, torsos.MLP, 0), _LAYERS),
-    "minatar": Row(partial(_torso, torsos.MinAtarTorso, 3), _LAYERS),
-    "nature": Row(partial(_torso, torsos.NatureTorso, 36), _LAYERS),
 }
 
 
@@ -129,6 +79,8 @@ def _prioritized(config: Config, step: Step) -> Replay:
 
 
 _PRIORITIES = ("priority_exponent", "importance_exponent", "importance_exponent_end")
+OBSERVATIONS = {"raw": Row(lambda network: network), "normalized": Row(statistics.normalized)}
+REWARDS = {"raw": Row(lambda agent: agent), "scaled": Row(rewards.with_scaled_rewards)}
 REPLAYS = {
     "uniform": Row(_uniform, ("capacity", "batch_size")),
     "prioritized": Row(
@@ -168,6 +120,39 @@ OPTIMIZERS = {
     "rmsprop": Row(optimizers.rmsprop, ("rmsprop_decay", "optimizer_epsilon")),
     "sgd": Row(optimizers.sgd),
 }
+
+
+def _accumulating(config: Config) -> TraceRule:
+    scale = find("optimizer", config.optimizer).make
+    return traces.accumulating(optimizers.make_optimizer(scale, config.clip_gradients))
+
+
+def _decaying_traces(config: Config, hparams: HParams) -> str | None:
+    if hparams.gamma * hparams.td_lambda >= 1.0:
+        return (
+            f"td_lambda={hparams.td_lambda} must be below 1 for trace=intentional and "
+            f"gamma={hparams.gamma}"
+        )
+    return None
+
+
+_CORRECTION = ("correction_rate", "correction_decay")
+TRACES = {
+    "accumulating": Row(_accumulating, ("optimizer", "clip_gradients")),
+    "obgd": Row(lambda config: traces.obgd(), ("kappa",)),
+    "qrc": Row(lambda config: traces.qrc(), _CORRECTION),
+    "gq2": Row(lambda config: traces.gq2(), _CORRECTION),
+    "intentional": Row(
+        lambda config: traces.intentional(),
+        ("adam_beta2", "error_cap", "error_decay"),
+        _decaying_traces,
+    ),
+}
+TRACE_CUTS = {
+    "after": Row(traces.cut_after),
+    "watkins": Row(traces.cut_watkins),
+    "episodes": Row(traces.cut_episodes),
+}
 LEARNING_RATES = {
     name: Row(schedule, ("learning_rate_end", "learning_rate_steps"))
     for name, schedule in (("linear", schedules.linear), ("exponential", schedules.exponential))
@@ -191,11 +176,19 @@ TABLES: dict[str, dict[Any, Row]] = {
     "agent": AGENTS,
     "backup": BACKUPS,
     "network": TORSOS,
+    "observations": OBSERVATIONS,
+    "rewards": REWARDS,
+    "layer_norm": {False: Row(None), True: Row(None, ("layer_norm_form",))},
+    "layer_norm_form": NORMS,
+    "activation": ACTIVATIONS,
+    "initialization": INITIALIZATIONS,
     "dense": DENSE,
     "dueling": {False: Row(None), True: Row(None, ("stream_widths",))},
     "memory": MEMORIES,
     "replay": REPLAYS,
     "target": TARGETS,
+    "trace": TRACES,
+    "trace_cut": TRACE_CUTS,
     "optimizer": OPTIMIZERS,
     "clip_gradients": {False: Row(None), True: Row(None, ("max_gradient_norm",))},
     "learning_rate_schedule": LEARNING_RATES,
@@ -233,6 +226,7 @@ _CALLED_WITH = {
     "replay": ("config", "step"),
     "target": ("config",),
     "optimizer": ("hparams",),
+    "trace": ("config",),
     "action_selection": ("key", "q_values", "amount"),
     "exploration": ("start", "end", "num_steps", "step"),
 }
@@ -255,7 +249,7 @@ def _check_signature(field: str, name: str, function: Callable) -> None:
 
 
 # Kinds of part that receive all numbers.
-_WITH_NUMBERS = ("agent", "backup", "replay", "target", "optimizer")
+_WITH_NUMBERS = ("agent", "backup", "replay", "target", "optimizer", "trace")
 
 
 def _may_read(field: str) -> tuple[str, ...]:

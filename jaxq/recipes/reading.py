@@ -1,8 +1,8 @@
 """What a configuration reads: which fields have an effect, and through which part."""
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import replace
-from typing import Any
+from typing import Any, NamedTuple
 
 from jaxq.config import Config, HParams, field_names
 from jaxq.errors import unknown
@@ -15,9 +15,36 @@ ENVIRONMENT = ("env", "env_kwargs", "time_limit", "num_envs", "env_params")
 EVALUATION = ("chunk_steps", "eval_period", "eval_episodes", "eval_max_steps", "eval_epsilon")
 _LEARNING = "optimizer learning_rate learning_rate_schedule clip_gradients reset_period".split()
 _REPLAY = "replay prefill train_every updates_per_iteration target target_period".split()
+_STREAM = "trace trace_cut td_lambda learning_rate learning_rate_schedule".split()
 LOOPS = {
     "off-policy": Row(None, (*_REPLAY, *_LEARNING)),
     "on-policy": Row(None, ("rollout_steps", "minibatches", "epochs", *_LEARNING)),
+    "streaming": Row(None, tuple(_STREAM)),
+}
+
+
+class _Pace(NamedTuple):
+    """How a loop counts, in environment steps."""
+
+    prefill: Callable[[Config], int]  # before the first update
+    period: Callable[[Config], int]  # of which a chunk is a whole number
+    updates: Callable[[Config, int], int]  # after so many steps
+
+
+_PACES = {
+    "off-policy": _Pace(
+        lambda config: config.prefill,
+        lambda config: config.target_period,
+        lambda config, steps: (
+            (steps - config.prefill) // config.train_every * config.updates_per_iteration
+        ),
+    ),
+    "on-policy": _Pace(
+        lambda config: 0,
+        lambda config: config.rollout_steps,
+        lambda config, steps: steps // config.rollout_steps * config.epochs * config.minibatches,
+    ),
+    "streaming": _Pace(lambda config: 0, lambda config: 1, lambda config, steps: steps),
 }
 _ROOTS = {"environment": ENVIRONMENT, "evaluation": EVALUATION}
 FIELDS = (*field_names(Config), *HParams._fields)
@@ -83,7 +110,8 @@ def readers(field: str, config: Config) -> str:
         words += [f"{kind}={' or '.join(map(format_value, names))}"] * bool(names)
     for loop, part in LOOPS.items():
         names = [name for name, row in AGENTS.items() if row.loop == loop]
-        words += [f"an {loop} agent such as {names[0]}"] * (field in part.reads)
+        article = "an" if loop[0] in "aeiou" else "a"
+        words += [f"{article} {loop} agent such as {names[0]}"] * (field in part.reads)
     return ", or ".join(words)
 
 
@@ -93,13 +121,13 @@ def loop_of(config: Config) -> str:
 
 
 def prefill_of(config: Config) -> int:
-    """Environment steps before the first update; on-policy learning has none."""
-    return 0 if loop_of(config) == "on-policy" else config.prefill
+    """Environment steps before the first update; only a replay needs any."""
+    return _PACES[loop_of(config)].prefill(config)
 
 
 def period_of(config: Config) -> int:
     """Environment steps of which a chunk is a whole number: a target period, or a rollout."""
-    return config.rollout_steps if loop_of(config) == "on-policy" else config.target_period
+    return _PACES[loop_of(config)].period(config)
 
 
 def evaluation_steps(config: Config) -> int:
@@ -109,9 +137,7 @@ def evaluation_steps(config: Config) -> int:
 
 def updates_after(config: Config, steps: int) -> int:
     """Gradient updates of a member that has taken so many environment steps."""
-    if loop_of(config) == "on-policy":
-        return steps // config.rollout_steps * config.epochs * config.minibatches
-    return (steps - config.prefill) // config.train_every * config.updates_per_iteration
+    return _PACES[loop_of(config)].updates(config, steps)
 
 
 def settle(config: Config, hparams: HParams, asked: Iterable[str]) -> tuple[Config, HParams]:

@@ -71,14 +71,7 @@ def _check_structure(config: Config) -> None:
         raise ConfigError(f"extra={' '.join(config.extra)} has no effect without your own parts.")
     chosen(config)  # every name stands for something
     _check_multiples(config, ("reset_period", "chunk_steps"), ("eval_period", "chunk_steps"))
-    if loop_of(config) == "on-policy":
-        _check_rollout(config)
-    else:
-        _check_off_policy(config)
-        if config.replay == "latest":
-            _check_latest(config)
-        elif not is_own(config.replay):
-            _check_ring(config)
+    _CHECKS[loop_of(config)](config)
 
 
 def _check_types(config: Config) -> None:
@@ -131,6 +124,8 @@ def _check_counts(config: Config) -> None:
     for name, least in (("num_atoms", 2), ("ensemble_size", 1)):
         if not least <= getattr(config, name) <= 255:
             raise ConfigError(f"{name}={getattr(config, name)} must be between {least} and 255.")
+    if not 0.0 <= config.sparsity < 1.0:
+        raise ConfigError(f"sparsity={config.sparsity} must be in [0, 1).")
     if not 0.0 < config.mask_probability <= 1.0:
         raise ConfigError(f"mask_probability={config.mask_probability} must be in (0, 1].")
     for name in ("prior_scale", "noise_sigma"):
@@ -154,6 +149,18 @@ def _check_off_policy(config: Config) -> None:
         ("chunk_steps", "target_period"),
         ("prefill", "train_every"),
     )
+    if config.replay == "latest":
+        _check_latest(config)
+    elif not is_own(config.replay):
+        _check_ring(config)
+
+
+def _check_stream(config: Config) -> None:
+    if config.num_envs != 1:
+        raise ConfigError(
+            f"num_envs={config.num_envs} must be 1 for agent={config.agent}, which learns from "
+            f"every step of one environment as it comes."
+        )
 
 
 def _check_rollout(config: Config) -> None:
@@ -214,6 +221,13 @@ def _check_latest(config: Config) -> None:
         )
 
 
+_CHECKS = {
+    "off-policy": _check_off_policy,
+    "on-policy": _check_rollout,
+    "streaming": _check_stream,
+}
+
+
 def _window_words(config: Config) -> str:
     name = "sequence_length" if config.sequence_length >= config.n_step else "n_step"
     return f"{name}={window_of(config)}"
@@ -230,6 +244,7 @@ _RANGES = {
     "adam_beta1": (0.0, 1.0),
     "adam_beta2": (0.0, 1.0),
     "rmsprop_decay": (0.0, 1.0),
+    "error_decay": (0.0, 1.0),
     "importance_exponent": (0.0, 1.0),
     "importance_exponent_end": (0.0, 1.0),
 }

@@ -18,7 +18,9 @@ from jaxq.settings import EXTRA, format_value
 from jaxq.types import Agent, Env, Trainer
 
 # What an agent of one's own must look at, or it would act or learn otherwise than recorded.
-_NEVER_DROPPED = ("backup", "action_selection", "break_ties", "sequence_length", "burn_in")
+_NEVER_DROPPED = (
+    "backup action_selection break_ties sequence_length burn_in observations rewards".split()
+)
 
 
 class WatchedConfig(Config):

@@ -7,7 +7,7 @@ compared with each other, and not only settings of one.
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
-from jaxq.config import config_from_dict
+from jaxq.documents import config_from_dict
 from jaxq.errors import ConfigError
 from jaxq.recipes.reading import choices
 from jaxq.reports.figures import picture

@@ -8,7 +8,8 @@ import jax
 import numpy as np
 from flax.traverse_util import flatten_dict, unflatten_dict
 
-from jaxq.config import Config, HParams, config_from_dict, hparams_from_dict
+from jaxq.config import Config, HParams
+from jaxq.documents import config_from_dict, hparams_from_dict
 from jaxq.errors import ConfigError
 from jaxq.runs import files
 from jaxq.runs.listening import Listener, Moment

@@ -6,7 +6,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from jaxq.config import Config, HParams, plain_numbers, replace_checked
+from jaxq.config import Config, HParams, replace_checked
+from jaxq.documents import plain_numbers
 from jaxq.errors import ConfigError
 from jaxq.recipes.experiment import Experiment, check_lanes, make_experiment
 from jaxq.recipes.reading import evaluation_steps, prefill_of, updates_after

@@ -6,7 +6,8 @@ from dataclasses import replace
 
 import pytest
 
-from jaxq.config import Config, HParams, config_from_dict, hparams_from_dict
+from jaxq.config import Config, HParams
+from jaxq.documents import config_from_dict, hparams_from_dict
 from jaxq.errors import ConfigError
 from jaxq.recipes.presets import PRESETS
 from jaxq.recipes.validation import validate

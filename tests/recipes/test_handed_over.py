@@ -9,7 +9,8 @@ import pytest
 from common import SMALL, SMALL_HPARAMS
 from rich.console import Console
 
-from jaxq.config import Config, HParams, config_from_dict, hparams_from_dict
+from jaxq.config import Config, HParams
+from jaxq.documents import config_from_dict, hparams_from_dict
 from jaxq.envs import gymnax as envs
 from jaxq.errors import ConfigError
 from jaxq.learning import losses, td

@@ -2,7 +2,8 @@
 
 import numpy as np
 
-from jaxq.config import Config, HParams, plain_numbers
+from jaxq.config import Config, HParams
+from jaxq.documents import plain_numbers
 from jaxq.loops.evaluation import Evaluation
 from jaxq.recipes.presets import PRESETS
 from jaxq.reports.report import write_report

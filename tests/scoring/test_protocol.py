@@ -2,7 +2,8 @@
 
 import pytest
 
-from jaxq.config import HParams, plain_numbers
+from jaxq.config import HParams
+from jaxq.documents import plain_numbers
 from jaxq.scoring.protocol import lane_protocols, make_protocol, own_part, protocol_words, split
 
 SAYS = {
