@@ -49,6 +49,7 @@ TABLE = Config(
 _NETWORK = replace(TABLE, network="mlp", widths=(32,), optimizer="adam")
 _SEQUENCES = {"sequence_length": 8, "sequence_period": 4, "batch_size": 8, "memory_width": 16}
 _ROLLOUTS = {"rollout_steps": 80, "minibatches": 4, "epochs": 2}
+_STREAM = {"observations": "raw", "rewards": "raw"}  # values in units of reward
 _ON_TABLE = {  # what a row needs beside its own names to suit these environments
     "c51": {"support": (-15.0, 15.0), "num_atoms": 31},
     "rainbow": {"support": (-15.0, 15.0), "num_atoms": 31, "batch_size": 32},
@@ -67,6 +68,7 @@ _ON_TABLE = {  # what a row needs beside its own names to suit these environment
         "epochs": 5,
     },
     "reset-dqn": {"reset_period": 24_000},
+    **{name: _STREAM for name in ("online-q-adam", "stream-q", "qrc", "intentional-q")},
 }
 RECIPES = {
     "table": TABLE,

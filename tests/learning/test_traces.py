@@ -225,7 +225,7 @@ def test_qrc_without_a_second_network_is_q_lambda_and_without_traces_tdc():
 def test_where_semi_gradients_diverge_gradients_converge(name, converges):
     """One weight, values w and 2 w, no reward (Tsitsiklis & Van Roy 1997)."""
     online = Online(lambda w: w["w"][0], lambda w: 0.99 * 2.0 * w["w"][0] - w["w"][0])
-    hparams = HPARAMS._replace(correction_rate=1.0, correction_decay=0.1)
+    hparams = HPARAMS._replace(correction_rate=3.0, correction_decay=0.1)
     rule, weights = RULES[name], {"w": jnp.array([1.0])}
     state = rule.init(jax.random.key(0), weights, lambda key: {"w": jnp.zeros(1)}, hparams)
 

@@ -84,7 +84,7 @@ def exact_values(name: str, params: dict) -> np.ndarray:
 FAST = ("table",)
 # Traced in seconds each: one of every loss and of every kind of part.
 TRACED = (
-    "table rainbow munchausen-iqn bootstrapped-dqn averaged-dqn r2d2 pqn-lstm reset-dqn".split()
+    "table rainbow munchausen-iqn bootstrapped-dqn averaged-dqn r2d2 pqn-lstm reset-dqn qrc".split()
 )
 
 

@@ -8,13 +8,13 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 import tabular
-from common import cast, host, same_bits, tabular_env
+from common import SMALL, SMALL_HPARAMS, cast, host, same_bits, tabular_env
 
 from jaxq.config import Config, HParams
 from jaxq.errors import ConfigError
 from jaxq.networks.statistics import NAME
 from jaxq.recipes.agents import make_agent_from
-from jaxq.recipes.experiment import make_experiment, make_trainer_from
+from jaxq.recipes.experiment import make_env_from, make_experiment, make_trainer_from
 from jaxq.recipes.presets import PRESETS
 from jaxq.runs import files
 from jaxq.runs.policy import load_policy, save_policy
@@ -77,7 +77,7 @@ def test_the_loop_is_the_textbook_rule(cut):
 def cartpole(**changes):
     """The preset in miniature, its numbers and programs."""
     preset = PRESETS["stream-q-cartpole"]
-    config = replace(preset.config, widths=(8,), chunk_steps=60, eval_episodes=2, **changes)
+    config = replace(preset.config, widths=(16,), chunk_steps=60, eval_episodes=2, **changes)
     experiment = make_experiment(config, preset.hparams)
     hparams = cast(preset.hparams._replace(epsilon_steps=100.0))
     return experiment, hparams, jax.jit(experiment.trainer.init), jax.jit(experiment.trainer.chunk)
@@ -128,19 +128,39 @@ def test_a_policy_sees_the_same_numbers_in_training_in_evaluation_and_after_it_w
     assert same_bits(before, state.params)
 
 
+@pytest.mark.parametrize(
+    "changes",
+    [{}, {"agent": "pqn", "rollout_steps": 20, "minibatches": 2, "epochs": 1, "prefill": 0}],
+    ids=["dqn", "pqn"],
+)
+def test_other_loops_count_every_step_once(changes):
+    """Observations that were acted on, and rewards; the target network sees by what it has."""
+    config = replace(SMALL, **changes, observations="normalized", rewards="scaled")
+    env = make_env_from(config, config.num_envs)
+    trainer = make_trainer_from(config, env, make_agent_from(config, env))
+    hparams = cast(SMALL_HPARAMS)
+    start, clock = jax.jit(trainer.init)(jax.random.key(0), hparams)
+    state, _, _ = jax.jit(trainer.chunk)(start, clock, hparams)
+    for kind in ("observations", "rewards"):
+        assert int(state.params[NAME][kind]["count"]) == config.prefill + config.chunk_steps
+        if not changes:
+            assert int(start.target_params[NAME][kind]["count"]) == config.prefill
+    assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(state.params))
+
+
 def test_a_stream_is_one_environment_without_a_batch():
     for changes, message in (
         ({"num_envs": 2}, "num_envs=2 must be 1 for agent=stream, which learns from every step"),
         ({"dense": "noisy"}, "dense=noisy must be plain or spectral for agent=stream"),
         ({"replay": "latest"}, "replay has no effect without an off-policy agent such as dqn"),
         ({"trace": "watkins"}, "trace=watkins does not exist"),
-        ({"trace": "accumulating", "reset_period": 400}, "reset_period has no effect without"),
+        ({"trace": "accumulating", "reset_period": 10_000}, "reset_period has no effect without"),
     ):
         with pytest.raises(ConfigError, match=message):
             make_experiment(Config(**{"agent": "stream", **changes}), HParams())
     with pytest.raises(ConfigError, match="trace has no effect without a streaming agent such as"):
         make_experiment(Config(trace="qrc"), HParams())
-    with pytest.raises(ConfigError, match="td_lambda=1.0 must be below 1 for trace=intentional"):
+    with pytest.raises(ConfigError, match=r"td_lambda=1.0 must be below 1 for trace=intentional"):
         lane = HParams(gamma=1.0, td_lambda=1.0)
         make_experiment(Config(agent="stream", trace="intentional"), lane)
 

@@ -11,6 +11,7 @@ from common import cast
 from jaxq.config import HParams
 from jaxq.learning.rewards import with_scaled_rewards
 from jaxq.networks import layers, modules, statistics, torsos
+from jaxq.networks.heads import LinearHead, ValueNetwork
 from jaxq.types import Agent
 
 pytestmark = pytest.mark.usefixtures("compiled_quickly")
@@ -43,24 +44,22 @@ def test_what_was_counted_for_long_stays_finite_and_follows():
 
 
 def test_a_normalized_network_sees_what_was_observed_and_learns_no_statistic():
-    network = statistics.normalized(modules.from_flax(_Values(torsos.MLP((8,)))))
+    network = statistics.normalized(
+        modules.from_flax(ValueNetwork(torsos.MLP((8,)), LinearHead(2)))
+    )
     obs = jnp.asarray(DRAW.normal(5.0, 2.0, (6, 3)), jnp.float32)
     params = network.observe(network.init(jax.random.key(0), obs), obs)
     inside = {k: v for k, v in params.items() if k != statistics.NAME}
     deviation = np.sqrt(np.var(obs, axis=0, ddof=1) + 1e-8)
     seen = (obs - obs.mean(axis=0)) / deviation
-    expected = modules.from_flax(_Values(torsos.MLP((8,)))).apply(inside, seen, None, ())[0]
+    expected = modules.from_flax(ValueNetwork(torsos.MLP((8,)), LinearHead(2))).apply(
+        inside, seen, None, ()
+    )[0]
     ours = network.apply(params, obs, None, ())[0]
     np.testing.assert_allclose(ours.q_values, expected.q_values, atol=1e-4)
     gradient = jax.grad(lambda p: network.apply(p, obs, None, ())[0].q_values.sum())(params)
     assert not any(jnp.any(x) for x in jax.tree.leaves(gradient[statistics.NAME]))
     assert any(jnp.any(x) for x in jax.tree.leaves(gradient["params"]))
-
-
-def _Values(torso):
-    from jaxq.networks.heads import LinearHead, ValueNetwork
-
-    return ValueNetwork(torso, LinearHead(2))
 
 
 def test_rewards_are_scaled_by_the_spread_of_their_sums():
@@ -76,9 +75,8 @@ def test_rewards_are_scaled_by_the_spread_of_their_sums():
         sums = 0.5 * np.where(d, 0.0, sums) + r
         every += [*sums]
     for rows in (slice(0, 1), slice(1, 6)):  # a single step, then a block
-        params = agent.observe_rewards(
-            params, jnp.asarray(reward[rows], jnp.float32), done[rows], hparams
-        )
+        block = jnp.asarray(reward[rows], jnp.float32), jnp.asarray(done[rows])
+        params = agent.observe_rewards(params, *block, hparams)
     expected = reward[0] / np.sqrt(np.var(every, ddof=1) + 1e-8)
     np.testing.assert_allclose(agent.scale_rewards(params, reward[0]), expected, rtol=1e-4)
 

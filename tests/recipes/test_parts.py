@@ -17,7 +17,7 @@ from jaxq.recipes.reading import EVALUATION, FIELDS, chosen, readers, reads, set
 from jaxq.recipes.validation import validate
 from jaxq.recipes.watching import WatchedConfig
 
-# Between them every kind of part, most of its rows, and both loops.
+# Between them every kind of part, most of its rows, and all loops.
 COVERING = (
     "table, newest steps",
     "soft-q",
@@ -29,6 +29,10 @@ COVERING = (
     "weight-decay-dqn",
     "r2d2",
     "pqn",
+    "online-q-adam",
+    "stream-q",
+    "qrc",
+    "intentional-q",
 )
 
 
@@ -51,8 +55,8 @@ def test_rows_declare_what_their_functions_read(name):
     env = tabular_env(config.num_envs)
     make_trainer_from(watched, env, make_agent_from(watched, env))
     unread = (declared & set(vars(config))) - watched.seen
-    # The environment and evaluation are composed elsewhere; ``chunk_steps`` by both loops.
-    assert unread <= {"env", "env_kwargs", "time_limit", *EVALUATION}
+    # The environment and evaluation are composed elsewhere; ``chunk_steps`` by all loops.
+    assert unread <= {"env", "env_kwargs", "time_limit", "num_envs", *EVALUATION}
     hparams = Watched(*cast(HParams()))
     Watched.seen = set()
     state, clock = jax.eval_shape(experiment.trainer.init, jax.random.key(0), hparams)
