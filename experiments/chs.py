@@ -35,9 +35,10 @@ _EXPLORING["epsilon_end"] = (0.01, 0.05, 0.2)
 GRIDS = {  # 48 settings each
     "off-policy": {**_EXPLORING, "tau": (1.0, 0.2)},
     "on-policy": {**_EXPLORING, "td_lambda": (0.65, 0.95)},
+    "streaming": {**_EXPLORING, "learning_rate": (0.01, 0.1, 0.3, 1.0), "td_lambda": (0.0, 0.8)},
 }
 _SMALLER = {"widths": (64, 64), "eval_max_steps": 500}
-_CHUNK = {"off-policy": 10_000, "on-policy": 10_240}  # 5 rollouts
+_CHUNK = {"off-policy": 10_000, "on-policy": 10_240, "streaming": 10_000}  # 10,240: 5 rollouts
 
 
 @dataclasses.dataclass(frozen=True)

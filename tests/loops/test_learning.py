@@ -38,7 +38,8 @@ def numbers(name: str) -> HParams:
     if name not in METHODS:
         return base
     changes = {k: v for k, v in METHODS[name].hparams.items() if not k.startswith("epsilon")}
-    return base._replace(**{**changes, **({"weight_decay": 1e-4} if "decay" in name else {})})
+    special = {"weight-decay-dqn": {"weight_decay": 1e-4}, "qrc": {"learning_rate": 1e-2}}
+    return base._replace(**{**changes, **special.get(name, {})})
 
 
 @cache
