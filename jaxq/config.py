@@ -47,6 +47,8 @@ class HParams(NamedTuple):
     """Share of the online parameters in a target update; 1 copies them."""
     huber_delta: float = INFINITY
     """TD errors beyond it weigh linearly; inf is the squared loss."""
+    sigma_ratio: float = 0.75
+    """hl-gauss: standard deviation of the Gaussian around a target, in widths of a bin."""
     td_lambda: float = 0.65
     """pqn, stream: weight of longer returns; 0 is one step, 1 the whole rollout or episode."""
     kappa: float = 2.0
@@ -138,9 +140,9 @@ class Config:
     stream_widths: tuple[int, ...] = ()
     """Widths of the hidden layers of each stream of a dueling head; none is a linear head."""
     num_atoms: int = 51
-    """Atoms (c51), quantiles (qr-dqn) or sampled fractions (iqn) per action."""
+    """Atoms (c51), bins (hl-gauss), quantiles (qr-dqn) or sampled fractions (iqn) per action."""
     support: tuple[float, float] = (-100.0, 100.0)
-    """c51: the returns at the first and the last atom."""
+    """c51: the returns at the first and the last atom; hl-gauss: at the outer edges of its bins."""
     ensemble_size: int = 10
     """Members of an ensemble; for averaged, the target networks that are averaged."""
     prior_scale: float = 0.0

@@ -52,6 +52,7 @@ _ROLLOUTS = {"rollout_steps": 80, "minibatches": 4, "epochs": 2}
 _STREAM = {"observations": "raw", "rewards": "raw"}  # values in units of reward
 _ON_TABLE = {  # what a row needs beside its own names to suit these environments
     "c51": {"support": (-15.0, 15.0), "num_atoms": 31},
+    "hl-gauss": {"support": (-15.0, 15.0), "num_atoms": 31},
     "rainbow": {"support": (-15.0, 15.0), "num_atoms": 31, "batch_size": 32},
     "iqn": {"num_atoms": 4, "batch_size": 32},
     "munchausen-iqn": {"num_atoms": 4, "batch_size": 32},

@@ -3,6 +3,7 @@
 An MDP is ``Tables``: what ``tabular`` gives the environment, cut to the real states and actions.
 """
 
+import math
 from itertools import product
 from typing import NamedTuple
 
@@ -172,6 +173,20 @@ def categorical(mdp: Tables, gamma: float, atoms: np.ndarray) -> np.ndarray:
             return new
         start = new
     raise RuntimeError("no fixed point")
+
+
+def histogram(mdp: Tables, gamma: float, edges: np.ndarray, sigma: float) -> np.ndarray:
+    """HL-Gauss: means [S, A] of the mean histogram of all targets."""
+    centers = (edges[1:] + edges[:-1]) / 2
+    erf = np.vectorize(math.erf)
+
+    def backup(q):
+        targets = mdp.reward + gamma * (1 - mdp.ends) * q.max(axis=1)  # [S, A, S']
+        below = erf((edges - targets[..., None]) / (math.sqrt(2.0) * sigma))
+        probs = np.diff(below) / (below[..., -1:] - below[..., :1])
+        return np.einsum("sat,satk,k->sa", mdp.transition, probs, centers)
+
+    return iterate(backup, *mdp.transition.shape[:2])
 
 
 def enumerate_windows(mdp: Tables, length: int) -> tuple[Step, np.ndarray]:

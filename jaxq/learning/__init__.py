@@ -3,9 +3,9 @@
 Knows networks by their contract, and no loop. Read ``td``, then ``losses``: there stands DQN.
 
     td           TD errors and losses of one example, in the papers' notation
-    backups      how the state after a step is valued: greedy, double, soft, Munchausen
+    backups      how the state after a step is valued: greedy, double, MINTO, soft, Munchausen
     returns      n-step windows and lambda returns
-    losses       losses on batches of windows: DQN, C51, quantiles
+    losses       losses on batches of windows: DQN, C51, HL-Gauss, quantiles
     ensembles    losses of several value functions at once
     recurrent    losses of sequences: DRQN, R2D2
     on_policy    the loss of on-policy Q(lambda)

@@ -30,14 +30,16 @@ class Values(NamedTuple):
 
 
 class Lookahead(NamedTuple):
-    """The value after the step is ``sum_a policy[a] q[a] + entropy``.
+    """The value after the step is ``sum_a policy[a] q[a] + entropy``, q of the target network, or
+    of the online one where ``online[a]`` says so.
 
-    What a backup does not set is the number 0, not an array of it.
+    What a backup does not set is the number 0 or None, not an array.
     """
 
     policy: jax.Array  # [A], probabilities
     entropy: jax.Array | float = 0.0  # [], in units of reward
     bonus: jax.Array | float = 0.0  # [], added to the reward, also where the task ends
+    online: jax.Array | None = None  # [A] bool, whose value the online network gives
 
 
 def greedy(values: Values, a_tm1: jax.Array, hparams: HParams) -> Lookahead:
@@ -71,6 +73,30 @@ def munchausen(values: Values, a_tm1: jax.Array, hparams: HParams) -> Lookahead:
     scaled = hparams.temperature * log_policy[a_tm1]
     bonus = hparams.munchausen_alpha * jnp.clip(scaled, -hparams.munchausen_clip, 0.0)
     return soft(values, a_tm1, hparams)._replace(bonus=bonus)
+
+
+def minto(values: Values, a_tm1: jax.Array, hparams: HParams) -> Lookahead:
+    """MINTO (Hendawy et al. 2025): the greatest of the lesser estimates of the two networks,
+    ``max_a min(q_target(a), q_online(a))``.
+
+    Of distributions the lesser is the one of lesser mean, and it is backed up whole: its atoms or
+    quantiles come from the network that has made it.
+    """
+    del a_tm1, hparams
+    lesser = jnp.minimum(values.target_t, values.online_t)
+    return Lookahead(_greedy_policy(lesser), online=values.online_t < values.target_t)
+
+
+def after(ahead: Lookahead, target_t: jax.Array, online_t: jax.Array) -> jax.Array:
+    """What of the two networks' outputs [..., A] or [..., A, K] a backup looks at.
+
+    Args:
+      ahead: leaves with the leading axes of the outputs.
+    """
+    if ahead.online is None:
+        return target_t
+    online = ahead.online.reshape(*ahead.online.shape, *[1] * (target_t.ndim - ahead.online.ndim))
+    return jnp.where(online, online_t, target_t)
 
 
 def honours(*parts: str) -> Callable[[Callable], Callable]:
@@ -107,7 +133,7 @@ def sets(backup: Callable, hparams: HParams, num_actions: int = 2) -> frozenset[
         if not isinstance(ahead, Lookahead):
             raise wrong_object(f"backup={_name(backup)}", ahead, "a jaxq Lookahead")
         _check_shapes(ahead, num_actions, _name(backup))
-        found.update(entropy=ahead.entropy, bonus=ahead.bonus)
+        found.update(entropy=ahead.entropy, bonus=ahead.bonus, online=ahead.online)
         return ahead.policy
 
     row = jax.ShapeDtypeStruct((num_actions,), jnp.float32)
@@ -115,13 +141,15 @@ def sets(backup: Callable, hparams: HParams, num_actions: int = 2) -> frozenset[
         jax.eval_shape(look, Values(row, row, row, row), jax.ShapeDtypeStruct((), jnp.int32))
     except KeyError as error:
         raise missing_number(error.args[0], "which the backup reads") from error
-    given = {name for name, value in found.items() if not _is_zero(value)}
+    given = {name for name, value in found.items() if not _is_unset(value)}
     return frozenset({"policy", *given})
 
 
 def _check_shapes(ahead: Lookahead, num_actions: int, name: str) -> None:
-    for part, shape in (("policy", (num_actions,)), ("entropy", ()), ("bonus", ())):
-        found = jnp.shape(getattr(ahead, part))
+    row = (num_actions,)
+    for part, shape in (("policy", row), ("entropy", ()), ("bonus", ()), ("online", row)):
+        value = getattr(ahead, part)
+        found = shape if value is None else jnp.shape(value)
         if found != shape:
             raise ConfigError(
                 f"backup={name} gives a {part} of shape {list(found)}; {list(shape)} is accepted, "
@@ -133,8 +161,8 @@ def _name(function: Callable) -> str:
     return getattr(function, "__qualname__", type(function).__qualname__)
 
 
-def _is_zero(value: Any) -> bool:
-    return isinstance(value, int | float) and value == 0
+def _is_unset(value: Any) -> bool:
+    return value is None or (isinstance(value, int | float) and value == 0)
 
 
 def _greedy_policy(q_values: jax.Array) -> jax.Array:

@@ -17,7 +17,7 @@ from jaxq.learning.losses import each, evaluate, on_transitions, scalar_output, 
 from jaxq.types import LossOutput, Network, PyTree, Transition
 
 
-@honours("policy", "entropy", "bonus")
+@honours("policy", "entropy", "bonus", "online")
 @on_transitions
 def bootstrapped_loss(
     outputs: Values, batch: Transition, hparams: HParams, backup: Callable
@@ -36,7 +36,7 @@ def bootstrapped_loss(
     return LossOutput(loss, size, aux)
 
 
-@honours("policy", "entropy", "bonus")
+@honours("policy", "entropy", "bonus", "online")
 @partial(on_transitions, draws=True)
 def random_mixture_loss(
     outputs: Values, batch: Transition, hparams: HParams, backup: Callable, key: jax.Array
@@ -50,7 +50,7 @@ def random_mixture_loss(
     return scalar_output(td_errors(q_values, batch, hparams, backup), q_values, hparams)
 
 
-@honours("policy", "entropy", "bonus")
+@honours("policy", "entropy", "bonus", "online")
 @partial(on_transitions, draws=True)
 def maxmin_loss(
     outputs: Values, batch: Transition, hparams: HParams, backup: Callable, key: jax.Array
@@ -79,7 +79,7 @@ def _values_of_each_target(
     )(target_params)
 
 
-@honours("policy", "entropy", "bonus")
+@honours("policy", "entropy", "bonus", "online")
 @partial(on_transitions, evaluate=_values_of_each_target)
 def averaged_loss(
     q_values: Values, batch: Transition, hparams: HParams, backup: Callable

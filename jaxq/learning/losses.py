@@ -1,4 +1,4 @@
-"""Losses on batches of windows: DQN, C51 and quantile regression.
+"""Losses on batches of windows: DQN, C51, HL-Gauss and quantile regression.
 
 A loss has the signature
 ``loss(network, params, target_params, key, steps [B, T, ...], hparams, backup) -> LossOutput``,
@@ -66,7 +66,7 @@ def on_transitions(
     return loss
 
 
-@backups.honours("policy", "entropy", "bonus")
+@backups.honours("policy", "entropy", "bonus", "online")
 @on_transitions
 def q_loss(outputs: Values, batch: Transition, hparams: HParams, backup: Callable) -> LossOutput:
     """DQN (Mnih et al. 2015, equation 2), over windows of any length."""
@@ -74,7 +74,7 @@ def q_loss(outputs: Values, batch: Transition, hparams: HParams, backup: Callabl
     return scalar_output(td_errors(q_values, batch, hparams, backup), q_values, hparams)
 
 
-@backups.honours("policy")
+@backups.honours("policy", "online")
 @on_transitions
 def categorical_loss(
     outputs: Values, batch: Transition, hparams: HParams, backup: Callable
@@ -85,7 +85,8 @@ def categorical_loss(
     al. 2018).
     """
     ahead = look_ahead(each(outputs, "q_values"), batch.action, hparams, backup)
-    probs_t = _average(jax.nn.softmax(outputs.target_t.logits), ahead.policy)
+    logits_t = backups.after(ahead, outputs.target_t.logits, outputs.online_t.logits)
+    probs_t = _average(jax.nn.softmax(logits_t), ahead.policy)
     logits_tm1 = _taken(outputs.online_tm1.logits, batch.action)
     loss = jax.vmap(td.categorical_td, (0, None, 0, 0, 0))(
         logits_tm1, outputs.online_tm1.atoms, batch.reward, batch.discount, probs_t
@@ -93,7 +94,28 @@ def categorical_loss(
     return LossOutput(loss, loss, {"q_value": outputs.online_tm1.q_values.mean(axis=-1)})
 
 
-@backups.honours("policy", "entropy", "bonus")
+@backups.honours("policy", "entropy", "bonus", "online")
+@on_transitions
+def histogram_loss(
+    outputs: Values, batch: Transition, hparams: HParams, backup: Callable
+) -> LossOutput:
+    """HL-Gauss (Farebrother et al. 2024): classification of the values that DQN regresses on.
+
+    The network returns a ``CategoricalOutput`` whose atoms are the middles of bins. The target is a
+    number, so every backup has the meaning that it has for DQN; gradients are those of a
+    classification. The priority is the TD error: the loss of a perfect prediction is not 0.
+    """
+    q_values = each(outputs, "q_values")
+    errors = td_errors(q_values, batch, hparams, backup)
+    targets = errors + _taken(q_values.online_tm1[..., None], batch.action)[:, 0]
+    logits_tm1 = _taken(outputs.online_tm1.logits, batch.action)
+    loss = jax.vmap(td.hl_gauss, (0, None, 0, None))(
+        logits_tm1, outputs.online_tm1.atoms, targets, hparams.sigma_ratio
+    )
+    return scalar_output(errors, q_values, hparams)._replace(loss=loss)
+
+
+@backups.honours("policy", "entropy", "bonus", "online")
 @on_transitions
 def quantile_loss(
     outputs: Values, batch: Transition, hparams: HParams, backup: Callable
@@ -104,7 +126,8 @@ def quantile_loss(
     policy, fraction by fraction (Vieillard et al. 2020, appendix B.2). The priority is the loss.
     """
     ahead = look_ahead(each(outputs, "q_values"), batch.action, hparams, backup)
-    quantiles_t = _average(outputs.target_t.quantiles, ahead.policy)  # [B, K']
+    quantiles_t = backups.after(ahead, outputs.target_t.quantiles, outputs.online_t.quantiles)
+    quantiles_t = _average(quantiles_t, ahead.policy)  # [B, K']
     values_t = quantiles_t + ahead.entropy[:, None]
     targets = (batch.reward + ahead.bonus)[:, None] + batch.discount[:, None] * values_t
     quantiles_tm1 = _taken(outputs.online_tm1.quantiles, batch.action)
@@ -135,7 +158,7 @@ def td_error(
     if backup is backups.double:
         return td.double_q_learning(q.online_tm1, a_tm1, r_t, discount_t, q.target_t, q.online_t)
     ahead = backup(q, a_tm1, hparams)
-    value_t = q.target_t + ahead.entropy
+    value_t = backups.after(ahead, q.target_t, q.online_t) + ahead.entropy
     return td.expected_sarsa(
         q.online_tm1, a_tm1, r_t + ahead.bonus, discount_t, value_t, ahead.policy
     )

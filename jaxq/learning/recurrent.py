@@ -78,7 +78,7 @@ def _swap(tree: PyTree) -> PyTree:
     return jax.tree.map(lambda leaf: jnp.swapaxes(leaf, 0, 1), tree)
 
 
-@honours("policy", "entropy", "bonus")
+@honours("policy", "entropy", "bonus", "online")
 def recurrent_q_loss(
     network: Network,
     params: PyTree,
@@ -120,7 +120,8 @@ def recurrent_q_loss(
     ahead = jax.vmap(jax.vmap(backup, (0, 0, None)), (0, 0, None))(
         Values(online_tm1, online_t, target_tm1, target_t), late.action, hparams
     )
-    possible = jnp.where(ahead.policy > 0.0, rescaling.back(target_t), 0.0)
+    q_t = backups.after(ahead, target_t, online_t)
+    possible = jnp.where(ahead.policy > 0.0, rescaling.back(q_t), 0.0)
     value_t = jnp.sum(ahead.policy * possible, axis=-1) + ahead.entropy
     rewards = hparams.reward_scale * late.reward + ahead.bonus
     discounts = hparams.gamma * (1.0 - late.terminated)
@@ -147,4 +148,4 @@ def taken(q_values: jax.Array, action: jax.Array) -> jax.Array:
 
 
 # R2D2 learns rescaled values, in which an entropy or a bonus in units of reward has no meaning.
-r2d2_loss = honours("policy")(partial(recurrent_q_loss, rescaling=SIGNED_HYPERBOLIC))
+r2d2_loss = honours("policy", "online")(partial(recurrent_q_loss, rescaling=SIGNED_HYPERBOLIC))

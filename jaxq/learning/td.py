@@ -129,6 +129,41 @@ def categorical_td(
     return -jnp.sum(jax.lax.stop_gradient(target) * jax.nn.log_softmax(logits_tm1))
 
 
+def gaussian_histogram(mean: jax.Array, centers: jax.Array, sigma_ratio: jax.Array) -> jax.Array:
+    """A Gaussian as the probabilities of bins (Imani & White 2018; Farebrother et al. 2024, 3.2).
+
+    What would lie beyond the outer edges is shared out in proportion. A mean beyond them counts as
+    the edge itself: otherwise far outside nothing would be left to share out.
+
+    Args:
+      mean: [].
+      centers: [K], the middles of the bins, increasing, equally spaced.
+      sigma_ratio: [], standard deviation in widths of a bin, positive.
+    """
+    chex.assert_rank([mean, centers, sigma_ratio], [0, 1, 0])
+    width = centers[1] - centers[0]
+    edges = jnp.append(centers - 0.5 * width, centers[-1] + 0.5 * width)  # [K + 1]
+    mean = jnp.clip(mean, edges[0], edges[-1])
+    below = jax.scipy.special.erf((edges - mean) / (jnp.sqrt(2.0) * sigma_ratio * width))
+    return jnp.diff(below) / (below[-1] - below[0])
+
+
+def hl_gauss(
+    logits_tm1: jax.Array, centers: jax.Array, target_tm1: jax.Array, sigma_ratio: jax.Array
+) -> jax.Array:
+    """Cross-entropy with the Gaussian around a target (HL-Gauss; Farebrother et al. 2024, eq. 3).
+
+    Args:
+      logits_tm1: [K], of the action taken.
+      centers: [K], of the bins.
+      target_tm1: [], the value to learn, whatever backup has made it.
+      sigma_ratio: [], standard deviation in widths of a bin.
+    """
+    chex.assert_rank([logits_tm1, centers, target_tm1, sigma_ratio], [1, 1, 0, 0])
+    target = gaussian_histogram(target_tm1, centers, sigma_ratio)
+    return -jnp.sum(jax.lax.stop_gradient(target) * jax.nn.log_softmax(logits_tm1))
+
+
 def quantile_regression(
     dist_src: jax.Array, tau_src: jax.Array, dist_target: jax.Array, huber_param: jax.Array
 ) -> jax.Array:

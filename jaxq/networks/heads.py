@@ -112,6 +112,17 @@ class CategoricalNetwork(nn.Module):
         )
 
 
+def bin_centers(support: tuple[float, float], num_bins: int) -> tuple[float, float]:
+    """The middles of the first and the last of equal bins that fill ``support``.
+
+    As the support of a ``CategoricalNetwork`` they make its atoms the middles of bins, of which
+    HL-Gauss learns the probabilities (Farebrother et al. 2024, section 3.1); C51's atoms begin and
+    end at the ends themselves.
+    """
+    half = 0.5 * (support[1] - support[0]) / num_bins
+    return support[0] + half, support[1] - half
+
+
 class QuantileNetwork(nn.Module):
     """Quantiles at the K midpoints of [0, 1] (Dabney et al. 2018a, lemma 2)."""
 

@@ -123,10 +123,11 @@ def check_backup(
             f"does not honour; {accepted} or another that sets only {_words(honours)} is accepted, "
             f"or @jaxq.backups.honours(...) above a loss of your own that honours more."
         )
-    if sets - {"policy"} and config.n_step > 1:
+    in_between = sets & {"entropy", "bonus"}
+    if in_between and config.n_step > 1:
         raise ConfigError(
             f"n_step={config.n_step} must be 1 for backup={config.backup}, which sets "
-            f"{_words(sets - {'policy'})}: later ones of a longer window would be lost."
+            f"{_words(in_between)}: later ones of a longer window would be lost."
         )
 
 
@@ -183,6 +184,12 @@ def _categorical(config: Config, torso: nn.Module, make_head: Callable) -> Netwo
     return modules.from_flax(module, draws=config.dense == "noisy")
 
 
+def _histogram(config: Config, torso: nn.Module, make_head: Callable) -> Network:
+    centers = heads.bin_centers(config.support, config.num_atoms)
+    module = heads.CategoricalNetwork(torso, make_head(config.num_atoms), centers)
+    return modules.from_flax(module, draws=config.dense == "noisy")
+
+
 def _quantiles(config: Config, torso: nn.Module, make_head: Callable) -> Network:
     module = heads.QuantileNetwork(torso, make_head(config.num_atoms))
     return modules.from_flax(module, draws=config.dense == "noisy")
@@ -210,6 +217,12 @@ def _finite_kappa(config: Config, hparams: HParams) -> str | None:
             f"huber_delta={hparams.huber_delta} must be positive and finite for "
             f"agent={config.agent}, usually 1"
         )
+    return None
+
+
+def _positive_sigma(config: Config, hparams: HParams) -> str | None:
+    if not 0.0 < hparams.sigma_ratio < INFINITY:
+        return f"sigma_ratio={hparams.sigma_ratio} must be positive and finite, usually 0.75"
     return None
 
 
@@ -246,6 +259,11 @@ _SEQUENCES = (*_Q, "memory", "sequence_length", "burn_in")
 AGENTS |= {
     "dqn": Row(Recipe(losses.q_loss, _values), _Q),
     "c51": Row(Recipe(losses.categorical_loss, _categorical), (*_ALWAYS, "num_atoms", "support")),
+    "hl-gauss": Row(
+        Recipe(losses.histogram_loss, _histogram),
+        (*_ALWAYS, "num_atoms", "support", "sigma_ratio"),
+        _positive_sigma,
+    ),
     "qr-dqn": Row(Recipe(losses.quantile_loss, _quantiles), (*_Q, "num_atoms"), _finite_kappa),
     "iqn": Row(
         Recipe(losses.quantile_loss, _implicit_quantiles), (*_Q, "num_atoms"), _finite_kappa
@@ -274,4 +292,4 @@ def _fits(part: Row, honours: frozenset[str]) -> bool:
 
 
 def _words(names: frozenset[str]) -> str:
-    return " and ".join(name for name in ("policy", "entropy", "bonus") if name in names)
+    return " and ".join(name for name in backups.Lookahead._fields if name in names)

@@ -50,6 +50,11 @@ METHODS = {
         "the online network selects, the target network evaluates",
         {"backup": "double"},
     ),
+    "minto-dqn": Method(
+        "Hendawy et al. 2025",
+        "the lesser of the two networks' estimates",
+        {"backup": "minto"},
+    ),
     "dueling-dqn": Method(
         "Wang et al. 2016",
         "state value plus advantages, each with a hidden layer",
@@ -67,6 +72,11 @@ METHODS = {
     ),
     "c51": Method(
         "Bellemare et al. 2017", "the distribution of returns, on atoms", {"agent": "c51"}
+    ),
+    "hl-gauss": Method(
+        "Farebrother et al. 2024",
+        "values learned by classification",
+        {"agent": "hl-gauss"},
     ),
     "qr-dqn": Method(
         "Dabney et al. 2018a",

@@ -43,6 +43,7 @@ def _positive_temperature(config: Config, hparams: HParams) -> str | None:
 BACKUPS = {
     "greedy": Row(backups.greedy),
     "double": Row(backups.double),
+    "minto": Row(backups.minto),
     "soft": Row(backups.soft, ("temperature",), _positive_temperature),
     "munchausen": Row(
         backups.munchausen,

@@ -16,6 +16,8 @@ _SMALL_VALUES = {"learning_rate": 1e-3, "reward_scale": 0.1}
 _ON_CARTPOLE = {
     # CleanRL's c51.py. Returns lie in [0, 100]; its support reaches to -100 all the same.
     "c51": ({"num_atoms": 101}, {"optimizer_epsilon": 0.01 / 128}),
+    # A balanced pole is worth 100; near an edge the mean of a histogram is off.
+    "hl-gauss": ({"num_atoms": 60, "support": (-10.0, 110.0)}, {"optimizer_epsilon": 0.01 / 128}),
     # Both papers: the importance exponent grows to 1 in the course of the run.
     "prioritized-dqn": ({}, {"importance_exponent_steps": 500_000.0}),
     # Streams without hidden layers of their own, as Obando-Ceron & Castro (2021) have them.

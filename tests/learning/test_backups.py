@@ -21,12 +21,32 @@ VALUES = Values(
 
 def value(backup, hparams=HParams(), values=VALUES):  # noqa: B008
     ahead = backup(values, jnp.int32(1), hparams)
-    return float(ahead.policy @ values.target_t + ahead.entropy), float(ahead.bonus)
+    q_t = backups.after(ahead, values.target_t, values.online_t)
+    return float(ahead.policy @ q_t + ahead.entropy), float(ahead.bonus)
 
 
 def test_greedy_is_the_maximum_and_double_takes_the_online_action():
     assert value(backups.greedy) == (3.0, 0.0)
     assert value(backups.double) == (1.0, 0.0)
+
+
+def test_minto_is_the_greatest_of_the_lesser_estimates():
+    """Of (1, 9), (3, 0), (2, 1): neither the maximum's minimum nor the minimum of the maxima."""
+    assert value(backups.minto) == (1.0, 0.0)
+    ahead = backups.minto(VALUES, jnp.int32(1), HParams())
+    np.testing.assert_array_equal(ahead.online, [False, True, True])
+
+
+@pytest.mark.parametrize("online", [VALUES.target_t, VALUES.target_t + 1e6])
+def test_minto_with_an_online_network_that_is_equal_or_says_more_is_greedy(online):
+    assert value(backups.minto, values=VALUES._replace(online_t=online)) == (3.0, 0.0)
+
+
+def test_minto_never_says_more_than_greedy():
+    for seed in range(20):
+        rows = jax.random.normal(jax.random.key(seed), (4, 5))
+        values = Values(*rows)
+        assert value(backups.minto, values=values)[0] <= value(backups.greedy, values=values)[0]
 
 
 @pytest.mark.parametrize("temperature", [0.01, 0.3, 5.0])

@@ -81,7 +81,7 @@ SGD = optax.sgd(1.0)  # every (state, action) has total weight 1: one update is 
 
 
 @NAMES
-@pytest.mark.parametrize("backup", ["greedy", "double", "soft", "munchausen"])
+@pytest.mark.parametrize("backup", ["greedy", "double", "minto", "soft", "munchausen"])
 def test_values(name, backup):
     mdp, steps, weights = mdp_and_windows(name, 1)
     network = modules.from_flax(table(mdp.transition.shape[1]))
@@ -203,6 +203,27 @@ def test_categorical(name):
     if name == "random":  # on the lake some actions are equally good
         assert_close(jax.nn.softmax(output.logits), probs, mdp, 0.02)
     assert_close(output.q_values, exact.optimal(mdp, GAMMA), mdp, 0.03)
+
+
+@NAMES
+def test_values_learned_by_classification(name):
+    """The histograms' means, which are Q* although bins are 0.75 wide, if no edge is near."""
+    mdp, steps, weights = mdp_and_windows(name, 1)
+    bounds = (-1.0, 2.0) if name == "lake" else (-15.0, 15.0)
+    module = table(
+        mdp.transition.shape[1],
+        heads.CategoricalNetwork,
+        40,
+        support=heads.bin_centers(bounds, 40),
+    )
+    network = modules.from_flax(module)
+    optimizer = optax.adam(optax.linear_schedule(0.2, 0.01, 4_000))
+    params = learn(LOSSES["hl-gauss"], network, steps, weights, HPARAMS, optimizer, 4_000)
+    values = learned(network, params, len(mdp.ends)).q_values
+    edges = np.linspace(*bounds, 41)
+    sigma = HPARAMS.sigma_ratio * (edges[1] - edges[0])
+    assert_close(values, exact.histogram(mdp, GAMMA, edges, sigma), mdp, 0.01)
+    assert_close(values, exact.optimal(mdp, GAMMA), mdp, 0.02)
 
 
 @NAMES

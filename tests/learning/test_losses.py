@@ -8,10 +8,11 @@ import numpy as np
 import pytest
 
 from jaxq.config import HParams
-from jaxq.learning import backups, losses
+from jaxq.learning import backups, losses, td
+from jaxq.learning.backups import Values
 from jaxq.networks import heads, modules
 from jaxq.networks import torsos as networks
-from jaxq.types import Step
+from jaxq.types import Step, Transition
 
 pytestmark = pytest.mark.usefixtures("compiled_quickly")
 
@@ -79,3 +80,29 @@ def test_double_selects_online_and_evaluates_with_the_target():
     output = double_q_loss(NETWORK, params, target, KEY, steps, HPARAMS)
     np.testing.assert_allclose(output.loss, 0.5 * errors**2, rtol=1e-4, atol=1e-6)
     np.testing.assert_allclose(output.priority, np.abs(errors), rtol=1e-4, atol=1e-6)
+
+
+@pytest.mark.parametrize("form", ["probabilities", "quantiles"])
+def test_minto_backs_up_the_distribution_of_the_lesser_mean_whole(form):
+    """Means (2, 0) of the target network, (1, 5) of the online one: the online one's action 0."""
+    atoms = jnp.arange(-2.0, 3.0)
+    target, online = jnp.array([[[2.0, 2.0], [0.0, 0.0]]]), jnp.array([[[-3.0, 5.0], [5.0, 5.0]]])
+    batch = Transition(None, jnp.array([0]), jnp.zeros(1), jnp.ones(1), None)
+    args = batch, HPARAMS._replace(huber_delta=1.0), backups.minto
+    if form == "quantiles":
+        make = lambda x: heads.QuantileOutput(x.mean(-1), x, jnp.array([[0.25, 0.75]]))  # noqa: E731
+        outputs = Values(make(jnp.zeros((1, 2, 2))), make(online), make(target), make(target))
+        found = losses.quantile_loss.__wrapped__(outputs, *args).loss[0]
+        expected = td.quantile_regression(
+            jnp.zeros(2), jnp.array([0.25, 0.75]), online[0, 0], jnp.float32(1.0)
+        )
+    else:  # of mean 0, or 1 of the target network
+        make = lambda x: heads.CategoricalOutput(jax.nn.softmax(x) @ atoms, x, atoms)  # noqa: E731
+        wide, low = jnp.array([8.0, 0, 0, 0, 8.0]), jnp.array([8.0, 0, 0, 0, 0])
+        one, two = jnp.array([0, 0, 0, 20.0, 0]), jnp.array([0, 0, 0, 0, 20.0])
+        target, online = jnp.stack([one, low])[None], jnp.stack([wide, two])[None]
+        tm1 = jnp.arange(10.0).reshape(1, 2, 5)
+        outputs = Values(make(tm1), make(online), make(target), make(target))
+        found = losses.categorical_loss.__wrapped__(outputs, *args).loss[0]
+        expected = -jnp.sum(jax.nn.softmax(wide) * jax.nn.log_softmax(tm1[0, 0]))
+    np.testing.assert_allclose(found, expected, rtol=1e-5)

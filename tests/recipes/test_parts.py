@@ -108,6 +108,7 @@ def with_entropy(values, a_tm1, hparams):
         (backups.greedy, {"policy"}),
         (backups.soft, {"policy", "entropy"}),
         (backups.munchausen, {"policy", "entropy", "bonus"}),
+        (backups.minto, {"policy", "online"}),
         (with_bonus, {"policy", "bonus"}),
     ],
 )
@@ -128,7 +129,8 @@ def test_a_backup_of_ones_own_is_refused_by_a_loss_that_would_lose_part_of_it(ba
         with pytest.raises(ConfigError, match=message):
             validate(Config(backup="mine", **changes), HParams())
     validate(Config(backup="mine"), HParams())
-    assert losses.q_loss.honours >= {"bonus"} and recurrent.r2d2_loss.honours == {"policy"}
+    assert losses.q_loss.honours >= {"bonus"}
+    assert recurrent.r2d2_loss.honours == {"policy", "online"}
 
 
 def test_an_agent_of_ones_own_drops_no_choice():
