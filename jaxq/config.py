@@ -37,6 +37,18 @@ class HParams(NamedTuple):
     """RMSprop: decay of the means of gradients and of squared gradients."""
     weight_decay: float = 0.0
     """AdamW: share of the weights taken off per update, times the step size."""
+    l2_init_weight: float = 1e-3
+    """l2-init: weight of the squared distance to the first parameters."""
+    churn_weight: float = 100.0
+    """chain: weight of the squared change of values elsewhere; chain-auto: until it finds one."""
+    churn_share: float = 0.01
+    """chain-auto: size of that term as a share of the loss."""
+    shrink: float = 0.5
+    """shrink-and-perturb: what parameters are multiplied by."""
+    perturb: float = 0.5
+    """shrink-and-perturb: share of new parameters that is added."""
+    dormant_threshold: float = 0.1
+    """redo: activity, over the mean of the layer, up to which a hidden unit is dormant."""
     max_gradient_norm: float = INFINITY
     """Gradients of a larger global norm are scaled down to it (needs clip_gradients)."""
     gamma: float = 0.99
@@ -96,8 +108,8 @@ class Config:
     """Structure; one compiled program each.
 
     A field that names a part (``env``, ``agent``, ``backup``, ``network``, ``replay``, ``target``,
-    ``optimizer``, ``trace``, ``action_selection``, ``exploration``) takes a name of
-    ``recipes.parts`` or ``module:function``, a function of one's own.
+    ``optimizer``, ``regulariser``, ``reset``, ``trace``, ``action_selection``, ``exploration``)
+    takes a name of ``recipes.parts`` or ``module:function``, a function of one's own.
     """
 
     env: str = "CartPole-v1"
@@ -125,8 +137,8 @@ class Config:
     layer_norm_form: Literal["affine", "plain"] = "affine"
     """Affine scales and shifts what it has normalised, after a convolution each pixel; plain has no
     parameters and takes the whole feature map."""
-    activation: Literal["relu", "leaky-relu"] = "relu"
-    """What follows every hidden layer."""
+    activation: Literal["relu", "leaky-relu", "crelu"] = "relu"
+    """What follows every hidden layer; crelu has both signs of each unit, twice the features."""
     initialization: Literal["lecun", "sparse"] = "lecun"
     """Weights at first: normal with variance 1 / inputs, or uniform and mostly 0."""
     sparsity: float = 0.9
@@ -200,8 +212,12 @@ class Config:
     """On-policy: updates per epoch, each on its own part of the rollout."""
     epochs: int = 4
     """On-policy: passes over a rollout."""
+    regulariser: str = "none"
+    """What is added to the loss."""
+    reset: str = "head"
+    """What starts anew from time to time."""
     reset_period: int = 0
-    """Environment steps between resets of the head, a multiple of chunk_steps; 0 never resets."""
+    """Environment steps between resets, a multiple of chunk_steps; 0 never resets."""
     chunk_steps: int = 10_000
     """Environment steps of a chunk, after which signals are heeded and checkpoints saved; a
     multiple of target_period or rollout_steps."""

@@ -108,7 +108,7 @@ def no_carry(key: jax.Array, rows: int) -> tuple:
 
 
 def unchanged(params: PyTree, *_: Any) -> PyTree:
-    """The parameters of what keeps no running statistics."""
+    """The parameters of what counts no running statistics, the state of what remembers nothing."""
     return params
 
 
@@ -123,7 +123,10 @@ class Network(NamedTuple):
     without memory passes the carry through. ``unroll`` may be missing, then ``apply`` is repeated;
     with it, what needs no memory is computed at once. ``draws``: whether ``apply`` draws from its
     key, so that environments which act side by side need draws of their own.
+
     ``observe(params, obs [..., *obs]) -> params`` with what it counts of observations.
+    ``activity(params, obs)``: how active hidden units are, as ``networks.units`` has it; it may be
+    missing.
     """
 
     init: Callable
@@ -132,6 +135,7 @@ class Network(NamedTuple):
     unroll: Callable | None = None
     draws: bool = False
     observe: Callable = unchanged
+    activity: Callable | None = None
 
 
 class Agent(NamedTuple):
@@ -209,6 +213,23 @@ class Target(NamedTuple):
     update: Callable
 
 
+class Regulariser(NamedTuple):
+    """A term beside the loss, which may remember parameters.
+
+    ``init(params) -> state``, ``()`` for one that remembers nothing
+    ``term(params, state, look, hparams) -> (number, metrics by name)``, the number to be added;
+    ``look()`` draws a batch apart from that of the loss, once, and returns
+    ``values(params) -> q_values [B, A]`` on it, without noise
+    ``update(state, params, loss, metrics) -> state`` after a step, with the parameters before it
+    ``restart(state, params) -> state`` where parameters were reset
+    """
+
+    init: Callable
+    term: Callable
+    update: Callable
+    restart: Callable
+
+
 class Replay(NamedTuple):
     """``init() -> state``; ``add(state, clock, steps [K, E, ...]) -> state``;
     ``sample(state, clock, key, hparams) -> Sample``;
@@ -222,19 +243,24 @@ class Replay(NamedTuple):
 
 
 class Trainer(NamedTuple):
-    """A whole training run of one member as two pure functions.
+    """A whole training run of one member as pure functions.
 
     The state is a NamedTuple. ``params`` is evaluated and exported; ``opt_state``, and
     ``target_params`` where there are any, are what else has been learned, which members take over
-    from each other; ``obs`` [E, *obs] and ``key`` are needed to make parameters anew. Whatever
-    else a loop carries is its own.
+    from each other, with what a ``regulariser`` remembers; ``obs`` [E, *obs] and ``key`` are needed
+    to make parameters anew. Whatever else a loop carries is its own.
 
     ``init(key, hparams) -> (state, clock)``, prefill included
     ``chunk(state, clock, hparams) -> (state, clock, metrics)``
+    ``look(state, clock, key, hparams) -> obs [B, *obs]``, a batch of what it learns from; by
+    default what its environments show
+    ``restart(state) -> state`` where parameters were replaced: what it remembers of them
     """
 
     init: Callable
     chunk: Callable
+    look: Callable = lambda state, clock, key, hparams: state.obs
+    restart: Callable = unchanged
 
 
 def where(condition: jax.Array, new: jax.Array, old: jax.Array) -> jax.Array:

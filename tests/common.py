@@ -69,6 +69,8 @@ _ON_TABLE = {  # what a row needs beside its own names to suit these environment
         "epochs": 5,
     },
     "reset-dqn": {"reset_period": 24_000},
+    "shrink-and-perturb-dqn": {"reset_period": 24_000},
+    "redo-dqn": {"reset_period": 8_000},
     **{name: _STREAM for name in ("online-q-adam", "stream-q", "qrc", "intentional-q")},
 }
 RECIPES = {

@@ -50,7 +50,7 @@ _GROUPS = {
     "exploration": _Group("How actions are chosen.", ("action_selection", "exploration")),
     "optimizer": _Group(
         "How parameters are changed.",
-        ("optimizer", "clip_gradients", "learning_rate_schedule"),
+        ("optimizer", "clip_gradients", "learning_rate_schedule", "regulariser", "reset"),
         ("learning_rate", "reset_period"),
     ),
     "replay": _Group(

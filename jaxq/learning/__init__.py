@@ -14,6 +14,8 @@ Knows networks by their contract, and no loop. Read ``td``, then ``losses``: the
     targets      how target networks follow
     exploration  how actions are chosen while training
     optimizers   optimizers whose numbers can all be swept
+    regularisers  terms beside the loss: L2 Init, CHAIN
+    plasticity   what starts anew: the head, dormant units, a share of everything
     rewards      rewards over the spread of their sums, for any agent
     agents       a network, a loss and a way to act as one ``Agent``
 """

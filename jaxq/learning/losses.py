@@ -112,7 +112,8 @@ def histogram_loss(
     loss = jax.vmap(td.hl_gauss, (0, None, 0, None))(
         logits_tm1, outputs.online_tm1.atoms, targets, hparams.sigma_ratio
     )
-    return scalar_output(errors, q_values, hparams)._replace(loss=loss)
+    aux = {"q_value": q_values.online_tm1.mean(axis=-1), "td_error": jnp.abs(errors)}
+    return LossOutput(loss, jnp.abs(errors), aux)
 
 
 @backups.honours("policy", "entropy", "bonus", "online")

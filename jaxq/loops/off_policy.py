@@ -16,6 +16,7 @@ import jax.numpy as jnp
 import optax
 
 from jaxq.config import HParams
+from jaxq.learning import regularisers
 from jaxq.loops.rollout import (
     Actor,
     Schedules,
@@ -26,7 +27,7 @@ from jaxq.loops.rollout import (
     observed,
     step_shapes,
 )
-from jaxq.types import Agent, Clock, Env, PyTree, Replay, Step, Target, Trainer
+from jaxq.types import Agent, Clock, Env, PyTree, Regulariser, Replay, Step, Target, Trainer
 
 
 class TrainState(NamedTuple):
@@ -40,6 +41,7 @@ class TrainState(NamedTuple):
     obs: jax.Array  # [E, *obs]
     carry: PyTree
     key: jax.Array
+    regulariser: PyTree = ()
 
 
 class Lengths(NamedTuple):
@@ -60,6 +62,7 @@ def make_trainer(
     schedules: Schedules,
     target: Target,
     lengths: Lengths,
+    regulariser: Regulariser = regularisers.NONE,
 ) -> Trainer:
     """Compose a training run of one member.
 
@@ -67,6 +70,7 @@ def make_trainer(
       make_replay: receives the shapes of one step [E, ...] and returns the replay.
       optimizer: ``optimizer(hparams, learning_rate)``.
       target: how the target network follows the parameters, once a period.
+      regulariser: what is added to the loss.
     """
     block_steps = lengths.rows_per_block * env.num_envs
     replay = make_replay(step_shapes(env, agent))
@@ -88,24 +92,39 @@ def make_trainer(
         ring = replay.add(state.replay, clock, steps)
         return state._replace(replay=ring), clock._replace(steps=clock.steps + block_steps)
 
+    def look(state: TrainState, clock: Clock, key: jax.Array, hparams: HParams) -> jax.Array:
+        return replay.sample(state.replay, clock, key, hparams).steps.obs[:, 0]
+
+    def restart(state: TrainState) -> TrainState:
+        memory = regulariser.restart(state.regulariser, state.params)
+        return state._replace(regulariser=memory)
+
     def learn(state: TrainState, clock: Clock, hparams: HParams, key: jax.Array):
         """One gradient update on one sample."""
-        key_sample, key_loss = jax.random.split(key)
+        key_sample, key_loss, key_look = jax.random.split(key, 3)
         sample = replay.sample(state.replay, clock, key_sample, hparams)
         rewards = agent.scale_rewards(state.params, sample.steps.reward)
         steps = sample.steps._replace(reward=rewards)
 
+        def values_elsewhere():
+            """The values of states that are drawn apart from the batch."""
+            obs = look(state, clock, key_look, hparams)
+            return lambda params: agent.network.apply(params, obs, None, ())[0].q_values
+
         def objective(params):
             output = agent.loss(params, state.target_params, key_loss, steps, hparams)
-            return jnp.mean(sample.weights * output.loss), output
+            loss = jnp.mean(sample.weights * output.loss)
+            term, metrics = regulariser.term(params, state.regulariser, values_elsewhere, hparams)
+            return loss + term, (output, loss, metrics)
 
-        gradients, output = jax.grad(objective, has_aux=True)(state.params)
+        gradients, (output, loss, metrics) = jax.grad(objective, has_aux=True)(state.params)
+        memory = regulariser.update(state.regulariser, state.params, loss, metrics)
         transform = optimizer(hparams, schedules.learning_rate(hparams, clock.steps))
         updates, opt_state = transform.update(gradients, state.opt_state, state.params)
         ring = replay.update(state.replay, sample.indices, output.priority, hparams)
         params = optax.apply_updates(state.params, updates)
-        state = state._replace(params=params, opt_state=opt_state, replay=ring)
-        return state, learning_metrics(output)
+        state = state._replace(params=params, opt_state=opt_state, replay=ring, regulariser=memory)
+        return state, learning_metrics(output) | metrics
 
     def iteration(loop, hparams: HParams):
         state, clock = loop
@@ -144,8 +163,17 @@ def make_trainer(
         carry = agent.initial_carry(key_carry, env.num_envs)
         params = agent.init(key_params, obs)
         opt_state = optimizer(hparams, jnp.float32(0.0)).init(params)
+        memory = regulariser.init(params)
         state = TrainState(
-            params, target.init(params), opt_state, replay.init(), env_state, obs, carry, key
+            params,
+            target.init(params),
+            opt_state,
+            replay.init(),
+            env_state,
+            obs,
+            carry,
+            key,
+            memory,
         )
 
         def fill(loop, key):
@@ -157,7 +185,7 @@ def make_trainer(
         (state, clock), _ = jax.lax.scan(fill, start, keys)
         return state._replace(target_params=target.init(state.params)), clock
 
-    return Trainer(init, chunk)
+    return Trainer(init, chunk, look, restart)
 
 
 def _repeat(body: Callable, loop: PyTree, hparams: HParams, length: int):

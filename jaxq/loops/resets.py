@@ -1,52 +1,49 @@
-"""Periodic resets of the last layers, against the primacy bias (Nikishin et al. 2022, section 4).
-
-A trainer made from a trainer: nothing in a loop knows of it.
-"""
+"""Periodic resets: a trainer made from a trainer; nothing in a loop knows of it."""
 
 from collections.abc import Callable
+from functools import partial
 
 import jax
 import jax.numpy as jnp
 
+from jaxq.learning.plasticity import Anew, Learner
 from jaxq.types import Agent, Clock, PyTree, Trainer
 
 
 def with_resets(
-    trainer: Trainer, agent: Agent, optimizer: Callable, period: int, chunk_steps: int
+    trainer: Trainer,
+    agent: Agent,
+    optimizer: Callable,
+    reset: Callable,
+    period: int,
+    chunk_steps: int,
 ) -> Trainer:
-    """``trainer`` with the head made anew whenever ``period`` environment steps have passed.
+    """``trainer`` with a reset whenever ``period`` environment steps have passed.
 
     At the beginning of a chunk of ``chunk_steps``, so that no run ends with a head that has learned
-    nothing.
+    nothing. The replay stays: what is new learns from it.
 
-    Every module called ``head`` starts again, in the parameters and in the target network, and so
-    does the whole state of the optimizer. The replay stays: the new head learns from it. Random
-    priors never change, so theirs stay too.
+    Args:
+      reset: what starts anew, see ``learning.plasticity``.
     """
 
-    def reset(state, hparams):
-        key, key_init = jax.random.split(state.key)
-        params = agent.init(key_init, state.obs)
-        changed = {"key": key, "params": _with_heads_of(state.params, params)}
-        if hasattr(state, "target_params"):
-            changed["target_params"] = _with_heads_of(state.target_params, params)
-        opt_state = optimizer(hparams, jnp.float32(0.0)).init(changed["params"])
-        return state._replace(**changed, opt_state=opt_state)
+    def renew(state: PyTree, clock: Clock, hparams: PyTree) -> PyTree:
+        key, key_init, key_look = jax.random.split(state.key, 3)
+        learner = Learner(state.params, getattr(state, "target_params", None), state.opt_state)
+        anew = Anew(
+            params=agent.init(key_init, state.obs),
+            init_optimizer=optimizer(hparams, jnp.float32(0.0)).init,
+            look=partial(trainer.look, state, clock, key_look, hparams),
+            network=agent.network,
+        )
+        changed = reset(learner, anew, hparams)._asdict()
+        held = {name: value for name, value in changed.items() if hasattr(state, name)}
+        return trainer.restart(state._replace(**held, key=key))
 
     def chunk(state: PyTree, clock: Clock, hparams: PyTree):
         is_due = clock.steps // period > jnp.maximum(clock.steps - chunk_steps, 0) // period
-        keep = lambda state, hparams: state  # noqa: E731
-        return trainer.chunk(jax.lax.cond(is_due, reset, keep, state, hparams), clock, hparams)
+        keep = lambda state, clock, hparams: state  # noqa: E731
+        state = jax.lax.cond(is_due, renew, keep, state, clock, hparams)
+        return trainer.chunk(state, clock, hparams)
 
-    return Trainer(trainer.init, chunk)
-
-
-def _with_heads_of(params: PyTree, fresh: PyTree) -> PyTree:
-    """``params`` with the leaves below every ``head`` taken from ``fresh``."""
-
-    def choose(path, old, new):
-        keys = [entry.key for entry in path]
-        is_head = "head" in keys and "priors" not in keys
-        return jnp.broadcast_to(new, old.shape) if is_head else old
-
-    return jax.tree_util.tree_map_with_path(choose, params, fresh)
+    return trainer._replace(chunk=chunk)

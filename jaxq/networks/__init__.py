@@ -3,7 +3,8 @@
 Knows no loss and no environment. Read ``torsos`` first, then ``heads``. What a network of one's own
 is made of has a name here, such as ``networks.from_flax`` and ``networks.QOutput``.
 
-    layers      dense layers: plain, noisy, spectral; sparse weights, layer norms
+    units       hidden units: how active they are, and what they lead to
+    layers      dense layers: plain, noisy, spectral; sparse weights, layer norms, activations
     kernels     what is written unusually for speed: convolutions as one matmul, the LSTM
     heads       values, atoms and quantiles from features; dueling
     torsos      features from observations

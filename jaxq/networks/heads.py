@@ -12,7 +12,7 @@ import jax
 import jax.numpy as jnp
 
 from jaxq.networks.kernels import cosines
-from jaxq.networks.layers import Dense, affine_norm
+from jaxq.networks.layers import Dense, affine_norm, hidden_layer
 
 
 class QOutput(NamedTuple):
@@ -71,6 +71,7 @@ class DuelingHead(nn.Module):
     stream_widths: tuple[int, ...] = ()
     layer_norm: bool = False
     activation: Callable[[jax.Array], jax.Array] = nn.relu
+    both_signs: bool = False
     norm: Callable = affine_norm
 
     @nn.compact
@@ -168,9 +169,7 @@ class ImplicitQuantileNetwork(nn.Module):
 def _stream(features: jax.Array, head: DuelingHead) -> jax.Array:
     """What the hidden layers of one stream make of the features: [..., F] -> [..., width]."""
     for width in head.stream_widths:
-        features = head.dense(width)(features)
-        features = head.norm(features) if head.layer_norm else features
-        features = head.activation(features)
+        features = hidden_layer(head, head.dense(width), width, features)
     return features
 
 

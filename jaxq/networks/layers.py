@@ -1,4 +1,4 @@
-"""What flax lacks: noisy and spectral layers, sparse weights, layer norms with one signature."""
+"""What flax lacks: noisy and spectral layers, sparse weights, norms of images, hidden layers."""
 
 import math
 from functools import partial
@@ -7,6 +7,8 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 from jax.experimental.layout import Layout, with_layout_constraint
+
+from jaxq.networks import units
 
 default_init = nn.initializers.lecun_normal()
 Dense = partial(nn.Dense, kernel_init=default_init)
@@ -33,16 +35,15 @@ def sparse_uniform(sparsity: float) -> nn.initializers.Initializer:
     return init
 
 
-def affine_norm(x: jax.Array, is_image: bool = False) -> jax.Array:
+def affine_norm(is_image: bool = False) -> nn.LayerNorm:
     """Features [..., F] normalised, then scaled and shifted by what is learned (Ba et al. 2016).
 
     Of images [channels, rows, columns, B] each pixel's channels.
     """
-    axes = {"reduction_axes": 0, "feature_axes": 0} if is_image else {}
-    return nn.LayerNorm(**axes)(x)
+    return nn.LayerNorm(reduction_axes=0, feature_axes=0) if is_image else nn.LayerNorm()
 
 
-def plain_norm(x: jax.Array, is_image: bool = False) -> jax.Array:
+def plain_norm(is_image: bool = False) -> nn.LayerNorm:
     """Features [..., F] normalised, without parameters (Elsayed et al. 2024, section 3.3).
 
     Of images [channels, rows, columns, B] the whole feature map at once.
@@ -55,7 +56,33 @@ def plain_norm(x: jax.Array, is_image: bool = False) -> jax.Array:
         reduction_axes=axes,
         feature_axes=axes,
         use_fast_variance=False,
-    )(x)
+    )
+
+
+def hidden_layer(
+    owner: nn.Module, layer: nn.Module, num_units: int, x: jax.Array, is_image: bool = False
+) -> jax.Array:
+    """What a layer makes of ``x``, normalised and active, as its owner has it.
+
+    Args:
+      owner: a torso or head, inside whose call this is, with the fields ``layer_norm``, ``norm``,
+        ``activation`` and ``both_signs``. The last one makes twice as many features as units, x and
+        -x of every unit side by side, so that no unit is ever dead: with ReLU that is CReLU (Shang
+        et al. 2016; Abbas et al. 2023).
+      x: [..., inputs], or images [channels, rows, columns, B].
+    """
+    axis = 0 if is_image else -1
+    norm = owner.norm(is_image) if owner.layer_norm else None
+    x = layer(x)
+    x = norm(x) if norm else x
+    x = owner.activation(_with_negative(x, axis % x.ndim) if owner.both_signs else x)
+    units.note(owner, (layer, norm), x, num_units, axis)
+    return x
+
+
+def _with_negative(x: jax.Array, axis: int) -> jax.Array:
+    both = jnp.stack([x, -x], axis=axis + 1)
+    return both.reshape(*x.shape[:axis], -1, *x.shape[axis + 1 :])
 
 
 class NoisyDense(nn.Module):

@@ -90,5 +90,13 @@ def normalized(network: Network) -> Network:
         samples = numbers(obs).reshape(-1, *seen["mean"].shape)
         return join(weights, {**statistics, "observations": observe(seen, samples)})
 
-    unroll = unroll if network.unroll else None
-    return network._replace(init=init, apply=apply, unroll=unroll, observe=count)
+    def activity(params: Any, obs: jax.Array) -> Any:
+        return network.activity(*see(params, obs))
+
+    return network._replace(
+        init=init,
+        apply=apply,
+        unroll=unroll if network.unroll else None,
+        observe=count,
+        activity=activity if network.activity else None,
+    )

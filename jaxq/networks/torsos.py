@@ -15,7 +15,7 @@ import jax.numpy as jnp
 
 from jaxq.errors import ConfigError
 from jaxq.networks.kernels import PatchConv
-from jaxq.networks.layers import Dense, affine_norm, default_init
+from jaxq.networks.layers import Dense, affine_norm, default_init, hidden_layer
 
 
 class Flatten(nn.Module):
@@ -29,7 +29,8 @@ class Flatten(nn.Module):
 class MLP(nn.Module):
     """Dense layers with ReLU, optionally each normalised before the ReLU (Ba et al. 2016).
 
-    ``norm(x, is_image) -> x`` is one of ``layers``; ``activation`` takes the place of the ReLU.
+    ``activation`` takes the place of the ReLU, see ``layers.hidden_layer`` for ``both_signs``;
+    ``norm(is_image) -> module`` makes the normalisation.
     """
 
     widths: tuple[int, ...]
@@ -37,6 +38,7 @@ class MLP(nn.Module):
     dense: Callable[[int], Callable] = Dense
     last_dense: Callable[[int], Callable] | None = None  # the layer before the head, if different
     activation: Callable[[jax.Array], jax.Array] = nn.relu
+    both_signs: bool = False
     norm: Callable = affine_norm
 
     @nn.compact
@@ -44,9 +46,7 @@ class MLP(nn.Module):
         x = _flatten(numbers(obs))  # [B, features]
         for layer, width in enumerate(self.widths, start=1):
             make = self.last_dense if layer == len(self.widths) else None
-            x = (make or self.dense)(width)(x)
-            x = self.norm(x) if self.layer_norm else x
-            x = self.activation(x)
+            x = hidden_layer(self, (make or self.dense)(width), width, x)
         return x
 
 
@@ -63,15 +63,16 @@ class MinAtarTorso(nn.Module):
     last_dense: Callable[[int], Callable] | None = None
     channels: int = 16
     activation: Callable[[jax.Array], jax.Array] = nn.relu
+    both_signs: bool = False
     norm: Callable = affine_norm
     kernel_init: nn.initializers.Initializer = default_init  # of the convolutions
 
     @nn.compact
     def __call__(self, obs: jax.Array) -> jax.Array:
         images = obs if obs.dtype == jnp.bool_ else numbers(obs)  # booleans are gathered as bits
-        x = PatchConv(self.channels, (3, 3), kernel_init=self.kernel_init)(_batch_last(images))
-        x = self.norm(x, is_image=True) if self.layer_norm else x
-        return _dense_layers(self)(_batch_first(self.activation(x)))
+        conv = PatchConv(self.channels, (3, 3), kernel_init=self.kernel_init)
+        x = hidden_layer(self, conv, self.channels, _batch_last(images), is_image=True)
+        return _dense_layers(self)(_batch_first(x))
 
 
 class NatureTorso(nn.Module):
@@ -82,6 +83,7 @@ class NatureTorso(nn.Module):
     dense: Callable[[int], Callable] = Dense
     last_dense: Callable[[int], Callable] | None = None
     activation: Callable[[jax.Array], jax.Array] = nn.relu
+    both_signs: bool = False
     norm: Callable = affine_norm
     kernel_init: nn.initializers.Initializer = default_init  # of the convolutions
 
@@ -90,9 +92,8 @@ class NatureTorso(nn.Module):
         x = _batch_last(numbers(obs))
         layers = ((32, (8, 8), (4, 4)), (64, (4, 4), (2, 2)), (64, (3, 3), (1, 1)))
         for channels, kernel_size, strides in layers:
-            x = PatchConv(channels, kernel_size, strides, self.kernel_init)(x)
-            x = self.norm(x, is_image=True) if self.layer_norm else x
-            x = self.activation(x)
+            conv = PatchConv(channels, kernel_size, strides, self.kernel_init)
+            x = hidden_layer(self, conv, channels, x, is_image=True)
         return _dense_layers(self)(_batch_first(x))
 
 
@@ -129,7 +130,7 @@ def warn_of_image(name: str, obs_spec: jax.ShapeDtypeStruct) -> None:
 
 def _dense_layers(torso: MinAtarTorso | NatureTorso) -> MLP:
     """What follows the convolutions."""
-    fields = "widths layer_norm dense last_dense activation norm".split()
+    fields = "widths layer_norm dense last_dense activation both_signs norm".split()
     return MLP(**{field: getattr(torso, field) for field in fields})
 
 

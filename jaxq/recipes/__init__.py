@@ -4,7 +4,9 @@ The last floor of one member; those above run many. Read ``methods`` first, then
 
     own         functions of one's own by name
     identity    what tells whether such a function is still the same
+    rows        what a row of a table of parts is
     layers      torsos and layers by name
+    renewal     rows of what is added to the loss, and of what starts anew
     parts       the parts that names stand for: a table per kind, with what each row reads
     agents      agents by name: a loss, a network, and what they read
     reading     what a configuration reads: which fields have an effect

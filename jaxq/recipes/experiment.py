@@ -27,7 +27,7 @@ from jaxq.recipes.parts import find
 from jaxq.recipes.reading import loop_of
 from jaxq.recipes.validation import validate
 from jaxq.recipes.watching import WatchedConfig, check_reads, check_structure, check_trace
-from jaxq.types import Agent, Env, PyTree, Target, TraceRule, Trainer
+from jaxq.types import Agent, Env, PyTree, Regulariser, Target, TraceRule, Trainer
 
 
 class Experiment(NamedTuple):
@@ -153,18 +153,30 @@ def _own_functions(config: Config, **handed_over: Callable | None) -> dict[str, 
 def make_trainer_from(config: Config, env: Env, agent: Agent) -> Trainer:
     """The trainer of ``config``, for any environment and agent."""
     trainer = _TRAINERS[agent.loop](config, env, agent)
+    reset = find("reset", config.reset).make
     if config.reset_period:
-        optimizer = make_optimizer_from(config)
         trainer = resets.with_resets(
-            trainer, agent, optimizer, config.reset_period, config.chunk_steps
+            trainer,
+            agent,
+            make_optimizer_from(config),
+            reset,
+            config.reset_period,
+            config.chunk_steps,
         )
     return trainer
 
 
 def _off_policy(config: Config, env: Env, agent: Agent) -> Trainer:
-    make_replay, target = make_replay_from(config), make_target_from(config)
-    optimizer, schedules = make_optimizer_from(config), make_schedules(config)
-    return make_trainer(env, agent, make_replay, optimizer, schedules, target, make_lengths(config))
+    return make_trainer(
+        env,
+        agent,
+        make_replay_from(config),
+        make_optimizer_from(config),
+        make_schedules(config),
+        make_target_from(config),
+        make_lengths(config),
+        make_regulariser_from(config),
+    )
 
 
 def _on_policy(config: Config, env: Env, agent: Agent) -> Trainer:
@@ -186,6 +198,14 @@ def make_trace_from(config: Config) -> TraceRule:
     if not isinstance(rule, TraceRule):
         raise wrong_object(f"trace={config.trace}", rule, "a jaxq TraceRule")
     return rule
+
+
+def make_regulariser_from(config: Config) -> Regulariser:
+    """What is added to the loss."""
+    regulariser = find("regulariser", config.regulariser).make(config)
+    if not isinstance(regulariser, Regulariser):
+        raise wrong_object(f"regulariser={config.regulariser}", regulariser, "a jaxq Regulariser")
+    return regulariser
 
 
 def make_replay_from(config: Config) -> Callable:

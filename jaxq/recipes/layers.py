@@ -1,24 +1,15 @@
 """The parts of a network that names stand for: torsos, and what their layers are made of."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from functools import partial
-from typing import Any, NamedTuple
+from typing import Any
 
 import flax.linen as nn
 import jax
 
-from jaxq.config import Config, HParams
+from jaxq.config import Config
 from jaxq.networks import layers, torsos
-
-
-class Row(NamedTuple):
-    """A row: a function, and what it reads."""
-
-    make: Any  # the function; of an agent of ours its ``Recipe``; None where the name is enough
-    reads: tuple[str, ...] = ()
-    check: Callable[[Config, HParams], str | None] = lambda config, hparams: None  # what is wrong
-    numbers: Mapping[str, tuple[float, float]] = {}  # of HParams.extra: lowest, highest
-    loop: str = "off-policy"  # of an agent
+from jaxq.recipes.rows import Row
 
 
 def _dense(config: Config) -> tuple[Callable, Callable | None]:
@@ -35,7 +26,11 @@ INITIALIZATIONS = {
     "lecun": Row(lambda config: layers.default_init),
     "sparse": Row(lambda config: layers.sparse_uniform(config.sparsity), ("sparsity",)),
 }
-ACTIVATIONS = {"relu": Row(nn.relu), "leaky-relu": Row(nn.leaky_relu)}
+ACTIVATIONS = {  # a function, and whether it sees both signs of every unit
+    "relu": Row((nn.relu, False)),
+    "leaky-relu": Row((nn.leaky_relu, False)),
+    "crelu": Row((nn.relu, True)),
+}
 NORMS = {"affine": Row(layers.affine_norm), "plain": Row(layers.plain_norm)}
 DENSE = {
     "plain": Row(
@@ -52,9 +47,11 @@ DENSE = {
 
 def hidden_layers(config: Config) -> dict[str, Any]:
     """What becomes of the output of every hidden layer, as torsos and heads take it."""
+    activation, both_signs = ACTIVATIONS[config.activation].make
     return {
         "layer_norm": config.layer_norm,
-        "activation": ACTIVATIONS[config.activation].make,
+        "activation": activation,
+        "both_signs": both_signs,
         "norm": NORMS[config.layer_norm_form].make,
     }
 

@@ -199,4 +199,28 @@ METHODS = {
     "reset-dqn": Method(
         "Nikishin et al. 2022", "the head starts anew from time to time", {"reset_period": 100_000}
     ),
+    "shrink-and-perturb-dqn": Method(
+        "Ash & Adams 2020",
+        "everything is made half anew from time to time",
+        {"reset": "shrink-and-perturb", "reset_period": 100_000},
+    ),
+    "redo-dqn": Method(
+        "Sokar et al. 2023",
+        "dormant units are recycled",
+        {"reset": "redo", "reset_period": 10_000},
+    ),
+    "l2-init-dqn": Method(
+        "Kumar et al. 2023", "drawn to its first parameters", {"regulariser": "l2-init"}
+    ),
+    "crelu-dqn": Method("Abbas et al. 2023", "both signs of every unit", {"activation": "crelu"}),
+    "chain-dqn": Method(
+        "Tang & Berseth 2024",
+        "against what updates change elsewhere",
+        {"regulariser": "chain", "backup": "double"},
+    ),
+    "chain-auto-dqn": Method(
+        "Tang & Berseth 2024",
+        "the same at a share of the loss",
+        {"regulariser": "chain-auto", "backup": "double"},
+    ),
 }

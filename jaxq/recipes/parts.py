@@ -13,6 +13,8 @@ contract:
 | `replay` | ``make_replay(config, step) -> Replay``, of the shapes of a step [E, ...] |
 | `target` | ``make_target(config) -> Target`` |
 | `optimizer` | ``scale(hparams) -> optax.GradientTransformation``, before minus the step size |
+| `regulariser` | ``make_regulariser(config) -> Regulariser`` |
+| `reset` | ``reset(learner, anew, hparams) -> Learner``, see ``learning.plasticity`` |
 | `trace` | ``make_trace(config) -> TraceRule`` |
 | `action_selection` | ``select(key, q_values [E, A], amount) -> action [E]`` |
 | `exploration` | ``schedule(start, end, num_steps, step) -> amount`` |
@@ -28,8 +30,10 @@ from jaxq.config import Config, HParams, field_names
 from jaxq.errors import ConfigError, unknown
 from jaxq.learning import backups, exploration, optimizers, rewards, targets, traces
 from jaxq.networks import statistics
-from jaxq.recipes.layers import ACTIVATIONS, DENSE, INITIALIZATIONS, NORMS, TORSOS, Row
+from jaxq.recipes.layers import ACTIVATIONS, DENSE, INITIALIZATIONS, NORMS, TORSOS
 from jaxq.recipes.own import OPEN, is_own, resolve
+from jaxq.recipes.renewal import REGULARISERS, RESETS
+from jaxq.recipes.rows import AGENTS, Row
 from jaxq.replay import prioritized, rings
 from jaxq.types import Replay, Step, Target, TraceRule
 
@@ -170,8 +174,6 @@ EXPLORATIONS = {
 }
 MEMORIES = {"none": Row(None), "lstm": Row(None, ("memory_width",))}
 
-AGENTS: dict[str, Row] = {}  # ``agents`` fills it: its rows are composed of all others
-
 # Field of ``Config`` -> its rows. Of a switch a row says what is read where it is on.
 TABLES: dict[str, dict[Any, Row]] = {
     "agent": AGENTS,
@@ -192,6 +194,8 @@ TABLES: dict[str, dict[Any, Row]] = {
     "trace_cut": TRACE_CUTS,
     "optimizer": OPTIMIZERS,
     "clip_gradients": {False: Row(None), True: Row(None, ("max_gradient_norm",))},
+    "regulariser": REGULARISERS,
+    "reset": RESETS,
     "learning_rate_schedule": LEARNING_RATES,
     "action_selection": SELECTIONS,
     "exploration": EXPLORATIONS,
@@ -227,6 +231,8 @@ _CALLED_WITH = {
     "replay": ("config", "step"),
     "target": ("config",),
     "optimizer": ("hparams",),
+    "regulariser": ("config",),
+    "reset": ("learner", "anew", "hparams"),
     "trace": ("config",),
     "action_selection": ("key", "q_values", "amount"),
     "exploration": ("start", "end", "num_steps", "step"),
@@ -250,7 +256,7 @@ def _check_signature(field: str, name: str, function: Callable) -> None:
 
 
 # Kinds of part that receive all numbers.
-_WITH_NUMBERS = ("agent", "backup", "replay", "target", "optimizer", "trace")
+_WITH_NUMBERS = "agent backup replay target optimizer regulariser reset trace".split()
 
 
 def _may_read(field: str) -> tuple[str, ...]:

@@ -39,6 +39,7 @@ _ON_CARTPOLE = {
     "spectral-dqn": ({}, {"learning_rate": 1e-3}),
     # One reset in 500,000 steps: with this little replay it takes 200,000 to regain what it loses.
     "reset-dqn": ({"reset_period": 250_000}, {}),
+    "shrink-and-perturb-dqn": ({"reset_period": 250_000}, {}),
     # 16 steps learn after 8 of burn-in, a sequence begins every 8: proportions near those of
     # Kapturowski et al. (2019). Updates are as many times rarer as a batch holds more steps.
     "r2d2": (

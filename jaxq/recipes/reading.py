@@ -13,8 +13,12 @@ from jaxq.settings import format_value
 # What is read whatever is chosen, and by each loop.
 ENVIRONMENT = ("env", "env_kwargs", "time_limit", "num_envs", "env_params")
 EVALUATION = ("chunk_steps", "eval_period", "eval_episodes", "eval_max_steps", "eval_epsilon")
-_LEARNING = "optimizer learning_rate learning_rate_schedule clip_gradients reset_period".split()
-_REPLAY = "replay prefill train_every updates_per_iteration target target_period".split()
+_LEARNING = (
+    "optimizer learning_rate learning_rate_schedule clip_gradients reset reset_period"
+).split()
+_REPLAY = (
+    "replay prefill train_every updates_per_iteration target target_period regulariser"
+).split()
 _STREAM = "trace trace_cut td_lambda learning_rate learning_rate_schedule".split()
 LOOPS = {
     "off-policy": Row(None, (*_REPLAY, *_LEARNING)),

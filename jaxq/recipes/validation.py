@@ -70,6 +70,8 @@ def _check_structure(config: Config) -> None:
     if config.extra and not own_names(config):
         raise ConfigError(f"extra={' '.join(config.extra)} has no effect without your own parts.")
     chosen(config)  # every name stands for something
+    if config.reset != Config.reset and not config.reset_period:
+        raise ConfigError(f"reset={config.reset} has no effect with reset_period=0.")
     _check_multiples(config, ("reset_period", "chunk_steps"), ("eval_period", "chunk_steps"))
     _CHECKS[loop_of(config)](config)
 

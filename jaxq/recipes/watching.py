@@ -223,7 +223,7 @@ def check_trace(config: Config, trainer: Trainer, lane: HParams, own: Iterable[s
             "params of an agent must be dictionaries of arrays, nested as deep as you like, as "
             "those of flax modules are; they are saved by their names."
         )
-    if config.reset_period and not any("head" in path for path in names):
+    if config.reset_period and config.reset == "head" and not any("head" in path for path in names):
         raise ConfigError(
             f"reset_period={config.reset_period} has no effect on a network in which no module is "
             f"called head."

@@ -25,6 +25,7 @@ from jaxq.types import Clock, PyTree
 
 _TURNS = 5
 _STEPS = 1_000  # per turn and member, at least: shorter turns would measure how they are started
+_LATE = 2**30  # environment steps that no measurement takes
 
 
 def fastest_batch(
@@ -89,10 +90,11 @@ def fastest_batch(
 
 
 def shortened(config: Config) -> Config:
-    """The same program with chunks that are just long enough to be timed."""
+    """The same program with chunks that are just long enough to be timed, and no reset soon."""
     period = period_of(config)
-    periods = math.ceil(min(_STEPS, config.chunk_steps) / period)
-    return replace(config, chunk_steps=periods * period, eval_period=0, reset_period=0)
+    steps = period * math.ceil(min(_STEPS, config.chunk_steps) / period)
+    late = _LATE // steps * steps if config.reset_period else 0
+    return replace(config, chunk_steps=steps, eval_period=0, reset_period=late)
 
 
 def one_batch_each(

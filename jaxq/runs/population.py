@@ -21,7 +21,8 @@ from jaxq.runs.placement import check_temporaries, free_memory, make_plan, tree_
 from jaxq.runs.programs import Program, Programs
 from jaxq.types import Clock, PyTree, Trainer
 
-LEARNER = ("params", "target_params", "opt_state")  # of a state, what learning has made
+# Of a state, what learning has made.
+LEARNER = ("params", "target_params", "opt_state", "regulariser")
 
 
 class Population:

@@ -85,8 +85,9 @@ def exact_values(name: str, params: dict) -> np.ndarray:
 FAST = ("table",)
 # Traced in seconds each: one of every loss and of every kind of part.
 TRACED = (
-    "table rainbow munchausen-iqn bootstrapped-dqn averaged-dqn r2d2 pqn-lstm reset-dqn qrc".split()
-)
+    "table rainbow munchausen-iqn bootstrapped-dqn averaged-dqn r2d2 pqn-lstm reset-dqn hl-gauss "
+    "redo-dqn chain-auto-dqn qrc"
+).split()
 
 
 def marked(names):

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from common import SMALL, SMALL_HPARAMS, cast, small
 
+from jaxq.learning import plasticity
 from jaxq.loops import resets
 from jaxq.recipes.experiment import make_optimizer_from
 
@@ -19,7 +20,12 @@ def test_the_head_and_the_optimizer_start_anew_and_the_rest_stays():
     optimizer = make_optimizer_from(SMALL)
     only_time = lambda state, clock, _: (state, clock._replace(steps=clock.steps + 100), {})  # noqa: E731
     trainer = resets.with_resets(
-        experiment.trainer._replace(chunk=only_time), experiment.agent, optimizer, 200, 100
+        experiment.trainer._replace(chunk=only_time),
+        experiment.agent,
+        optimizer,
+        plasticity.head,
+        200,
+        100,
     )
     start, clock = jax.jit(trainer.init)(jax.random.key(0), HPARAMS)
     before, _, _ = jax.jit(experiment.trainer.chunk)(start, clock, HPARAMS)
@@ -41,10 +47,3 @@ def test_the_head_and_the_optimizer_start_anew_and_the_rest_stays():
                 state.target_params["params"]["head"]["Dense_0"]["kernel"],
                 new["head"]["Dense_0"]["kernel"],
             )
-
-
-def test_random_priors_stay():
-    """They never change, or values would jump with nothing learned."""
-    tree = lambda value: {n: {"head": jnp.full(2, value)} for n in ("members", "priors")}  # noqa: E731
-    mixed = resets._with_heads_of(tree(0.0), tree(1.0))
-    assert mixed["members"]["head"].all() and not mixed["priors"]["head"].any()

@@ -69,7 +69,21 @@ def test_documents_round_trip():
         ({**ON_POLICY, "chunk_steps": 100}, "chunk_steps=100 must be a multiple of rollout_steps"),
         ({"extra": ("depth",)}, "extra=depth must be name=value, every name once"),
         ({"reset_period": 1_000}, "reset_period=1000 must be a multiple of chunk_steps=10000"),
-        ({"num_atoms": 11}, "num_atoms has no effect without agent=c51 or qr-dqn or iqn"),
+        ({"reset": "redo"}, "reset=redo has no effect with reset_period=0"),
+        (
+            {"reset": "redo", "reset_period": 10_000, "network": "linear"},
+            "network=linear has no hidden units for reset=redo to recycle",
+        ),
+        (
+            {"reset": "redo", "reset_period": 10_000, "agent": "rem"},
+            "reset=redo recycles units of one network without memory",
+        ),
+        ({**ON_POLICY, "regulariser": "chain"}, "regulariser has no effect without an off-policy"),
+        (
+            {**LSTM, "sequence_length": 4, "regulariser": "chain"},
+            "regulariser=chain compares values of single states",
+        ),
+        ({"num_atoms": 11}, "num_atoms has no effect without agent=c51 or hl-gauss or qr-dqn"),
         ({"support": (1.0, 1.0)}, "support=[1.0, 1.0] must be increasing"),
         ({"mask_probability": 0.0}, "mask_probability=0.0 must be in (0, 1]"),
         (
@@ -97,6 +111,7 @@ def test_bad_structure_is_refused(changes, message):
         ({"gamma": float("nan")}, "gamma=nan must be between 0 and 1"),
         ({"learning_rate": -1.0}, "learning_rate=-1.0 must be 0 or larger"),
         ({"epsilon_end": 2.0}, "epsilon_end=2.0 must be between 0 and 1"),
+        ({"churn_share": 0.1}, "churn_share has no effect without regulariser=chain-auto"),
         ({"max_gradient_norm": 1.0}, "max_gradient_norm has no effect without clip_gradients=true"),
         ({"priority_exponent": 0.5}, "priority_exponent has no effect without replay=prioritized"),
     ],

@@ -1,0 +1,85 @@
+"""Hidden units: how active they are, which modules make them and which read them.
+
+Torsos and heads note the activity of their layers where somebody asks for it; otherwise nothing of
+it is computed.
+"""
+
+from collections.abc import Callable, Sequence
+from itertools import pairwise
+from typing import Any, NamedTuple
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+from flax.traverse_util import flatten_dict
+
+from jaxq.errors import ConfigError
+from jaxq.types import Network, PyTree
+
+NOTES = "intermediates"  # the collection that flax leaves out of parameters
+
+
+class HiddenLayer(NamedTuple):
+    """A layer of units behind an activation function."""
+
+    activity: jax.Array  # [N], mean size over a batch, and over the places of a channel
+    modules: Sequence[tuple[str, ...]]  # paths of what makes them, its last axis being the units
+    readers: Sequence[tuple[str, ...]]  # paths of what they lead into, the second to last axis
+
+
+def note(
+    owner: nn.Module, modules: Sequence[Any], active: jax.Array, units: int, axis: int = -1
+) -> None:
+    """Note how active the units are that ``modules`` inside ``owner`` have made.
+
+    Args:
+      modules: the layer and, if there is one, its normalisation.
+      active: what the activation function gives; along ``axis`` one or more places for each unit.
+    """
+    names = [module.name for module in modules if getattr(module, "name", None)]
+    if names and owner.is_mutable_collection(NOTES):
+        size = jnp.abs(jnp.moveaxis(active, axis, 0)).reshape(units, -1).mean(axis=1)
+        owner.sow(NOTES, "units of " + " ".join(names), size)
+
+
+def activity_of(module: nn.Module) -> Callable[[PyTree, jax.Array], PyTree]:
+    """``activity(params, obs)`` of a module: what its layers note, by path."""
+
+    def activity(params: PyTree, obs: jax.Array) -> PyTree:
+        return module.apply(params, obs, mutable=[NOTES])[1].get(NOTES, {})
+
+    return activity
+
+
+def hidden_layers(
+    network: Network | None, params: PyTree, look: Callable[[], jax.Array]
+) -> list[HiddenLayer]:
+    """The hidden layers of a feed-forward network, of a torso and a head in sequence.
+
+    Every layer of the torso is read by the next one and the last by the first layer of each of the
+    head's streams; in the head every layer but a stream's last is read by the next.
+
+    Raises:
+      ConfigError: there are none, or it is not known.
+    """
+    notes = network.activity(params, look()) if network and network.activity else {}
+    notes = {path: size for path, (size,) in flatten_dict(notes).items()}
+    if not notes:
+        raise ConfigError(
+            "reset=redo has no effect on a network without hidden units that are noted; jaxq's "
+            "torsos note theirs, and reset=head or shrink-and-perturb is accepted for any."
+        )
+    made = {path: [("params", *path[:-1], name) for name in path[-1].split()[2:]] for path in notes}
+    torso = [path for path in notes if path[0] != "head"]
+    in_head = {made[path][0]: path for path in notes if path[0] == "head"}
+    head = sorted(
+        {path[:-1] for path in flatten_dict(params) if path[1] == "head" and path[-1] == "kernel"},
+        key=lambda path: int(path[-1].rpartition("_")[2]),
+    )
+    first = [path for before, path in zip([None, *head], head) if before not in in_head]
+    following = [[made[path][0]] for path in torso[1:]] + [first]
+    layers = [HiddenLayer(notes[p], made[p], after) for p, after in zip(torso, following)]
+    for path, after in pairwise(head):
+        if path in in_head:
+            layers.append(HiddenLayer(notes[in_head[path]], made[in_head[path]], [after]))
+    return layers
