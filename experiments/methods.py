@@ -23,6 +23,7 @@ from jaxq.recipes.suites import on_cartpole
 from jaxq.runs import files as results
 from jaxq.scoring import plots
 from jaxq.scoring.scores import interval_text, score_text
+from jaxq.settings import format_value
 
 
 @dataclasses.dataclass(frozen=True)
@@ -32,7 +33,7 @@ class Arguments:
     seeds: int = 16
     """Seeds of every method."""
     steps: int = 250_000
-    """Environment steps per seed; the pqn methods and reset-dqn take 500,000."""
+    """Environment steps per seed; pqn, pqn-lstm and reset-dqn take 500,000."""
     out: Path = Path("runs/methods")
     """Directory of the runs, the table and the figure."""
 
@@ -47,7 +48,10 @@ def methods(arguments: list[str], console: Console) -> None:
         for name in args.names or METHODS
     }
     runs = tasks.train_each(jobs, args.out, console)
-    lines = ["| method | IQM (95%) | worst seed | seconds |", "|---|---|---|---|"]
+    lines = [
+        f"| method | paper | idea | changes in DQN | IQM (95%), {args.seeds} seeds |",
+        "|---|---|---|---|---|",
+    ]
     table = Table(title=f"CartPole-v1, {args.seeds} seeds, last evaluation", title_justify="left")
     for column in ("method", "IQM", "95% interval", "worst seed", "seconds"):
         table.add_column(column, justify="left" if column == "method" else "right")
@@ -56,12 +60,20 @@ def methods(arguments: list[str], console: Console) -> None:
         interval = interval_text(*lane["iqm_95"])
         cells = score_text(lane["iqm"]), interval, score_text(lane["worst"])
         table.add_row(name, *cells, seconds)
-        lines.append(f"| `{name}` | {cells[0]} ({cells[1]}) | {cells[2]} | {seconds} |")
+        lines.append(_row(name, f"{cells[0]} ({cells[1]})"))
     console.print(table)
     results.write_text(args.out / "methods.md", "\n".join(lines) + "\n")
     path = args.out / "methods.png"
     plots.draw_grid(path, runs, f"CartPole-v1, {args.seeds} seeds")
     tasks.say(console, f"Figure: {path}")
+
+
+def _row(name: str, score: str) -> str:
+    """A method as a row of Markdown."""
+    method = METHODS[name]
+    changes = ", ".join(f"{key}={format_value(value)}" for key, value in method.config.items())
+    cells = f"`{name}`", method.paper, method.idea, f"`{changes}`" if changes else "", score
+    return "| " + " | ".join(cells) + " |"
 
 
 if __name__ == "__main__":

@@ -75,7 +75,7 @@ _PQN_MINATAR_HPARAMS = {
 # streaming-drl, stream_q_minatar.py and gtd_algos, minatar_qrclambda.yaml: one convolution and 128
 # units, epsilon to 0.01 over 20 % of the steps. They use Young & Tian's games; a limit, which those
 # do not have, would bootstrap, as in gtd_algos.
-_STREAMING_METHODS = ("online-q-adam", "stream-q", "qrc", "intentional-q")
+STREAMING_METHODS = ("online-q-adam", "stream-q", "qrc", "intentional-q")
 _STREAMING_HPARAMS = {"epsilon_end": 0.01, "epsilon_steps": 1_000_000.0}
 
 
@@ -137,7 +137,7 @@ MINATAR = {
     **{f"pqn-{game.lower()}": _pqn_minatar(game) for game in _RATES},
     **{
         f"{prefix}{name}-{game.lower()}": _streaming(name, game, f"{game}-MinAtar{suffix}")
-        for name in _STREAMING_METHODS
+        for name in STREAMING_METHODS
         for prefix, suffix in (("", ""), ("original-", "-original"))
         for game in _RATES
     },

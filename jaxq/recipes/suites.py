@@ -4,18 +4,20 @@ A suite is a table of cells; a cell is a preset with a number of steps and of se
 them is ``experiments/reference.py``.
 """
 
+import itertools
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import NamedTuple
 
 from jaxq.config import Preset
 from jaxq.errors import unknown
 from jaxq.recipes.methods import METHODS
-from jaxq.recipes.minatar import GAMES
+from jaxq.recipes.minatar import GAMES, STREAMING_METHODS
 from jaxq.recipes.presets import PRESETS
 from jaxq.recipes.reading import settle
 
 _GAMES = [game.lower() for game in GAMES]
+_STREAMS = list(itertools.product(("breakout", "asterix"), STREAMING_METHODS))
 # On-policy learning takes the 500,000 steps of its authors' settings; what a reset loses takes as
 # long to regain as it took to learn.
 _SCHEDULES = ("epsilon_delay", "epsilon_steps", "importance_exponent_steps", "learning_rate_steps")
@@ -62,15 +64,24 @@ def cells(suite: str) -> Mapping[str, Cell]:
     return SUITES[suite]
 
 
-def _of(names, seeds: int = 10, at_once: int = 10, steps: int | None = None) -> dict[str, Cell]:
-    """Presets as they are, but for their steps."""
-    made = {}
-    for name in names:
-        preset = PRESETS[name]
-        if steps:
-            preset = preset._replace(steps=steps)
-        made[name] = Cell(name, preset, seeds, at_once)
-    return made
+def _of(
+    names: Iterable[str],
+    seeds: int = 10,
+    at_once: int = 10,
+    change: Callable[[Preset], Preset] = lambda preset: preset,
+) -> dict[str, Cell]:
+    """Presets as they are, but for a change."""
+    return {name: Cell(name, change(PRESETS[name]), seeds, at_once) for name in names}
+
+
+def _cut(preset: Preset) -> Preset:
+    """The first 2 million steps of a longer run."""
+    return preset._replace(steps=2_000_000)
+
+
+def _whole(preset: Preset) -> Preset:
+    """A run of 2 million steps, in which epsilon falls over the same share as in a longer one."""
+    return of_steps(preset, 2_000_000)
 
 
 SUITES: dict[str, dict[str, Cell]] = {
@@ -79,9 +90,12 @@ SUITES: dict[str, dict[str, Cell]] = {
         **_of(name for name in PRESETS if name.endswith(("-acrobot", "-mountaincar", "-deepsea"))),
         **_of(name for name in PRESETS if name.endswith("-memorychain")),
     },
-    "minatar": _of((f"pqn-{game}" for game in _GAMES), at_once=5),
+    "minatar": {
+        **_of((f"pqn-{game}" for game in _GAMES), at_once=5),
+        **_of((f"{name}-{game}" for game, name in _STREAMS), seeds=8, at_once=8, change=_whole),
+    },
     "minatar-original": {
-        **_of((f"revisited-dqn-{game}" for game in _GAMES), steps=2_000_000),
-        **_of((f"rainbow-{game}" for game in _GAMES), seeds=5, at_once=5, steps=2_000_000),
+        **_of((f"revisited-dqn-{game}" for game in _GAMES), change=_cut),
+        **_of((f"rainbow-{game}" for game in _GAMES), seeds=5, at_once=5, change=_cut),
     },
 }
