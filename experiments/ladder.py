@@ -1,4 +1,4 @@
-"""What each ingredient of DQN buys: the four CartPole rungs in one figure.
+"""What each ingredient of DQN buys: four CartPole rungs, and a stream, in one figure.
 
     ladder.py [--seeds 16] [--steps 500000] [--out runs/ladder]
 
@@ -19,6 +19,7 @@ from jaxq.scoring import plots
 
 RUNGS = {
     "online-q-cartpole": "online Q-learning",
+    "stream-q-cartpole": "online, with traces and bounded steps (Stream Q)",
     "replay-q-cartpole": "+ experience replay",
     "dqn-cartpole": "+ target network (DQN)",
     "double-dqn-cartpole": "+ double Q-learning",

@@ -33,7 +33,7 @@ class Arguments:
     seeds: int = 16
     """Seeds of every method."""
     steps: int = 250_000
-    """Environment steps per seed; pqn, pqn-lstm and reset-dqn take 500,000."""
+    """Environment steps per seed; pqn and what resets its parameters take 500,000."""
     out: Path = Path("runs/methods")
     """Directory of the runs, the table and the figure."""
 

@@ -21,7 +21,7 @@ _STREAMS = list(itertools.product(("breakout", "asterix"), STREAMING_METHODS))
 # On-policy learning takes the 500,000 steps of its authors' settings; what a reset loses takes as
 # long to regain as it took to learn.
 _SCHEDULES = ("epsilon_delay", "epsilon_steps", "importance_exponent_steps", "learning_rate_steps")
-_CARTPOLE_STEPS = {"pqn": 500_000, "pqn-lstm": 500_000, "reset-dqn": 500_000}
+_CARTPOLE_STEPS = dict.fromkeys(("pqn", "pqn-lstm", "reset-dqn", "shrink-and-perturb-dqn"), 500_000)
 
 
 class Cell(NamedTuple):
