@@ -13,6 +13,7 @@ from common import SMALL, SMALL_HPARAMS, cast
 
 from jaxq.recipes.experiment import make_experiment
 from jaxq.recipes.presets import PRESETS
+from jaxq.recipes.reading import period_of, prefill_of, updates_after
 
 EXPERIMENTS = Path(__file__).parent.parent / "experiments" / "benchmark"
 sys.path.insert(0, str(EXPERIMENTS))
@@ -37,6 +38,17 @@ def test_learning_alone_updates_as_often_as_training():
     assert int(count) == 80 // 2
 
 
+def test_learning_from_a_stream_alone_moves_weights_and_traces():
+    preset = PRESETS["stream-q-cartpole"]
+    config = replace(preset.config, chunk_steps=16)
+    trainer = part_trainer("learning", config, make_experiment(config, preset.hparams))
+    state, clock = jax.jit(trainer.init)(jax.random.key(0), cast(preset.hparams))
+    after, _, _ = jax.jit(trainer.chunk)(state, clock, cast(preset.hparams))
+    old, new = (jax.tree.leaves((s.params["params"], s.carried)) for s in (state, after))
+    assert any((a != b).any() for a, b in zip(old, new))
+    assert all(np.isfinite(leaf).all() for leaf in new)
+
+
 @pytest.mark.parametrize("part", ["acting", pytest.param("environment", marks=pytest.mark.slow)])
 def test_the_other_parts_do_something(part):
     trainer = part_trainer(part, CONFIG, make_experiment(CONFIG, SMALL_HPARAMS))
@@ -48,12 +60,8 @@ def test_the_other_parts_do_something(part):
 def test_workloads_name_presets_and_whole_rounds():
     for workload in WORKLOADS.values():
         config = replace(PRESETS[workload.preset].config, **workload.config)
-        on_policy = config.agent == "pqn"
-        period = config.rollout_steps if on_policy else config.target_period
-        assert workload.chunk_steps % period == 0
-        updates = workload.chunk_steps // config.train_every * config.updates_per_iteration
-        if on_policy:
-            updates = workload.chunk_steps // period * config.minibatches * config.epochs
+        assert workload.chunk_steps % period_of(config) == 0
+        updates = updates_after(config, prefill_of(config) + workload.chunk_steps)
         assert updates % NUM_INPUTS == workload.chunk_steps // config.num_envs % NUM_INPUTS == 0
 
 

@@ -1,7 +1,7 @@
 """How fast jaxq is: beside other libraries on the same work, and beside its own ceiling.
 
     benchmark.py [WORKLOAD ...] [--members 1 8 32] [--purejaxrl DIR] [--purejaxql DIR]
-                 [--peer-python PYTHON] [--out DIR]
+                 [--gtd-algos DIR] [--streaming-drl DIR] [--peer-python PYTHON] [--out DIR]
 
 Every program is a process of its own. All are compiled first, one at a time; then they run in
 turns, A B C A B C, so that a busy minute of the machine meets all of them. Figures are medians of
@@ -39,6 +39,8 @@ from jaxq.scoring import plots
 HERE = Path(__file__).resolve().parent
 PARTS = ("learning", "acting", "environment")
 START = "start"
+PEERS = ("purejaxrl", "purejaxql", "gtd_algos", "streaming_drl")  # that are not packages
+ONE_SEED = ("stable_baselines3", "gtd_algos", "streaming_drl")  # a process each
 
 
 @dataclasses.dataclass(frozen=True)
@@ -58,6 +60,10 @@ class Arguments:
     purejaxrl: Path | None = None
     """Directory of a checkout."""
     purejaxql: Path | None = None
+    """Directory of a checkout."""
+    gtd_algos: Path | None = None
+    """Directory of a checkout."""
+    streaming_drl: Path | None = None
     """Directory of a checkout."""
     trust: tuple[str, ...] = ()
     """Functions of your own, module:function, that such a file may name."""
@@ -235,9 +241,9 @@ def contenders(workload: Workload, members: int, args: Arguments):
     yield "jaxq", sys.executable, "jaxq", ours
     for part in PARTS if args.ceiling else ():
         yield part, sys.executable, "jaxq", {**ours, "part": part}
-    paths = {"purejaxrl": args.purejaxrl, "purejaxql": args.purejaxql}
+    paths = {name: getattr(args, name) for name in PEERS}
     for peer, numbers in workload.peers.items():
-        if (peer in paths and paths[peer] is None) or (peer == "stable_baselines3" and members > 1):
+        if (peer in paths and paths[peer] is None) or (peer in ONE_SEED and members > 1):
             continue
         rounds = -(-workload.peer_steps // (members * workload.peer_round))
         theirs = {

@@ -14,14 +14,17 @@ import optax
 
 from jaxq.config import Config, HParams
 from jaxq.loops.rollout import Actor, make_act_and_step, step_shapes
+from jaxq.networks.statistics import join, split
 from jaxq.recipes.experiment import (
     Experiment,
     make_optimizer_from,
     make_replay_from,
     make_round_lengths,
     make_schedules,
+    make_trace_from,
 )
-from jaxq.types import Clock, PyTree, Trainer
+from jaxq.recipes.reading import prefill_of, updates_after
+from jaxq.types import Clock, Online, PyTree, Trainer
 
 NUM_INPUTS = 8  # batches, or observations, that take turns
 
@@ -39,12 +42,9 @@ def part_trainer(part: str, config: Config, experiment: Experiment) -> Trainer:
     """``learning``, ``acting`` or ``environment`` of an experiment, as many times a chunk as the
     experiment does it; that number is a multiple of ``NUM_INPUTS``."""
     rows = config.chunk_steps // config.num_envs
-    if experiment.agent.loop == "on-policy":
-        updates = config.chunk_steps // config.rollout_steps * config.minibatches * config.epochs
-    else:
-        updates = config.chunk_steps // config.train_every * config.updates_per_iteration
+    updates = updates_after(config, prefill_of(config) + config.chunk_steps)
     prepare, body = {
-        "learning": _learning,
+        "learning": _learning_online if experiment.agent.loop == "streaming" else _learning,
         "acting": _acting,
         "environment": _environment,
     }[part](config, experiment)
@@ -101,13 +101,33 @@ def _learning(config: Config, experiment: Experiment) -> tuple[Callable, Callabl
     return prepare, body
 
 
+def _learning_online(config: Config, experiment: Experiment) -> tuple[Callable, Callable]:
+    rule, schedules, agent = make_trace_from(config), make_schedules(config), experiment.agent
+
+    def prepare(state, clock, key, hparams):
+        steps = _rollout(config, experiment, state, key, hparams, (NUM_INPUTS, 1, 1))
+        return state.opt_state, jax.tree.map(lambda leaf: leaf[:, 0, 0], steps)
+
+    def body(state, key, step, clock, hparams):
+        weights, seen = split(state.params)
+        predict = lambda w: agent.loss(join(w, seen), join(w, seen), step, hparams)  # noqa: E731
+        online = Online(lambda w: predict(w).value, lambda w: predict(w).error)
+        rate = schedules.learning_rate(hparams, clock.steps)
+        decay = hparams.gamma * hparams.td_lambda
+        weights, carried = rule.update(state.carried, weights, online, decay, hparams, rate)
+        return state._replace(params=join(weights, seen), carried=carried)
+
+    return prepare, body
+
+
 def _acting(config: Config, experiment: Experiment) -> tuple[Callable, Callable]:
     agent = experiment.agent
 
     def prepare(state, clock, key, hparams):
         shape = NUM_INPUTS, config.num_envs, 1
         steps = _rollout(config, experiment, state, key, hparams, shape)
-        return (state.carry, jnp.float32(0.0)), steps.obs[:, :, 0]
+        carry = agent.initial_carry(key, config.num_envs)
+        return (carry, jnp.float32(0.0)), steps.obs[:, :, 0]
 
     def body(state, key, obs, clock, hparams):
         carry, total = state.carried
@@ -144,7 +164,9 @@ def _rollout(config, experiment, state, key, hparams, shape):
     params = env.params(hparams.env_params)
     count = shape[0] * shape[1] * shape[2]
     rows = -(-count // config.num_envs)
-    actor = Actor(state.obs, state.carry, state.env_state)
+    key_carry, key = jax.random.split(key)
+    carry = experiment.agent.initial_carry(key_carry, config.num_envs)
+    actor = Actor(state.obs, carry, state.env_state)
     _, (steps, _) = jax.lax.scan(
         lambda actor, key: act_and_step(actor, key, state.params, 1.0, params),
         actor,

@@ -114,6 +114,89 @@ def stable_baselines3(workload: dict) -> Callable[[], tuple[int, float]]:
     return run
 
 
+def gtd_algos(workload: dict) -> Callable[[], tuple[int, float]]:
+    """Its Stream Q in JAX, as its streamq_main.py runs it: a step at a time, one seed."""
+    sys.path.insert(0, workload["path"])
+    import jax
+    import yaml
+
+    _stand_in("wandb")
+    from gtd_algos.src.algorithms.streamq import StreamQAgent
+    from gtd_algos.src.configs.ExpConfig import ExpConfig
+    from gtd_algos.src.envs.make_gym_envs import make_streaming_drl_env
+
+    _register_minatar()
+    path = Path(workload["path"]) / "gtd_algos/exp_configs/minatar_streamq_jax.yaml"
+    document = yaml.safe_load(path.read_text())
+    document["env_config"]["env_name"] = workload["arguments"]["env"]
+    config = ExpConfig.from_dict(document)
+    env = make_streaming_drl_env(config.env_config, config.agent_config.gamma)
+    obs, _ = env.reset(seed=0)
+    num_actions = int(env.action_space.n)
+    state, key = StreamQAgent.init_state(
+        config.agent_config, num_actions, env.observation_space.shape, jax.random.PRNGKey(0)
+    )
+
+    def step() -> None:
+        nonlocal obs, state, key
+        action, is_exploratory, key = StreamQAgent.step(state, obs, num_actions, 0.1, key)
+        action = action.item()
+        next_obs, reward, terminated, truncated, _ = env.step(action)
+        transition = (obs, action, next_obs, reward)
+        state = StreamQAgent.update(state, transition, terminated, truncated, is_exploratory.item())
+        obs = env.reset()[0] if terminated or truncated else next_obs
+
+    return _stepwise(step, workload["arguments"]["steps"])
+
+
+def streaming_drl(workload: dict) -> Callable[[], tuple[int, float]]:
+    """The authors' Stream Q in torch, as their stream_q_minatar.py runs it, one seed."""
+    sys.path.insert(0, workload["path"])
+    import gymnasium
+    import stream_q_minatar as theirs
+    import torch
+
+    _register_minatar()
+    torch.set_num_threads(workload["cores"])
+    env = gymnasium.wrappers.RecordEpisodeStatistics(gymnasium.make(workload["arguments"]["env"]))
+    env = theirs.ScaleReward(theirs.NormalizeObservation(env), gamma=0.99)
+    channels, num_actions = env.observation_space.shape[-1], env.action_space.n
+    agent = theirs.StreamQ(n_channels=channels, n_actions=num_actions, epsilon_start=0.1)
+    obs, _ = env.reset(seed=0)
+
+    def step() -> None:
+        nonlocal obs
+        action, is_exploratory = agent.sample_action(obs)
+        next_obs, reward, terminated, truncated, _ = env.step(action)
+        done = terminated or truncated
+        agent.update_params(obs, action, reward, next_obs, done, is_exploratory)
+        obs = env.reset()[0] if done else next_obs
+
+    return _stepwise(step, workload["arguments"]["steps"])
+
+
+def _stepwise(step: Callable[[], None], steps: int) -> Callable[[], tuple[int, float]]:
+    """So many steps, one after the other; a few before, which compile."""
+    for _ in range(300):
+        step()
+
+    def run() -> tuple[int, float]:
+        started = time.perf_counter()
+        for _ in range(steps):
+            step()
+        return steps, time.perf_counter() - started
+
+    return run
+
+
+def _register_minatar() -> None:
+    """MinAtar's games for gymnasium, whose plug-ins may have failed to do so."""
+    import minatar.gym
+
+    with contextlib.suppress(Exception):
+        minatar.gym.register_envs()
+
+
 def _whole_runs(
     make_train: Callable, workload: dict, steps_argument: str
 ) -> Callable[[], tuple[int, float]]:
@@ -155,14 +238,19 @@ def _whole_runs(
 def _load(source: str, *unneeded: str) -> dict:
     """A script's names; modules that it imports only to report are stand-ins."""
     for name in unneeded:
-        stand_in = types.ModuleType(name)
-        stand_in.main = lambda **_: lambda function: function
-        stand_in.OmegaConf = None
-        sys.modules.setdefault(name, stand_in)
+        _stand_in(name)
     module = types.ModuleType("contender")
     sys.modules["contender"] = module
     exec(compile(source, "contender", "exec"), module.__dict__)
     return module.__dict__
+
+
+def _stand_in(name: str) -> None:
+    """An empty module in place of one that only reports."""
+    stand_in = types.ModuleType(name)
+    stand_in.main = lambda **_: lambda function: function
+    stand_in.OmegaConf = None
+    sys.modules.setdefault(name, stand_in)
 
 
 def _minatar_network(action_dim: int):
@@ -214,7 +302,10 @@ def _versions(name: str) -> dict[str, str]:
 
 CONTENDERS = {
     function.__name__: function
-    for function in (jaxq, purejaxrl, purejaxql, rejax, stable_baselines3)
+    for function in (
+        *(jaxq, purejaxrl, purejaxql, rejax, stable_baselines3),
+        *(gtd_algos, streaming_drl),
+    )
 }
 
 

@@ -129,6 +129,17 @@ WORKLOADS = {
         chunk_steps=4_000,
         config=_BREAKOUT,
     ),
+    "breakout-stream-q": Workload(
+        "Breakout Stream Q, one update per step",
+        "original-stream-q-breakout",
+        "minatar",
+        chunk_steps=2_000,
+        peers={
+            "gtd_algos": {"env": "MinAtar/Breakout-v1", "steps": 1_000},
+            "streaming_drl": {"env": "MinAtar/Breakout-v1", "steps": 500},
+        },
+        peer_steps=1_000,
+    ),
     "cartpole-pqn": Workload(
         "CartPole PQN",
         "pqn-cartpole",
