@@ -87,6 +87,9 @@ class HParams(NamedTuple):
     """Environment steps before the schedule of epsilon begins."""
     epsilon_steps: float = 250_000.0
     """Environment steps of the schedule of epsilon."""
+    duration_exponent: float = 2.0
+    """ez-greedy: n steps are drawn in proportion to 1 / n to this power; inf makes it
+    epsilon-greedy."""
     eval_epsilon: float = 0.0
     """Probability of a random action in evaluation; 0 is greedy."""
     priority_exponent: float = 0.0
@@ -178,6 +181,8 @@ class Config:
     """Shape of the step size; exponential takes learning_rate_steps as its time constant."""
     action_selection: str = "epsilon-greedy"
     """How actions are chosen while training; softmax uses the temperature."""
+    max_duration: int = 100
+    """ez-greedy: steps for which a random action is taken at most."""
     exploration: str = "linear"
     """Schedule of epsilon."""
     break_ties: bool = False

@@ -23,7 +23,7 @@ class Step(NamedTuple):
     terminated: jax.Array  # [] bool: the task ended here, nothing follows
     done: jax.Array  # [] bool: the episode ended here, by termination or by a time limit
     next_obs: jax.Array  # [*obs], the observation BEFORE the automatic reset
-    carry: PyTree = ()  # the agent's memory before it acted; () if it has none
+    carry: PyTree = ()  # the network's memory before it acted; () if it has none
 
 
 class Outcome(NamedTuple):
@@ -138,13 +138,25 @@ class Network(NamedTuple):
     activity: Callable | None = None
 
 
+class Selection(NamedTuple):
+    """How actions are selected while training by what remembers something, as optax has states.
+
+    ``init(num_envs) -> state``, leaves [E, ...], as every episode begins; ``()`` for nothing
+    ``select(state, key, q_values [E, A], amount) -> (action [E], state)``
+    """
+
+    init: Callable
+    select: Callable
+
+
 class Agent(NamedTuple):
     """How to act and what to minimise.
 
     ``init(key, obs [E, *obs]) -> params``
     ``initial_carry(key, num_envs) -> carry``, ``()`` for an agent without memory
+    ``stored(carry) -> carry``, what of it a step keeps, for losses; all by default
     ``act(params, carry, key, obs [E, *obs], amount) -> (action [E], carry)``, ``amount`` of
-    exploration
+    exploration, as its schedule gives it
     ``act_greedy(params, carry, obs) -> (action [E], value [E], carry)``, without exploration
     ``loss``: what the loop calls, and so by ``loop``
     off-policy: ``loss(params, target_params, key, steps [B, T, ...], hparams) -> LossOutput``
@@ -171,6 +183,7 @@ class Agent(NamedTuple):
     observe: Callable = unchanged
     observe_rewards: Callable = unchanged
     scale_rewards: Callable = lambda params, reward: reward
+    stored: Callable = unchanged
 
 
 class Prediction(NamedTuple):

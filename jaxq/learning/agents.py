@@ -2,19 +2,27 @@
 
 from collections.abc import Callable
 from functools import partial
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 
 from jaxq.errors import wrong_object
 from jaxq.learning import exploration
-from jaxq.types import Agent, Network
+from jaxq.types import Agent, Network, PyTree, Selection
+
+
+class Carry(NamedTuple):
+    """The carry of an agent that remembers something to select actions by."""
+
+    network: PyTree
+    selection: PyTree
 
 
 def make_agent(
     network: Network,
     loss: Callable,
-    select_action: Callable = exploration.epsilon_greedy,
+    select_action: Callable | Selection = exploration.epsilon_greedy,
     loop: str = "off-policy",
 ) -> Agent:
     """An agent from three exchangeable functions.
@@ -27,8 +35,9 @@ def make_agent(
       loss: ``loss(network, params, target_params, key, steps, hparams) -> LossOutput``, or for
         ``loop="on-policy"`` ``loss(network, params, key, steps, returns, hparams)``, or for
         ``loop="streaming"`` ``loss(network, params_tm1, params_t, step, hparams) -> Prediction``.
-      select_action: ``select_action(key, q_values [E, A], amount) -> action [E]``; the amount of
-        exploration is what its schedule returns.
+      select_action: ``select_action(key, q_values [E, A], amount) -> action [E]``, or a
+        ``Selection`` where it remembers something; the amount of exploration is what its schedule
+        returns.
       loop: which loop trains it, see ``Agent``.
 
     Raises:
@@ -37,8 +46,16 @@ def make_agent(
     if not isinstance(network, Network):
         raise wrong_object("network", network, "a jaxq Network, as from_flax makes of a module,")
 
+    selection = select_action
+    if not isinstance(selection, Selection):
+        selection = exploration.without_state(select_action)
+
+    def initial_carry(key, num_envs):
+        return _together(network.initial_carry(key, num_envs), selection.init(num_envs))
+
     def act(params, carry, key, obs, amount):
         key_network, key_select = jax.random.split(key)
+        carry, state = _apart(carry)
 
         def together(key, obs, carry):
             output, carry = network.apply(params, obs, key, carry)
@@ -52,20 +69,32 @@ def make_agent(
             q_values, carry = jax.vmap(alone)(jax.random.split(key_network, len(obs)), obs, carry)
         else:
             q_values, carry = together(key_network, obs, carry)
-        return select_action(key_select, q_values, amount), carry
+        action, state = selection.select(state, key_select, q_values, amount)
+        return action, _together(carry, state)
 
     def act_greedy(params, carry, obs):
+        carry, state = _apart(carry)
         output, carry = network.apply(params, obs, None, carry)
         action = jnp.argmax(output.q_values, axis=-1).astype(jnp.int32)
-        return action, output.q_values.max(axis=-1), carry
+        return action, output.q_values.max(axis=-1), _together(carry, state)
 
     return Agent(
         network.init,
-        network.initial_carry,
+        initial_carry,
         act,
         act_greedy,
         partial(loss, network),
         loop,
         network=network,
         observe=network.observe,
+        stored=lambda carry: _apart(carry)[0],
     )
+
+
+def _together(carry: PyTree, state: PyTree) -> PyTree:
+    """The carry of an agent: that of its network, if selecting actions remembers nothing."""
+    return Carry(carry, state) if jax.tree.leaves(state) else carry
+
+
+def _apart(carry: PyTree) -> tuple[PyTree, PyTree]:
+    return carry if isinstance(carry, Carry) else (carry, ())

@@ -1,7 +1,15 @@
-"""How actions are chosen while training: ``select(key, q_values [E, A], amount) -> action [E]``."""
+"""How actions are chosen while training: ``select(key, q_values [E, A], amount) -> action [E]``.
+
+What remembers something from step to step is a ``Selection``.
+"""
+
+from collections.abc import Callable
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
+
+from jaxq.types import Selection
 
 
 def epsilon_greedy(
@@ -22,8 +30,7 @@ def epsilon_greedy(
     if not break_ties:
         return mix_uniform(key, jnp.argmax(q_values, axis=-1), epsilon, q_values.shape[-1])
     key_ties, key_mix = jax.random.split(key)
-    best = q_values == q_values.max(axis=-1, keepdims=True)  # [E, A]
-    greedy = jnp.argmax(best * (1.0 + jax.random.uniform(key_ties, best.shape)), axis=-1)
+    greedy = _random_best(key_ties, q_values)
     return mix_uniform(key_mix, greedy, epsilon, q_values.shape[-1])
 
 
@@ -45,3 +52,77 @@ def softmax(key: jax.Array, q_values: jax.Array, temperature: jax.Array) -> jax.
       temperature: [], positive.
     """
     return jax.random.categorical(key, q_values / temperature).astype(jnp.int32)
+
+
+class Persistence(NamedTuple):
+    """The amount of exploration of ``ez_greedy``."""
+
+    epsilon: jax.Array  # [] or [E], probability that a repetition begins
+    exponent: jax.Array  # [], minus the power of a duration in its probability
+
+
+class Repetition(NamedTuple):
+    """What ``ez_greedy`` remembers."""
+
+    action: jax.Array  # [E] int32
+    remaining: jax.Array  # [E] int32, steps for which it will still be taken
+
+
+def ez_greedy(max_duration: int, *, break_ties: bool = False) -> Selection:
+    """Temporally extended epsilon-greedy actions (Dabney et al. 2020, section 4 and appendix B.1).
+
+    With probability ``epsilon`` a uniform action and a number of steps n are drawn, with
+    probability proportional to ``n ** -exponent``, and the action is taken for n steps, unless the
+    episode ends before. Otherwise the action is greedy. Read to the letter the pseudocode takes it
+    once more, on the step of the draw; with n steps in all a large exponent is epsilon-greedy.
+
+    Args:
+      max_duration: the largest n.
+      break_ties: as in ``epsilon_greedy``.
+
+    Returns:
+      A ``Selection`` whose amount is a ``Persistence``.
+    """
+
+    def init(num_envs: int) -> Repetition:
+        return Repetition(*jnp.zeros((2, num_envs), jnp.int32))
+
+    def select(state: Repetition, key: jax.Array, q_values: jax.Array, amount: Persistence):
+        num_envs, num_actions = q_values.shape
+        key_ties, key_draws = jax.random.split(key)
+        best = _random_best(key_ties, q_values) if break_ties else jnp.argmax(q_values, axis=-1)
+        coin, anything, length = jax.random.uniform(key_draws, (3, num_envs))
+        begins = (state.remaining == 0) & (coin < amount.epsilon)
+        drawn = (anything * num_actions).astype(jnp.int32)
+        duration = zipf(length, amount.exponent, max_duration)
+        action = jnp.where(begins, drawn, state.action)
+        remaining = jnp.where(begins, duration, state.remaining)
+        taken = jnp.where(remaining > 0, action, best.astype(jnp.int32))
+        return taken, Repetition(action, jnp.maximum(remaining - 1, 0))
+
+    return Selection(init, select)
+
+
+def zipf(uniform: jax.Array, exponent: jax.Array, largest: int) -> jax.Array:
+    """Numbers n from 1 to ``largest`` with probability proportional to ``n ** -exponent``.
+
+    Args:
+      uniform: [...], draws from [0, 1).
+      exponent: [], 0 or larger; inf always gives 1.
+
+    Returns:
+      [...] int32.
+    """
+    below = jnp.cumsum((1.0 + jnp.arange(largest)) ** -exponent)
+    return 1 + jnp.sum(below[:-1] <= uniform[..., None] * below[-1], axis=-1, dtype=jnp.int32)
+
+
+def without_state(select: Callable) -> Selection:
+    """``select(key, q_values, amount) -> action`` as a ``Selection`` that remembers nothing."""
+    return Selection(lambda num_envs: (), lambda state, *now: (select(*now), state))
+
+
+def _random_best(key: jax.Array, q_values: jax.Array) -> jax.Array:
+    """One of the best actions of every row, each as likely as another: [E, A] -> [E]."""
+    best = q_values == q_values.max(axis=-1, keepdims=True)
+    return jnp.argmax(best * (1.0 + jax.random.uniform(key, best.shape)), axis=-1)

@@ -22,6 +22,7 @@ from jaxq.loops.rollout import (
     Schedules,
     episode_metrics,
     episode_totals,
+    exploration_metrics,
     learning_metrics,
     make_act_and_step,
     observed,
@@ -153,7 +154,7 @@ def make_trainer(
         metrics = {
             **{name: total / updates for name, total in totals["learning"].items()},
             **episode_metrics(totals),
-            schedules.exploration_name: schedules.exploration(hparams, end.steps),
+            **exploration_metrics(schedules, hparams, end.steps),
         }
         return state, end, metrics
 

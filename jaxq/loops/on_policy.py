@@ -22,6 +22,7 @@ from jaxq.loops.rollout import (
     Schedules,
     episode_metrics,
     episode_totals,
+    exploration_metrics,
     learning_metrics,
     make_act_and_step,
     observed,
@@ -162,7 +163,7 @@ def make_on_policy_trainer(
         metrics = {
             **learning,
             **episode_metrics(jax.tree.map(jnp.sum, rounds)),
-            schedules.exploration_name: schedules.exploration(hparams, clock.steps),
+            **exploration_metrics(schedules, hparams, clock.steps),
         }
         return state, clock, metrics
 

@@ -24,9 +24,12 @@ class Actor(NamedTuple):
 
 
 class Schedules(NamedTuple):
-    """Numbers that change with the clock: ``schedule(hparams, steps) -> scalar``."""
+    """Numbers that change with the clock: ``schedule(hparams, steps) -> scalar``.
 
-    exploration: Callable[[HParams, jax.Array], jax.Array]
+    The amount of exploration may be several numbers, of which metrics show the first.
+    """
+
+    exploration: Callable[[HParams, jax.Array], PyTree]
     learning_rate: Callable[[HParams, jax.Array], jax.Array]
     exploration_name: str = "epsilon"  # what its amount is, in the metrics
 
@@ -39,14 +42,13 @@ def make_act_and_step(env: Env, agent: Agent) -> Callable:
     dtype = action_dtype(env)
 
     def act_and_step(
-        actor: Actor, key: jax.Array, params: PyTree, amount: jax.Array, env_params: PyTree
+        actor: Actor, key: jax.Array, params: PyTree, amount: PyTree, env_params: PyTree
     ) -> tuple[Actor, tuple[Step, Episode]]:
         key_act, key_env, key_carry = jax.random.split(key, 3)
         action, carry = agent.act(params, actor.carry, key_act, actor.obs, amount)
         obs, env_state, outcome, episode = env.step(key_env, actor.env_state, action, env_params)
-        step = Step(
-            obs=actor.obs, action=action.astype(dtype), carry=actor.carry, **outcome._asdict()
-        )
+        before = agent.stored(actor.carry)
+        step = Step(obs=actor.obs, action=action.astype(dtype), carry=before, **outcome._asdict())
         fresh = agent.initial_carry(key_carry, env.num_envs)
         carry = jax.tree.map(lambda new, old: where(step.done, new, old), fresh, carry)
         return Actor(obs, carry, env_state), (step, episode)
@@ -74,6 +76,14 @@ def learning_metrics(output: LossOutput) -> dict[str, jax.Array]:
         if name in _RESERVED or name.startswith(("eval_", "hparams/")):
             raise ConfigError(f"aux={name} of a loss is the name of another metric; choose one.")
     return jax.tree.map(jnp.mean, {"loss": output.loss, **output.aux})
+
+
+def exploration_metrics(
+    schedules: Schedules, hparams: HParams, steps: jax.Array
+) -> dict[str, jax.Array]:
+    """The amount of exploration after so many steps, by its name."""
+    amount = schedules.exploration(hparams, steps)
+    return {schedules.exploration_name: jax.tree.leaves(amount)[0]}
 
 
 def episode_totals(episodes: Episode) -> dict[str, jax.Array]:
@@ -122,7 +132,9 @@ def step_shapes(env: Env, agent: Agent) -> Step:
 
     obs = shapes(env.obs_spec.shape, env.obs_spec.dtype)
     flag, reward = shapes((), bool), shapes((), jnp.float32)
-    carry = jax.eval_shape(lambda: agent.initial_carry(jax.random.key(0), env.num_envs))
+    carry = jax.eval_shape(
+        lambda: agent.stored(agent.initial_carry(jax.random.key(0), env.num_envs))
+    )
     return Step(obs, shapes((), action_dtype(env)), reward, flag, flag, obs, carry)
 
 

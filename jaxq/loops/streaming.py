@@ -21,6 +21,7 @@ from jaxq.loops.rollout import (
     Schedules,
     episode_metrics,
     episode_totals,
+    exploration_metrics,
     make_act_and_step,
     observed,
 )
@@ -38,6 +39,7 @@ class StreamState(NamedTuple):
     ended: jax.Array  # [] bool: the last step ended an episode
     explored: jax.Array  # [] bool: its action was exploratory
     key: jax.Array
+    carry: PyTree = ()  # of selecting actions
 
 
 def make_streaming_trainer(
@@ -52,7 +54,7 @@ def make_streaming_trainer(
 
     Args:
       env: one environment, ``num_envs`` 1.
-      agent: one whose ``loop`` is ``streaming``; it has no memory.
+      agent: one whose ``loop`` is ``streaming``; its network has no memory.
       cut: ``cut(done_tm1, exploratory_tm1, exploratory_t) -> [] bool``, see ``traces``.
     """
     act_and_step = make_act_and_step(env, agent)
@@ -61,7 +63,7 @@ def make_streaming_trainer(
         key, key_step = jax.random.split(state.key)
         amount = schedules.exploration(hparams, clock.steps)
         actor, (steps, episode) = act_and_step(
-            Actor(state.obs, (), state.env_state),
+            Actor(state.obs, state.carry, state.env_state),
             key_step,
             state.params,
             amount,
@@ -95,6 +97,7 @@ def make_streaming_trainer(
             step.done,
             prediction.exploratory,
             key,
+            actor.carry,
         )
         totals = {
             "loss": huber_loss(prediction.error, jnp.inf),
@@ -117,7 +120,7 @@ def make_streaming_trainer(
         metrics = {
             **{name: totals[name] / steps_per_chunk for name in ("loss", "q_value", "exploratory")},
             **episode_metrics(totals),
-            schedules.exploration_name: schedules.exploration(hparams, clock.steps),
+            **exploration_metrics(schedules, hparams, clock.steps),
         }
         return state, clock, metrics
 
@@ -131,7 +134,8 @@ def make_streaming_trainer(
 
         opt_state = rule.init(key_rule, split(params)[0], make_weights, hparams)
         ended, explored = jnp.bool_(True), jnp.bool_(False)
-        state = StreamState(params, opt_state, env_state, obs, ended, explored, key)
+        carry = agent.initial_carry(jax.random.fold_in(key, 0), env.num_envs)
+        state = StreamState(params, opt_state, env_state, obs, ended, explored, key, carry)
         return state, Clock(jnp.int32(0), jnp.int32(0))
 
     return Trainer(init, chunk)

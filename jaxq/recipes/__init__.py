@@ -8,6 +8,7 @@ The last floor of one member; those above run many. Read ``methods`` first, then
     layers      torsos and layers by name
     renewal     rows of what is added to the loss, and of what starts anew
     parts       the parts that names stand for: a table per kind, with what each row reads
+    acting      how actions are selected while training
     agents      agents by name: a loss, a network, and what they read
     reading     what a configuration reads: which fields have an effect
     validation  what a ``Config`` and its ``HParams`` may be

@@ -14,6 +14,7 @@ from jaxq.learning import backups, ensembles, losses, on_policy, recurrent, stre
 from jaxq.learning.agents import make_agent
 from jaxq.networks import ensembles as ensemble_networks
 from jaxq.networks import heads, memory, modules
+from jaxq.recipes.acting import make_selection_from
 from jaxq.recipes.layers import DENSE, hidden_layers
 from jaxq.recipes.own import is_own
 from jaxq.recipes.parts import AGENTS, BACKUPS, Row, find
@@ -61,23 +62,6 @@ def make_agent_from(
     loss = make_loss_from(config, like, loss)
     agent = make_agent(network, loss, make_selection_from(config), row.loop)
     return find("rewards", config.rewards).make(agent._replace(check=check))
-
-
-def make_selection_from(config: Config) -> Callable:
-    """How ``config`` says that actions are selected.
-
-    Raises:
-      ConfigError: ties are to be broken by a function that has no parameter for it.
-    """
-    select = find("action_selection", config.action_selection).make
-    if "break_ties" in inspect.signature(select).parameters:
-        return partial(select, break_ties=config.break_ties)
-    if config.break_ties:
-        raise ConfigError(
-            f"break_ties=True has no effect on action_selection={config.action_selection}, which "
-            f"has no parameter of that name; leave it at its default."
-        )
-    return select
 
 
 def make_loss_from(

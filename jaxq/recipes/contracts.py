@@ -15,6 +15,7 @@ import optax
 
 from jaxq.config import Config, HParams
 from jaxq.errors import ConfigError, wrong_object
+from jaxq.recipes.acting import make_selection_from
 from jaxq.recipes.own import is_own
 from jaxq.recipes.parts import find, window_of
 from jaxq.types import Agent, Env, LossOutput, Network, Prediction, Replay, Step
@@ -120,15 +121,26 @@ def check_replay(replay: Any, config: Config) -> Replay:
 
 
 def _check_selection(config: Config, env: Env) -> None:
-    select = find("action_selection", config.action_selection).make
+    selection = make_selection_from(config)
     shapes = (
+        jax.eval_shape(lambda: selection.init(_ROWS)),
         jax.eval_shape(lambda: jax.random.key(0)),
         jax.ShapeDtypeStruct((_ROWS, env.num_actions), jnp.float32),
         jax.ShapeDtypeStruct((), jnp.float32),
     )
-    action = jax.eval_shape(select, *shapes)
+    action, state = jax.eval_shape(selection.select, *shapes)
     what = f"action_selection={config.action_selection} gives"
     _check_array(action, (_ROWS,), jnp.integer, what, "an integer for every environment")
+    if _form(state) != _form(shapes[0]) or any(s[:1] != (_ROWS,) for s, _ in _form(state)[1]):
+        raise ConfigError(
+            f"{what} a state of another form than it began with; one of the same form is accepted, "
+            f"leaves [{_ROWS}, ...] for {_ROWS} environments."
+        )
+
+
+def _form(tree: Any) -> tuple:
+    leaves, structure = jax.tree.flatten(tree)
+    return structure, [(leaf.shape, leaf.dtype) for leaf in leaves]
 
 
 def _check_optimizer(config: Config, lane: HParams) -> None:

@@ -21,6 +21,7 @@ from jaxq.loops.on_policy import RoundLengths, make_on_policy_trainer
 from jaxq.loops.rollout import Schedules
 from jaxq.loops.streaming import make_streaming_trainer
 from jaxq.recipes import agents, contracts
+from jaxq.recipes.acting import make_exploration_from
 from jaxq.recipes.identity import description
 from jaxq.recipes.own import is_own, own_fields, resolve
 from jaxq.recipes.parts import find
@@ -229,28 +230,15 @@ def make_optimizer_from(config: Config) -> Callable:
 
 
 def make_schedules(config: Config) -> Schedules:
-    """The numbers that change with the clock, by the schedules that ``config`` names.
-
-    For softmax actions the amount of exploration is the temperature.
-    """
-    schedule_epsilon = find("exploration", config.exploration).make
-    schedule_rate = find("learning_rate_schedule", config.learning_rate_schedule).make
-
-    def epsilon(hparams: HParams, steps: jax.Array) -> jax.Array:
-        start, end = hparams.epsilon_start, hparams.epsilon_end
-        return schedule_epsilon(start, end, hparams.epsilon_steps, steps - hparams.epsilon_delay)
-
-    def temperature(hparams: HParams, steps: jax.Array) -> jax.Array:
-        del steps
-        return hparams.temperature
+    """The numbers that change with the clock, by the schedules that ``config`` names."""
+    schedule = find("learning_rate_schedule", config.learning_rate_schedule).make
 
     def learning_rate(hparams: HParams, steps: jax.Array) -> jax.Array:
         start, end = hparams.learning_rate, hparams.learning_rate_end
-        return schedule_rate(start, end, hparams.learning_rate_steps, steps)
+        return schedule(start, end, hparams.learning_rate_steps, steps)
 
-    if config.action_selection == "softmax":
-        return Schedules(temperature, learning_rate, "temperature")
-    return Schedules(epsilon, learning_rate, "epsilon")
+    exploration, name = make_exploration_from(config)
+    return Schedules(exploration, learning_rate, name)
 
 
 def make_lengths(config: Config) -> Lengths:

@@ -70,6 +70,11 @@ METHODS = {
     "noisy-dqn": Method(
         "Fortunato et al. 2018", "learned noise explores", {"dense": "noisy"}, _NO_EPSILON
     ),
+    "ez-greedy-dqn": Method(
+        "Dabney et al. 2020",
+        "random actions are repeated for a random time",
+        {"action_selection": "ez-greedy"},
+    ),
     "c51": Method(
         "Bellemare et al. 2017", "the distribution of returns, on atoms", {"agent": "c51"}
     ),

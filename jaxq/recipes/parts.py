@@ -16,7 +16,8 @@ contract:
 | `regulariser` | ``make_regulariser(config) -> Regulariser`` |
 | `reset` | ``reset(learner, anew, hparams) -> Learner``, see ``learning.plasticity`` |
 | `trace` | ``make_trace(config) -> TraceRule`` |
-| `action_selection` | ``select(key, q_values [E, A], amount) -> action [E]`` |
+| `action_selection` | ``select(key, q_values [E, A], amount) -> action [E]``, or |
+| | ``make_selection(config) -> Selection`` of what remembers something |
 | `exploration` | ``schedule(start, end, num_steps, step) -> amount`` |
 | `env` | see ``envs.own`` |
 """
@@ -35,7 +36,7 @@ from jaxq.recipes.own import OPEN, is_own, resolve
 from jaxq.recipes.renewal import REGULARISERS, RESETS
 from jaxq.recipes.rows import AGENTS, Row
 from jaxq.replay import prioritized, rings
-from jaxq.types import Replay, Step, Target, TraceRule
+from jaxq.types import Replay, Selection, Step, Target, TraceRule
 
 
 def _positive_temperature(config: Config, hparams: HParams) -> str | None:
@@ -164,9 +165,18 @@ LEARNING_RATES = {
 }
 
 _EPSILON = ("epsilon_start", "epsilon_end", "epsilon_delay", "epsilon_steps")
+
+
+def _ez_greedy(config: Config) -> Selection:
+    return exploration.ez_greedy(config.max_duration, break_ties=config.break_ties)
+
+
 SELECTIONS = {
     "epsilon-greedy": Row(exploration.epsilon_greedy, ("break_ties", "exploration")),
     "softmax": Row(exploration.softmax, ("temperature",), _positive_temperature),
+    "ez-greedy": Row(
+        _ez_greedy, ("break_ties", "exploration", "max_duration", "duration_exponent")
+    ),
 }
 EXPLORATIONS = {
     "linear": Row(schedules.linear, _EPSILON),
@@ -242,6 +252,8 @@ _CALLED_WITH = {
 def _check_signature(field: str, name: str, function: Callable) -> None:
     """Refuse a function that cannot be called with what its contract says."""
     arguments = _CALLED_WITH.get(field, ())
+    if field == "action_selection" and makes_selection(function):
+        return
     try:
         signature = inspect.signature(function)
     except (TypeError, ValueError):  # of some built-in functions Python does not know it
@@ -253,6 +265,19 @@ def _check_signature(field: str, name: str, function: Callable) -> None:
             f"{field}={name} takes {signature}, but it is called with ({', '.join(arguments)}): "
             f"{error}."
         ) from error
+
+
+def makes_selection(function: Callable) -> bool:
+    """Whether a function is called with ``config`` and makes a ``Selection``, or selects itself."""
+
+    def fits(*arguments: str) -> bool:
+        try:
+            inspect.signature(function).bind(*arguments)
+        except (TypeError, ValueError):
+            return False
+        return True
+
+    return fits("config") and not fits(*_CALLED_WITH["action_selection"])
 
 
 # Kinds of part that receive all numbers.

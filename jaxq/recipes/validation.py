@@ -18,6 +18,7 @@ from jaxq.recipes.reading import chosen, loop_of, readers, without_effect
 
 _LARGEST = 2**31 - 1  # of what is counted on a device
 _SIDE_BY_SIDE, _MOST_ENVS = ("num_envs", "eval_episodes"), 1_000_000
+_LONGEST = 100_000  # of what is weighed at every step
 _MAY_BE_ZERO = ("prefill", "burn_in", "reset_period", "eval_period")
 
 
@@ -121,6 +122,8 @@ def _check_counts(config: Config) -> None:
         widths = getattr(config, name)
         if any(width < 1 for width in widths):
             raise ConfigError(f"{name}={list(widths)} must all be at least 1.")
+    if config.max_duration > _LONGEST:
+        raise ConfigError(f"max_duration={config.max_duration} must be at most {_LONGEST:,}.")
     if not -INFINITY < config.support[0] < config.support[1] < INFINITY:
         raise ConfigError(f"support={list(config.support)} must be increasing and finite.")
     for name, least in (("num_atoms", 2), ("ensemble_size", 1)):

@@ -1,4 +1,4 @@
-"""Coins, ties and schedules."""
+"""Coins, ties, repetitions and schedules."""
 
 import jax
 import jax.numpy as jnp
@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from jaxq import schedules
-from jaxq.learning.exploration import epsilon_greedy
+from jaxq.learning.exploration import Persistence, epsilon_greedy, ez_greedy, zipf
 
 pytestmark = pytest.mark.usefixtures("compiled_quickly")
 
@@ -48,6 +48,62 @@ def test_ties_go_to_the_first_action_or_to_chance():
 
 def test_negative_values_do_not_confuse_tie_breaking():
     assert set(actions([[-5.0, -1.0, -9.0]], 0.0, break_ties=True)[:, 0]) == {1}
+
+
+@pytest.mark.parametrize(("exponent", "largest"), [(2.0, 10_000), (2.0, 3), (0.0, 4), (np.inf, 9)])
+def test_durations_are_as_likely_as_a_power_of_them(exponent, largest):
+    """Of an equally spaced grid of draws exactly the share; P(n = 1) is 6 / pi^2 for all n."""
+    grid = (np.arange(100_000) + 0.5) / 100_000
+    drawn = np.asarray(jax.jit(zipf, static_argnums=2)(grid, exponent, largest))
+    weights = np.arange(1.0, largest + 1.0) ** -exponent
+    shares = np.bincount(drawn, minlength=largest + 1)[1:] / len(drawn)
+    np.testing.assert_allclose(shares, weights / weights.sum(), atol=3e-5)
+    if largest == 10_000:
+        assert shares[0] == pytest.approx(6 / np.pi**2, abs=1e-4)
+
+
+def repeated(epsilon, exponent, max_duration=100, num_steps=400, num_envs=50):
+    """Actions [T, E] by ez-greedy, with values whose best action is 2, and what it remembered."""
+    selection = ez_greedy(max_duration)
+    q_values = jnp.tile(jnp.array([0.0, 1.0, 2.0, -1.0]), (num_envs, 1))
+
+    def step(state, key):
+        before = state
+        action, state = selection.select(state, key, q_values, Persistence(epsilon, exponent))
+        return state, (action, before)
+
+    keys = jax.random.split(jax.random.key(3), num_steps)
+    run = jax.jit(lambda: jax.lax.scan(step, selection.init(num_envs), keys)[1])
+    return jax.tree.map(np.asarray, run())
+
+
+def test_an_action_is_repeated_as_long_as_it_was_drawn_for():
+    actions, before = repeated(0.3, 1.0)
+    held = before.remaining > 0
+    np.testing.assert_array_equal(actions[held], before.action[held])
+    assert held.mean() > 0.5 and (np.diff(before.remaining, axis=0)[held[:-1]] == -1).all()
+
+
+def test_without_epsilon_nothing_is_repeated():
+    actions, before = repeated(0.0, 0.0)
+    assert (actions == 2).all() and not before.remaining.any()
+
+
+def test_durations_of_one_step_are_epsilon_greedy():
+    for changes in ({"exponent": np.inf}, {"exponent": 2.0, "max_duration": 1}):
+        actions, before = repeated(0.4, **changes)
+        assert not before.remaining.any()
+        shares = np.bincount(actions.reshape(-1), minlength=4) / actions.size
+        np.testing.assert_allclose(shares, [0.1, 0.1, 0.7, 0.1], atol=0.01)
+        explored = (actions != 2) * 1.0
+        assert abs(np.corrcoef(explored[1:].ravel(), explored[:-1].ravel())[0, 1]) < 0.03
+
+
+def test_ties_are_broken_between_repetitions():
+    selection = ez_greedy(10, break_ties=True)
+    tied, amount = jnp.zeros((500, 3)), Persistence(0.0, 2.0)
+    actions, _ = jax.jit(selection.select)(selection.init(500), KEYS[0], tied, amount)
+    assert set(np.unique(actions)) == {0, 1, 2}
 
 
 @pytest.mark.parametrize(

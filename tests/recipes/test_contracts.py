@@ -20,7 +20,7 @@ from jaxq.recipes.agents import make_agent_from, make_network_from
 from jaxq.recipes.experiment import make_experiment
 from jaxq.recipes.own import declares
 from jaxq.replay import rings
-from jaxq.types import LossOutput
+from jaxq.types import LossOutput, Selection
 
 HERE = __name__
 
@@ -218,6 +218,29 @@ def test_what_a_function_gives_has_the_shape_of_its_contract(field, function, me
 def test_a_function_takes_what_it_is_called_with(field, function):
     with pytest.raises(ConfigError, match=rf"{field}=.* takes \(.*, but it is called with \("):
         composed(**{field: named(function)})
+
+
+def counting(config, select=None):
+    """Every second action is random; what it remembers is a count."""
+
+    def alternate(count, key, q_values, amount):
+        return jnp.where(count % 2 == 0, q_values.argmax(-1), 0), count + 1
+
+    return Selection(lambda num_envs: jnp.zeros(num_envs, jnp.int32), select or alternate)
+
+
+def test_selecting_actions_may_remember_something():
+    composed(action_selection=named(lambda config: counting(config)))
+    for wrong, message in (
+        (lambda config: counting(config, lambda s, k, q, a: (q.argmax(-1), ())), "another form"),
+        (
+            lambda config: counting(config, lambda s, k, q, a: (q, s)),
+            r"float32\[2, 2\]; an integer",
+        ),
+        (lambda config: None, "gave an object of type NoneType; a jaxq Selection"),
+    ):
+        with pytest.raises(ConfigError, match=message):
+            composed(action_selection=named(wrong))
 
 
 # What is read

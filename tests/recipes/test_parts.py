@@ -21,6 +21,7 @@ from jaxq.recipes.watching import WatchedConfig
 COVERING = (
     "table, newest steps",
     "soft-q",
+    "ez-greedy-dqn",
     "munchausen-dqn",
     "rainbow",
     "iqn",

@@ -1,0 +1,61 @@
+"""How actions are selected while training, and by what amount of exploration."""
+
+import inspect
+from collections.abc import Callable
+from functools import partial
+
+import jax
+
+from jaxq.config import Config, HParams
+from jaxq.errors import ConfigError, wrong_object
+from jaxq.learning.exploration import Persistence, without_state
+from jaxq.recipes.parts import find, makes_selection
+from jaxq.types import Selection
+
+
+def make_selection_from(config: Config) -> Selection:
+    """How ``config`` says that actions are selected.
+
+    Raises:
+      ConfigError: ties are to be broken by a function that has no parameter for it, or something
+        else than a ``Selection`` was made.
+    """
+    select = find("action_selection", config.action_selection).make
+    if makes_selection(select):
+        selection = select(config)
+        if not isinstance(selection, Selection):
+            what = f"action_selection={config.action_selection}"
+            raise wrong_object(what, selection, "a jaxq Selection")
+        return selection
+    if "break_ties" in inspect.signature(select).parameters:
+        return without_state(partial(select, break_ties=config.break_ties))
+    if config.break_ties:
+        raise ConfigError(
+            f"break_ties=True has no effect on action_selection={config.action_selection}, which "
+            f"has no parameter of that name; leave it at its default."
+        )
+    return without_state(select)
+
+
+def make_exploration_from(config: Config) -> tuple[Callable, str]:
+    """``amount(hparams, steps)`` of exploration by the schedule that ``config`` names, and what it
+    is called.
+
+    For softmax actions it is the temperature, for ez-greedy ones also the exponent of durations.
+    """
+    schedule = find("exploration", config.exploration).make
+
+    def epsilon(hparams: HParams, steps: jax.Array) -> jax.Array:
+        start, end = hparams.epsilon_start, hparams.epsilon_end
+        return schedule(start, end, hparams.epsilon_steps, steps - hparams.epsilon_delay)
+
+    def persistence(hparams: HParams, steps: jax.Array) -> Persistence:
+        return Persistence(epsilon(hparams, steps), hparams.duration_exponent)
+
+    def temperature(hparams: HParams, steps: jax.Array) -> jax.Array:
+        del steps
+        return hparams.temperature
+
+    if config.action_selection == "softmax":
+        return temperature, "temperature"
+    return (persistence if config.action_selection == "ez-greedy" else epsilon), "epsilon"
