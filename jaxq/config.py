@@ -159,7 +159,8 @@ class Config:
     support: tuple[float, float] = (-100.0, 100.0)
     """c51: the returns at the first and the last atom; hl-gauss: at the outer edges of its bins."""
     ensemble_size: int = 10
-    """Members of an ensemble; for averaged, the target networks that are averaged."""
+    """Members of an ensemble; for averaged, the target networks that are averaged; for is-dqn and
+    i-dqn, the Bellman iterations that are learned at once."""
     prior_scale: float = 0.0
     """Weight of the random prior that is added to every member of an ensemble; 0 has none."""
     mask_probability: float = 1.0
@@ -211,6 +212,8 @@ class Config:
     """What is kept as target network, and how it follows."""
     target_period: int = 500
     """Environment steps between target updates; train_every is "no target network" with tau 1."""
+    shift_period: int = 5_000
+    """shift-networks: environment steps between shifts, a multiple of target_period."""
     rollout_steps: int = 2_048
     """On-policy: environment steps of a rollout, over all environments."""
     minibatches: int = 16

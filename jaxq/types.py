@@ -219,11 +219,14 @@ class TraceRule(NamedTuple):
 
 class Target(NamedTuple):
     """``init(params) -> target_params``;
-    ``update(params, target_params, hparams) -> target_params``.
+    ``update(params, target_params, hparams) -> target_params``;
+    ``shift(params, target_params, clock, hparams) -> (params, target_params)`` after an update,
+    where it is not the target network alone that changes.
     """
 
     init: Callable
     update: Callable
+    shift: Callable = lambda params, target_params, clock, hparams: (params, target_params)
 
 
 class Regulariser(NamedTuple):

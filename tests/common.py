@@ -59,6 +59,8 @@ _ON_TABLE = {  # what a row needs beside its own names to suit these environment
     "qr-dqn": {"num_atoms": 9},
     "bootstrapped-dqn": {"ensemble_size": 3},
     "soft-q": {"action_selection": "epsilon-greedy"},  # to visit everything
+    "is-dqn": {"ensemble_size": 3},
+    "i-dqn": {"shift_period": 400},
     "drqn": _SEQUENCES,
     "r2d2": _SEQUENCES,
     "pqn": _ROLLOUTS,

@@ -14,6 +14,7 @@ from jaxq.config import HParams
 from jaxq.learning import td
 from jaxq.learning.backups import Values, honours
 from jaxq.learning.losses import each, evaluate, on_transitions, scalar_output, td_errors
+from jaxq.networks.ensembles import convex_weights
 from jaxq.types import LossOutput, Network, PyTree, Transition
 
 
@@ -43,8 +44,7 @@ def random_mixture_loss(
 ) -> LossOutput:
     """REM (Agarwal et al. 2020, equation 4): one random convex mixture of the members per batch."""
     members = each(outputs, "members")
-    weights = jax.random.uniform(key, members.online_tm1.shape[1:2])
-    weights /= weights.sum()
+    weights = convex_weights(key, members.online_tm1.shape[1:2])
     mix = partial(jnp.einsum, "n,bna->ba", weights, precision="highest")
     q_values = jax.tree.map(mix, members)
     return scalar_output(td_errors(q_values, batch, hparams, backup), q_values, hparams)

@@ -146,7 +146,8 @@ def make_trainer(
     def period(loop, hparams: HParams):
         (state, clock), totals = _repeat(iteration, loop, hparams, lengths.iterations_per_period)
         target_params = target.update(state.params, state.target_params, hparams)
-        return (state._replace(target_params=target_params), clock), totals
+        params, target_params = target.shift(state.params, target_params, clock, hparams)
+        return (state._replace(params=params, target_params=target_params), clock), totals
 
     def chunk(state: TrainState, clock: Clock, hparams: HParams):
         (state, end), totals = _repeat(period, (state, clock), hparams, lengths.periods_per_chunk)

@@ -11,6 +11,7 @@ is made of has a name here, such as ``networks.from_flax`` and ``networks.QOutpu
     modules     a flax module as a ``Network``
     memory      networks that remember
     ensembles   several copies of a module as one network
+    iterated    chains of values, each of which follows the one before
     statistics  running statistics, and networks whose observations they normalise
 """
 

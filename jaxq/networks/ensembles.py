@@ -19,6 +19,12 @@ class EnsembleCarry(NamedTuple):
     mask: jax.Array  # [B, N] bool
 
 
+class MixtureCarry(NamedTuple):
+    """What the members count for in this episode."""
+
+    weights: jax.Array  # [B, N], of sum 1
+
+
 def ensemble(
     module: nn.Module,
     num_members: int,
@@ -79,3 +85,33 @@ def ensemble(
         return EnsembleOutput(acting, members), carry
 
     return Network(init, apply, initial_carry, draws=True)  # the masks
+
+
+def mixture(
+    module: nn.Module, num_members: int, prior_scale: float = 0.0, draws: bool = False
+) -> Network:
+    """An ensemble of which a random convex combination acts, drawn for every episode.
+
+    So REM explores where its authors train it online (Agarwal et al. 2020; google-research/batch_rl
+    at 6f7f4d5, ``online/configs/rem.gin``: ``use_deep_exploration``). Without a key the mean of the
+    members acts, as in their evaluation.
+    """
+    network = ensemble(module, num_members, prior_scale, draws=draws)
+
+    def initial_carry(key: jax.Array, rows: int) -> MixtureCarry:
+        return MixtureCarry(convex_weights(key, (rows, num_members)))
+
+    def apply(params: Any, obs: jax.Array, key: jax.Array | None, carry: Any):
+        output, _ = network.apply(params, obs, key, ())
+        if key is None or carry == ():
+            return output, carry
+        acting = jnp.einsum("bn,bna->ba", carry.weights, output.members, precision="highest")
+        return EnsembleOutput(acting, output.members), carry
+
+    return network._replace(initial_carry=initial_carry, apply=apply, draws=draws)
+
+
+def convex_weights(key: jax.Array, shape: tuple[int, ...]) -> jax.Array:
+    """Uniform numbers [..., N] over their sum (Agarwal et al. 2020, section 4.2)."""
+    weights = jax.random.uniform(key, shape)
+    return weights / weights.sum(axis=-1, keepdims=True)

@@ -7,6 +7,7 @@ The last floor of one member; those above run many. Read ``methods`` first, then
     rows        what a row of a table of parts is
     layers      torsos and layers by name
     renewal     rows of what is added to the loss, and of what starts anew
+    following   rows of what is kept as target network
     parts       the parts that names stand for: a table per kind, with what each row reads
     acting      how actions are selected while training
     agents      agents by name: a loss, a network, and what they read

@@ -10,11 +10,13 @@ import jax.numpy as jnp
 
 from jaxq.config import INFINITY, Config, HParams
 from jaxq.errors import ConfigError, unknown, wrong_object
-from jaxq.learning import backups, ensembles, losses, on_policy, recurrent, streaming
+from jaxq.learning import backups, ensembles, iterated, losses, on_policy, recurrent, streaming
 from jaxq.learning.agents import make_agent
 from jaxq.networks import ensembles as ensemble_networks
 from jaxq.networks import heads, memory, modules
+from jaxq.networks import iterated as iterated_networks
 from jaxq.recipes.acting import make_selection_from
+from jaxq.recipes.following import SHIFTS
 from jaxq.recipes.layers import DENSE, hidden_layers
 from jaxq.recipes.own import is_own
 from jaxq.recipes.parts import AGENTS, BACKUPS, Row, find
@@ -195,6 +197,22 @@ def _ensemble(config: Config, torso: nn.Module, make_head: Callable, combine=Non
     )
 
 
+def _mixture(config: Config, torso: nn.Module, make_head: Callable) -> Network:
+    module = heads.ValueNetwork(torso, make_head())
+    draws = config.dense == "noisy"
+    return ensemble_networks.mixture(module, config.ensemble_size, config.prior_scale, draws)
+
+
+def _shared_chain(config: Config, torso: nn.Module, make_head: Callable) -> Network:
+    draws = config.dense == "noisy"
+    return iterated_networks.shared_chain(torso, make_head(), config.ensemble_size, draws)
+
+
+def _chain(config: Config, torso: nn.Module, make_head: Callable) -> Network:
+    module = heads.ValueNetwork(torso, make_head())
+    return iterated_networks.chain(module, config.ensemble_size, config.dense == "noisy")
+
+
 def _finite_kappa(config: Config, hparams: HParams) -> str | None:
     if not 0.0 < hparams.huber_delta < INFINITY:
         return (
@@ -227,6 +245,13 @@ def _several_targets(config: Config, hparams: HParams) -> str | None:
     return None
 
 
+def _shifted(config: Config, hparams: HParams) -> str | None:
+    needed = SHIFTS[config.agent]
+    if config.target != needed and not is_own(config.target):
+        return f"target={config.target} must be {needed} for agent={config.agent}"
+    return None
+
+
 def _without_noise(config: Config, hparams: HParams) -> str | None:
     if config.dense == "noisy":
         return f"dense=noisy must be plain or spectral for agent={config.agent}, which learns means"
@@ -237,6 +262,7 @@ _ACTING = ("network", "observations", "rewards", "action_selection", "gamma", "r
 _ALWAYS = (*_ACTING, "backup", "n_step")
 _Q = (*_ALWAYS, "huber_delta")
 _ENSEMBLE = (*_Q, "ensemble_size", "prior_scale")
+_ITERATED = (*_Q, "ensemble_size")
 _SEQUENCES = (*_Q, "memory", "sequence_length", "burn_in")
 
 # Name -> the recipe and what it reads.
@@ -255,9 +281,11 @@ AGENTS |= {
     "bootstrapped": Row(
         Recipe(ensembles.bootstrapped_loss, _ensemble), (*_ENSEMBLE, "mask_probability")
     ),
-    "rem": Row(Recipe(ensembles.random_mixture_loss, _ensemble), _ENSEMBLE),
+    "rem": Row(Recipe(ensembles.random_mixture_loss, _mixture), _ENSEMBLE),
     "maxmin": Row(Recipe(ensembles.maxmin_loss, partial(_ensemble, combine=jnp.min)), _ENSEMBLE),
     "averaged": Row(Recipe(ensembles.averaged_loss, _values), _Q, _several_targets),
+    "is-dqn": Row(Recipe(iterated.shared_chain_loss, _shared_chain), _ITERATED, _shifted),
+    "i-dqn": Row(Recipe(iterated.chain_loss, _chain), _ITERATED, _shifted),
     "drqn": Row(Recipe(recurrent.recurrent_q_loss, _values), _SEQUENCES, _sequences),
     "r2d2": Row(Recipe(recurrent.r2d2_loss, _values), _SEQUENCES, _sequences),
     "pqn": Row(

@@ -148,6 +148,16 @@ METHODS = {
         "targets from the mean of the last target networks",
         {"agent": "averaged", "target": "stack", "ensemble_size": 5},
     ),
+    "is-dqn": Method(
+        "Vincent et al. 2025",
+        "heads that learn several Bellman iterations at once, on one torso",
+        {"agent": "is-dqn", "target": "shift-heads", "ensemble_size": 9, "layer_norm": True},
+    ),
+    "i-dqn": Method(
+        "Vincent et al. 2024",
+        "networks that learn several Bellman iterations at once",
+        {"agent": "i-dqn", "target": "shift-networks", "ensemble_size": 3},
+    ),
     "drqn": Method(
         "Hausknecht & Stone 2015",
         "a recurrent network learns from sequences",

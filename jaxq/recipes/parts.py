@@ -29,14 +29,15 @@ from typing import Any
 from jaxq import schedules
 from jaxq.config import Config, HParams, field_names
 from jaxq.errors import ConfigError, unknown
-from jaxq.learning import backups, exploration, optimizers, rewards, targets, traces
+from jaxq.learning import backups, exploration, optimizers, rewards, traces
 from jaxq.networks import statistics
+from jaxq.recipes.following import TARGETS
 from jaxq.recipes.layers import ACTIVATIONS, DENSE, INITIALIZATIONS, NORMS, TORSOS
 from jaxq.recipes.own import OPEN, is_own, resolve
 from jaxq.recipes.renewal import REGULARISERS, RESETS
 from jaxq.recipes.rows import AGENTS, Row
 from jaxq.replay import prioritized, rings
-from jaxq.types import Replay, Selection, Step, Target, TraceRule
+from jaxq.types import Replay, Selection, Step, TraceRule
 
 
 def _positive_temperature(config: Config, hparams: HParams) -> str | None:
@@ -94,28 +95,6 @@ REPLAYS = {
         ("capacity", "batch_size", "sequence_period", *_PRIORITIES, "importance_exponent_steps"),
     ),
     "latest": Row(_latest),
-}
-
-
-def _polyak(config: Config) -> Target:
-    del config
-    return targets.polyak()
-
-
-def _one_target(config: Config, hparams: HParams) -> str | None:
-    if config.agent != "averaged" and not is_own(config.agent):
-        return (
-            f"target=stack keeps several networks, of which agent={config.agent} reads one; "
-            f"agent=averaged is accepted, or target=polyak"
-        )
-    return None
-
-
-TARGETS = {
-    "polyak": Row(_polyak, ("tau",)),
-    "stack": Row(
-        lambda config: targets.stack(config.ensemble_size), ("ensemble_size",), _one_target
-    ),
 }
 
 _ADAM = ("adam_beta1", "adam_beta2", "optimizer_epsilon")

@@ -35,6 +35,8 @@ _ON_CARTPOLE = {
     "bootstrapped-dqn": ({"ensemble_size": 5}, {}),
     # Five targets that are 500 steps apart would lag 1,250 steps behind on average.
     "averaged-dqn": ({"target_period": 100}, {}),
+    # 10 updates of the target networks to a shift; in the authors' code it is 20.
+    "i-dqn": ({"target_period": 50, "shift_period": 500}, {}),
     # Values that pass through a layer of norm 1 grow slowly; at 2.5e-4 the IQM is 450.
     "spectral-dqn": ({}, {"learning_rate": 1e-3}),
     # One reset in 500,000 steps: with this little replay it takes 200,000 to regain what it loses.

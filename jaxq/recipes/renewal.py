@@ -5,11 +5,16 @@ from jaxq.learning import plasticity, regularisers
 from jaxq.recipes.rows import AGENTS, Row
 
 
-def _without_memory(config: Config, hparams: HParams) -> str | None:
+def _single_states(config: Config, hparams: HParams) -> str | None:
     if config.memory != "none":
         return (
             f"regulariser={config.regulariser} compares values of single states, which a network "
             f"with memory={config.memory} does not have; l2-init or none is accepted"
+        )
+    if config.target.startswith("shift-"):
+        return (
+            f"regulariser={config.regulariser} compares values with those before an update, which "
+            f"target={config.target} shifts; l2-init or none is accepted"
         )
     return None
 
@@ -17,9 +22,9 @@ def _without_memory(config: Config, hparams: HParams) -> str | None:
 REGULARISERS = {
     "none": Row(lambda config: regularisers.NONE),
     "l2-init": Row(lambda config: regularisers.l2_init(), ("l2_init_weight",)),
-    "chain": Row(lambda config: regularisers.chain(), ("churn_weight",), _without_memory),
+    "chain": Row(lambda config: regularisers.chain(), ("churn_weight",), _single_states),
     "chain-auto": Row(
-        lambda config: regularisers.chain_auto(), ("churn_weight", "churn_share"), _without_memory
+        lambda config: regularisers.chain_auto(), ("churn_weight", "churn_share"), _single_states
     ),
 }
 
@@ -28,7 +33,7 @@ def _recyclable(config: Config, hparams: HParams) -> str | None:
     agent = AGENTS.get(config.agent, Row(None))
     if config.network == "linear":
         return f"network={config.network} has no hidden units for reset=redo to recycle"
-    if agent.loop == "on-policy" or "prior_scale" in agent.reads or config.memory != "none":
+    if agent.loop == "on-policy" or "ensemble_size" in agent.reads or config.memory != "none":
         return (
             f"reset=redo recycles units of one network without memory, found on a batch of a "
             f"replay, which agent={config.agent} has not; head or shrink-and-perturb is accepted"

@@ -103,6 +103,22 @@ def test_one_member_acts_for_an_episode_and_their_mean_greedily():
     np.testing.assert_allclose(greedy.q_values, output.members.mean(axis=1), rtol=1e-6)
 
 
+def test_a_random_mixture_acts_for_an_episode_and_the_mean_greedily():
+    """REM: one mixture for every environment and episode, as its authors act online."""
+    network = member_networks.mixture(MODULE, 4)
+    obs = jax.random.normal(KEY, (16, 4))
+    params, carry = jax.jit(network.init)(KEY, obs), network.initial_carry(jax.random.key(1), 16)
+    np.testing.assert_allclose(carry.weights.sum(axis=1), 1.0, rtol=1e-6)
+    assert len(np.unique(carry.weights[:, 0])) == 16
+    for key in (jax.random.key(2), jax.random.key(3)):
+        output, after = jax.jit(network.apply)(params, obs, key, carry)
+        mixed = (carry.weights[..., None] * output.members).sum(axis=1)
+        np.testing.assert_allclose(output.q_values, mixed, rtol=1e-5, atol=1e-6)
+        np.testing.assert_array_equal(after.weights, carry.weights)
+    greedy, _ = network.apply(params, obs, None, carry)
+    np.testing.assert_allclose(greedy.q_values, output.members.mean(axis=1), rtol=1e-5, atol=1e-6)
+
+
 def test_the_minimum_of_maxmin_acts():
     """Lan et al. 2020, algorithm 1: while training, and greedily."""
     network = member_networks.ensemble(MODULE, 3, combine=jnp.min)

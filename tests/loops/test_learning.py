@@ -86,7 +86,7 @@ FAST = ("table",)
 # Traced in seconds each: one of every loss and of every kind of part.
 TRACED = (
     "table rainbow munchausen-iqn bootstrapped-dqn averaged-dqn r2d2 pqn-lstm reset-dqn hl-gauss "
-    "redo-dqn chain-auto-dqn qrc ez-greedy-dqn"
+    "redo-dqn chain-auto-dqn qrc ez-greedy-dqn is-dqn i-dqn"
 ).split()
 
 

@@ -190,3 +190,29 @@ def test_state_structure_is_unchanged_by_a_chunk(name):
     after, clock_after, _ = jax.eval_shape(trainer.chunk, state, clock, hparams)
     describe = lambda tree: jax.tree.map(lambda x: (x.shape, x.dtype, x.weak_type), tree)  # noqa: E731
     assert describe((state, clock)) == describe((after, clock_after))
+
+
+@pytest.mark.usefixtures("compiled_quickly")
+@pytest.mark.parametrize(
+    ("agent", "target", "shifts"),
+    [
+        ("is-dqn", "shift-heads", 5),
+        pytest.param("i-dqn", "shift-networks", 2, marks=pytest.mark.slow),
+    ],
+)
+def test_a_chain_is_shifted_by_the_clock(agent, target, shifts):
+    """Without learning, after 100 steps: at every update of 20, or after 80 and 120 in all."""
+    changes = {"agent": agent, "target": target, "ensemble_size": 8, "eval_episodes": 1}
+    experiment = small(**changes, **({"shift_period": 40} if agent == "i-dqn" else {}))
+    hparams = cast(SMALL_HPARAMS._replace(learning_rate=0.0))
+    init, chunk = programs(experiment.trainer)
+    state, clock = init(jax.random.key(0), hparams)
+    before = host(state.params)
+    after = host(chunk(state, clock, hparams)[0].params)
+    for path, leaf in jax.tree_util.tree_leaves_with_path(before):
+        found = after
+        for entry in path:
+            found = found[entry.key]
+        chained = agent == "i-dqn" or any(entry.key == "head" for entry in path)
+        places = np.minimum(np.arange(len(leaf)) + shifts, len(leaf) - 1)
+        np.testing.assert_array_equal(found, leaf[places] if chained else leaf)

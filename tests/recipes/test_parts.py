@@ -31,6 +31,8 @@ COVERING = (
     "hl-gauss",
     "shrink-and-perturb-dqn",
     "chain-auto-dqn",
+    "is-dqn",
+    "i-dqn",
     "r2d2",
     "pqn",
     "online-q-adam",
