@@ -110,9 +110,10 @@ class HParams(NamedTuple):
 class Config:
     """Structure; one compiled program each.
 
-    A field that names a part (``env``, ``agent``, ``backup``, ``network``, ``replay``, ``target``,
-    ``optimizer``, ``regulariser``, ``reset``, ``trace``, ``action_selection``, ``exploration``)
-    takes a name of ``recipes.parts`` or ``module:function``, a function of one's own.
+    A field that names a part (``env``, ``agent``, ``backup``, ``network``, ``memory``, ``replay``,
+    ``target``, ``optimizer``, ``regulariser``, ``reset``, ``trace``, ``action_selection``,
+    ``exploration``) takes a name of ``recipes.parts`` or ``module:function``, a function of one's
+    own.
     """
 
     env: str = "CartPole-v1"
@@ -165,10 +166,13 @@ class Config:
     """Weight of the random prior that is added to every member of an ensemble; 0 has none."""
     mask_probability: float = 1.0
     """bootstrapped: probability of a member to learn from a step."""
-    memory: Literal["none", "lstm"] = "none"
+    memory: str = "none"
     """Memory between torso and head, for drqn, r2d2 and pqn."""
     memory_width: int = 64
-    """Width of the LSTM."""
+    """Width of the memory; of lru complex numbers."""
+    memory_inputs: Literal["observation", "action", "action-reward"] = "observation"
+    """What a memory sees beside the features of an observation: the action before it, one-hot, and
+    the reward; both are 0 where an episode begins."""
     trace: str = "obgd"
     """stream: what moves the weights along eligibility traces."""
     trace_cut: Literal["after", "watkins", "episodes"] = "after"

@@ -26,6 +26,14 @@ class Step(NamedTuple):
     carry: PyTree = ()  # the network's memory before it acted; () if it has none
 
 
+class ObservationActionReward(NamedTuple):
+    """An observation beside what led to it, for a network with memory; nothing led to the first."""
+
+    obs: jax.Array  # [*obs]
+    action: jax.Array  # [A] bool, one-hot; at the beginning of an episode no action at all
+    reward: PyTree  # [] float32 as the environment gave it, 0 at the beginning; () if not shown
+
+
 class Outcome(NamedTuple):
     """What one step of every environment came to, before any automatic reset."""
 
@@ -89,12 +97,13 @@ class Env(NamedTuple):
     ``step(key, env_state, action [E], env_params) -> (obs, env_state, Outcome, Episode)``
 
     The ``obs`` of a step is the one to act on next: after an episode's end the first of a new one.
+    An observation is an array, or an ``ObservationActionReward`` around one.
     """
 
     name: str
     num_envs: int
     num_actions: int
-    obs_spec: jax.ShapeDtypeStruct  # of one observation
+    obs_spec: PyTree  # shape and dtype of one observation
     protocol: Mapping[str, Any]  # what a reader must know to compare results
     params: Callable[[Mapping[str, Any]], PyTree]
     reset: Callable
@@ -277,6 +286,16 @@ class Trainer(NamedTuple):
     chunk: Callable
     look: Callable = lambda state, clock, key, hparams: state.obs
     restart: Callable = unchanged
+
+
+def observation_of(obs: PyTree) -> Any:
+    """The observation alone, or its spec, without action and reward."""
+    return obs.obs if isinstance(obs, ObservationActionReward) else obs
+
+
+def rows_of(tree: PyTree) -> int:
+    """B of leaves [B, ...]."""
+    return len(jax.tree.leaves(tree)[0])
 
 
 def where(condition: jax.Array, new: jax.Array, old: jax.Array) -> jax.Array:

@@ -13,6 +13,7 @@ from jaxq.loops.evaluation import make_evaluator
 from jaxq.recipes import agents
 from jaxq.recipes.experiment import Experiment, make_experiment, make_trainer_from
 from jaxq.recipes.methods import METHODS
+from jaxq.recipes.parts import find
 from jaxq.recipes.presets import PRESETS
 from jaxq.runs.members import stack_members
 from jaxq.runs.population import Population
@@ -83,6 +84,15 @@ RECIPES = {
         for name, method in METHODS.items()
     },
 }
+RECIPES |= {
+    "pqn, gru": replace(RECIPES["pqn-lstm"], memory="gru"),
+    "pqn, mingru, last action": replace(
+        RECIPES["pqn-lstm"], memory="mingru", memory_inputs="action"
+    ),
+    "r2d2, lru, last action and reward": replace(
+        RECIPES["r2d2"], memory="lru", memory_inputs="action-reward"
+    ),
+}
 
 
 def cast(hparams: HParams) -> HParams:
@@ -107,14 +117,19 @@ def tabular_env(num_envs: int):
     return envs.from_gymnax(env, env.default_params, num_envs, name="Tabular")
 
 
+def seen_env(config: Config, num_envs: int):
+    """The tabular environment as the agent of ``config`` sees it."""
+    return find("memory_inputs", config.memory_inputs).make(tabular_env(num_envs))
+
+
 @cache
 def recipe(name: str) -> Experiment:
     """A recipe on the tabular environment, whose MDP comes with ``hparams.env_params``."""
     config = RECIPES[name]
-    env = tabular_env(config.num_envs)
+    env = seen_env(config, config.num_envs)
     agent = agents.make_agent_from(config, env)
     trainer = make_trainer_from(config, env, agent)
-    evaluate = make_evaluator(tabular_env(config.eval_episodes), agent, config.eval_max_steps)
+    evaluate = make_evaluator(seen_env(config, config.eval_episodes), agent, config.eval_max_steps)
     return Experiment(config, env, agent, trainer, evaluate)
 
 

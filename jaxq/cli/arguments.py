@@ -44,7 +44,7 @@ _GROUPS = {
         "From observations to values.",
         (
             *("network", "observations", "rewards", "layer_norm", "layer_norm_form", "activation"),
-            *("dense", "initialization", "dueling", "memory"),
+            *("dense", "initialization", "dueling", "memory", "memory_inputs"),
         ),
     ),
     "exploration": _Group("How actions are chosen.", ("action_selection", "exploration")),

@@ -13,7 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxq.envs.probing import LIMIT
-from jaxq.types import Env, PyTree
+from jaxq.types import Env, PyTree, observation_of
 
 NUM_ENVS, NUM_STEPS = 8, 500
 _EPISODES = 10  # of one length, before that is taken for a rule
@@ -72,7 +72,7 @@ def warn_of_random_steps(env: Env, raw: tuple[Any, PyTree] | None = None) -> Non
                 f"is of shape {declared}.",
                 stacklevel=3,
             )
-    one_hot = env.obs_spec.dtype == jnp.bool_
+    one_hot = observation_of(env.obs_spec).dtype == jnp.bool_
     for sentence in _odd(seen, env.protocol.get("time_limit"), float(np.max(limit)), one_hot):
         warnings.warn(f"env={env.name} {sentence}", stacklevel=3)
 
@@ -153,7 +153,8 @@ _QUICKLY = {
 
 def _of_env(result: tuple) -> tuple:
     _, state, outcome, _ = result
-    return state, outcome.next_obs, outcome.reward, outcome.terminated, outcome.done
+    next_obs = observation_of(outcome.next_obs)
+    return state, next_obs, outcome.reward, outcome.terminated, outcome.done
 
 
 def _of_gymnax(result: tuple) -> tuple:

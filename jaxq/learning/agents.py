@@ -9,7 +9,7 @@ import jax.numpy as jnp
 
 from jaxq.errors import wrong_object
 from jaxq.learning import exploration
-from jaxq.types import Agent, Network, PyTree, Selection
+from jaxq.types import Agent, Network, PyTree, Selection, rows_of
 
 
 class Carry(NamedTuple):
@@ -56,6 +56,7 @@ def make_agent(
     def act(params, carry, key, obs, amount):
         key_network, key_select = jax.random.split(key)
         carry, state = _apart(carry)
+        rows = rows_of(obs)
 
         def together(key, obs, carry):
             output, carry = network.apply(params, obs, key, carry)
@@ -65,8 +66,8 @@ def make_agent(
             one = jax.tree.map(lambda leaf: leaf[None], (obs, carry))
             return jax.tree.map(lambda leaf: leaf[0], together(key, *one))
 
-        if network.draws and len(obs) > 1:
-            q_values, carry = jax.vmap(alone)(jax.random.split(key_network, len(obs)), obs, carry)
+        if network.draws and rows > 1:
+            q_values, carry = jax.vmap(alone)(jax.random.split(key_network, rows), obs, carry)
         else:
             q_values, carry = together(key_network, obs, carry)
         action, state = selection.select(state, key_select, q_values, amount)

@@ -46,16 +46,18 @@ def unroll(
     key_early, key_late = jax.random.split(key)
     obs, resets = _swap((steps.obs, resets))  # [T, B]
     if burn_in:
-        _, carries = run(params, obs[:burn_in], key_early, carry, resets[:burn_in])
+        early = jax.tree.map(lambda x: x[:burn_in], obs)
+        _, carries = run(params, early, key_early, carry, resets[:burn_in])
         carry = jax.lax.stop_gradient(jax.tree.map(lambda x: x[-1], carries))
-    output, carries = run(params, obs[burn_in:], key_late, carry, resets[burn_in:])
+    late = jax.tree.map(lambda x: x[burn_in:], obs)
+    output, carries = run(params, late, key_late, carry, resets[burn_in:])
     return _swap((output.q_values, carries))
 
 
 def _one_by_one(
     network: Network,
     params: PyTree,
-    obs: jax.Array,
+    obs: PyTree,
     key: jax.Array,
     carry: PyTree,
     resets: jax.Array,
@@ -70,7 +72,7 @@ def _one_by_one(
         output, carry = network.apply(params, obs, key_apply, carry)
         return carry, (output, carry)
 
-    return jax.lax.scan(step, carry, (obs, resets, jax.random.split(key, len(obs))))[1]
+    return jax.lax.scan(step, carry, (obs, resets, jax.random.split(key, len(resets))))[1]
 
 
 def _swap(tree: PyTree) -> PyTree:

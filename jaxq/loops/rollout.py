@@ -130,7 +130,7 @@ def step_shapes(env: Env, agent: Agent) -> Step:
     def shapes(shape, dtype):
         return jax.ShapeDtypeStruct((env.num_envs, *shape), dtype)
 
-    obs = shapes(env.obs_spec.shape, env.obs_spec.dtype)
+    obs = jax.tree.map(lambda spec: shapes(spec.shape, spec.dtype), env.obs_spec)
     flag, reward = shapes((), bool), shapes((), jnp.float32)
     carry = jax.eval_shape(
         lambda: agent.stored(agent.initial_carry(jax.random.key(0), env.num_envs))

@@ -5,10 +5,11 @@ is made of has a name here, such as ``networks.from_flax`` and ``networks.QOutpu
 
     units       hidden units: how active they are, and what they lead to
     layers      dense layers: plain, noisy, spectral; sparse weights, layer norms, activations
-    kernels     what is written unusually for speed: convolutions as one matmul, the LSTM
+    kernels     what is written unusually for speed: convolutions as one matmul, LSTM and GRU
     heads       values, atoms and quantiles from features; dueling
     torsos      features from observations
     modules     a flax module as a ``Network``
+    cells       memory cells, linear ones among them
     memory      networks that remember
     ensembles   several copies of a module as one network
     iterated    chains of values, each of which follows the one before
@@ -20,16 +21,20 @@ from typing import Any as _Any
 
 # Public name -> the module of this package that defines it.
 _NAMES = {
+    "Cell": "cells",
     "CategoricalNetwork": "heads",
     "CategoricalOutput": "heads",
     "Dense": "layers",
     "DuelingHead": "heads",
     "EnsembleOutput": "heads",
+    "GRU": "kernels",
     "ImplicitQuantileNetwork": "heads",
+    "LRU": "cells",
     "LSTM": "kernels",
     "LinearHead": "heads",
     "MLP": "torsos",
     "MinAtarTorso": "torsos",
+    "MinGRU": "cells",
     "NatureTorso": "torsos",
     "NoisyDense": "layers",
     "PatchConv": "kernels",
@@ -41,8 +46,11 @@ _NAMES = {
     "ValueNetwork": "heads",
     "ensemble": "ensembles",
     "from_flax": "modules",
+    "linear_recurrence": "cells",
+    "lstm": "cells",
     "normalized": "statistics",
     "recurrent": "memory",
+    "step_by_step": "cells",
 }
 __all__ = list(_NAMES)
 

@@ -1,4 +1,4 @@
-"""Layers written unusually, for speed: the convolution as one matmul, the LSTM's way back.
+"""Layers written unusually, for speed: the convolution as one matmul, the way back of LSTM and GRU.
 
 Each has the parameters and the mathematics of the usual one, which the tests compare it with.
 """
@@ -65,8 +65,8 @@ class LSTM(nn.Module):
     width: int
 
     @nn.compact
-    def __call__(self, carry: Carry, x: jax.Array, resets: jax.Array) -> Carry:
-        """The memory, cell and hidden state, after each step.
+    def __call__(self, carry: Carry, x: jax.Array, resets: jax.Array) -> tuple[jax.Array, Carry]:
+        """The hidden state, and the memory, cell and hidden state, after each step.
 
         Args:
           carry: [B, width] each, before the first step.
@@ -77,7 +77,8 @@ class LSTM(nn.Module):
           [T, B, width] each.
         """
         kernel = self.param("kernel", default_init, (self.width, 4 * self.width))
-        return _lstm(kernel, carry, Dense(4 * self.width)(x), resets)
+        carries = _lstm(kernel, carry, Dense(4 * self.width)(x), resets)
+        return carries[1], carries
 
 
 def _steps_of_lstm(kernel: jax.Array, carry: Carry, inputs: jax.Array, resets: jax.Array):
@@ -151,6 +152,85 @@ def _lstm_backward(residuals: tuple, gradient: Carry):
 
 
 _lstm.defvjp(_lstm_forward, _lstm_backward)
+
+
+class GRU(nn.Module):
+    """The gated recurrent unit (Cho et al. 2014) over a sequence, written as the ``LSTM`` is.
+
+    The reset gate follows the product with the hidden state, as in cuDNN and flax, not before it.
+    """
+
+    width: int
+
+    @nn.compact
+    def __call__(self, carry: jax.Array, x: jax.Array, resets: jax.Array):
+        """The hidden state after each step, twice; arguments as of ``LSTM``, carry [B, width]."""
+        kernel = self.param("kernel", default_init, (self.width, 3 * self.width))
+        bias = self.param("bias", nn.initializers.zeros, (self.width,))
+        hidden = _gru(kernel, bias, carry, Dense(3 * self.width)(x), resets)
+        return hidden, hidden
+
+
+def _gates_of_gru(kernel: jax.Array, bias: jax.Array, hidden: jax.Array, inputs: jax.Array):
+    """Reset gate, update gate, candidate and what the reset gate lets through, [..., width]."""
+    width = bias.shape[0]
+    sums, through = inputs, hidden @ kernel
+    gates = nn.sigmoid(sums[..., : 2 * width] + through[..., : 2 * width])
+    reset, keep = jnp.split(gates, 2, axis=-1)
+    past = through[..., 2 * width :] + bias
+    return reset, keep, jnp.tanh(sums[..., 2 * width :] + reset * past), past
+
+
+@jax.custom_vjp
+def _gru(
+    kernel: jax.Array, bias: jax.Array, carry: jax.Array, inputs: jax.Array, resets: jax.Array
+) -> jax.Array:
+    """The hidden state [T, B, width] after each step; ``inputs`` [T, B, 3 width] as of the LSTM."""
+
+    def step(hidden, x):
+        inputs, erase = x
+        hidden = jnp.where(erase[:, None], 0.0, hidden)
+        _, keep, candidate, _ = _gates_of_gru(kernel, bias, hidden, inputs)
+        hidden = (1.0 - keep) * candidate + keep * hidden
+        return hidden, hidden
+
+    return jax.lax.scan(step, carry, (inputs, resets))[1]
+
+
+def _gru_forward(kernel, bias, carry, inputs, resets):
+    after = _gru(kernel, bias, carry, inputs, resets)
+    return after, (kernel, bias, carry, inputs, resets, after)
+
+
+def _gru_backward(residuals: tuple, gradient: jax.Array):
+    """As of the LSTM; what the gates were is computed again, for all steps at once."""
+    kernel, bias, carry, inputs, resets, after = residuals
+    hidden = jnp.concatenate([carry[None], after[:-1]])  # before each step
+    hidden = jnp.where(resets[..., None], 0.0, hidden)
+    reset, keep, candidate, past = _gates_of_gru(kernel, bias, hidden, inputs)
+    slope = (1.0 - keep) * (1.0 - candidate**2)  # of the hidden state, by the candidate's sum
+    others = slope * past * reset * (1.0 - reset), (hidden - candidate) * keep * (1.0 - keep)
+    slopes = jnp.concatenate([*others, slope * reset], axis=-1)  # by the products with kernel
+
+    def step(later: jax.Array, x):
+        for_hidden, slopes, keep, erase = x
+        for_hidden += later
+        for_products = jnp.concatenate([for_hidden] * 3, axis=-1) * slopes
+        earlier = keep * for_hidden + for_products @ kernel.T
+        return jnp.where(erase[:, None], 0.0, earlier), (for_hidden, for_products)
+
+    steps = gradient, slopes, keep, resets
+    for_carry, (for_hidden, for_products) = jax.lax.scan(
+        step, jnp.zeros_like(carry), steps, reverse=True
+    )
+    width = bias.shape[0]
+    for_inputs = for_products.at[..., 2 * width :].set(for_hidden * slope)
+    for_bias = for_products[..., 2 * width :].sum(axis=(0, 1))
+    for_kernel = jnp.einsum("tbi,tbj->ij", hidden, for_products)
+    return for_kernel, for_bias, for_carry, for_inputs, None
+
+
+_gru.defvjp(_gru_forward, _gru_backward)
 
 
 def cosines(fractions: jax.Array, count: int) -> jax.Array:

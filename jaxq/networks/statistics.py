@@ -5,13 +5,14 @@ evaluation and after it was saved normalises by the same numbers. They are count
 gradient reaches them. Elsayed et al. (2024, section 3.3) take them over everything seen so far.
 """
 
+from collections.abc import Callable
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 
 from jaxq.networks.torsos import numbers
-from jaxq.types import Network, PyTree
+from jaxq.types import Network, ObservationActionReward, PyTree, observation_of
 
 NAME = "statistics"
 EPSILON = 1e-8  # added to a variance before its root, as the authors do
@@ -66,31 +67,32 @@ def normalized(network: Network) -> Network:
     """A network that sees every observation normalised by what was observed before.
 
     Its ``observe(params, obs [..., *obs]) -> params`` counts more of them; pixels count as
-    brightness from 0 to 1.
+    brightness from 0 to 1. An action or a reward beside them stays as it is.
     """
 
-    def init(key: jax.Array, obs: jax.Array) -> Any:
-        weights, statistics = split(network.init(key, numbers(obs)))
-        return join(weights, {**statistics, "observations": moments(obs.shape[1:])})
+    def init(key: jax.Array, obs: PyTree) -> Any:
+        weights, statistics = split(network.init(key, _shown_as(numbers, obs)))
+        shape = observation_of(obs).shape[1:]
+        return join(weights, {**statistics, "observations": moments(shape)})
 
-    def see(params: Any, obs: jax.Array) -> tuple[Any, jax.Array]:
+    def see(params: Any, obs: PyTree) -> tuple[Any, PyTree]:
         weights, statistics = split(params)
         seen = jax.lax.stop_gradient(statistics["observations"])
-        return weights, normalize(seen, numbers(obs))
+        return weights, _shown_as(lambda obs: normalize(seen, numbers(obs)), obs)
 
-    def apply(params: Any, obs: jax.Array, key: jax.Array | None, carry: Any):
+    def apply(params: Any, obs: PyTree, key: jax.Array | None, carry: Any):
         return network.apply(*see(params, obs), key, carry)
 
-    def unroll(params: Any, obs: jax.Array, key: jax.Array | None, carry: Any, resets: jax.Array):
+    def unroll(params: Any, obs: PyTree, key: jax.Array | None, carry: Any, resets: jax.Array):
         return network.unroll(*see(params, obs), key, carry, resets)
 
-    def count(params: Any, obs: jax.Array) -> Any:
+    def count(params: Any, obs: PyTree) -> Any:
         weights, statistics = split(params)
         seen = statistics["observations"]
-        samples = numbers(obs).reshape(-1, *seen["mean"].shape)
+        samples = numbers(observation_of(obs)).reshape(-1, *seen["mean"].shape)
         return join(weights, {**statistics, "observations": observe(seen, samples)})
 
-    def activity(params: Any, obs: jax.Array) -> Any:
+    def activity(params: Any, obs: PyTree) -> Any:
         return network.activity(*see(params, obs))
 
     return network._replace(
@@ -100,3 +102,10 @@ def normalized(network: Network) -> Network:
         observe=count,
         activity=activity if network.activity else None,
     )
+
+
+def _shown_as(function: Callable[[jax.Array], jax.Array], obs: PyTree) -> PyTree:
+    """``obs`` with another observation in it."""
+    if isinstance(obs, ObservationActionReward):
+        return obs._replace(obs=function(obs.obs))
+    return function(obs)

@@ -15,12 +15,13 @@ from jaxq.learning.agents import make_agent
 from jaxq.networks import ensembles as ensemble_networks
 from jaxq.networks import heads, memory, modules
 from jaxq.networks import iterated as iterated_networks
+from jaxq.networks.cells import Cell
 from jaxq.recipes.acting import make_selection_from
 from jaxq.recipes.following import SHIFTS
 from jaxq.recipes.layers import DENSE, hidden_layers
 from jaxq.recipes.own import is_own
-from jaxq.recipes.parts import AGENTS, BACKUPS, Row, find
-from jaxq.types import Agent, Env, Network
+from jaxq.recipes.parts import AGENTS, BACKUPS, MEMORIES, Row, find
+from jaxq.types import Agent, Env, Network, observation_of
 
 
 def make_agent_from(
@@ -119,7 +120,7 @@ def check_backup(
 
 def make_network_from(config: Config, env: Env, like: str | None = None) -> Network:
     """The network that ``config`` names, for ``env``; ``like`` as above."""
-    torso = find("network", config.network).make(config, env.obs_spec)
+    torso = find("network", config.network).make(config, observation_of(env.obs_spec))
     if not isinstance(torso, nn.Module):
         accepted = "a flax module from observations to features"
         raise wrong_object(f"network={config.network}", torso, accepted)
@@ -158,11 +159,13 @@ class Recipe(NamedTuple):
 
 def _values(config: Config, torso: nn.Module, make_head: Callable) -> Network:
     draws = config.dense == "noisy"
-    if config.memory == "lstm":
-        return memory.recurrent(
-            memory.RecurrentNetwork(torso, make_head(), config.memory_width), draws
-        )
-    return modules.from_flax(heads.ValueNetwork(torso, make_head()), draws)
+    make_cell = find("memory", config.memory).make
+    if make_cell is None:
+        return modules.from_flax(heads.ValueNetwork(torso, make_head()), draws)
+    cell = make_cell(config)
+    if not isinstance(cell, Cell):
+        raise wrong_object(f"memory={config.memory}", cell, "a jaxq Cell of networks.cells")
+    return memory.recurrent(memory.RecurrentNetwork(torso, make_head(), cell), draws)
 
 
 def _categorical(config: Config, torso: nn.Module, make_head: Callable) -> Network:
@@ -231,7 +234,8 @@ def _positive_sigma(config: Config, hparams: HParams) -> str | None:
 def _sequences(config: Config, hparams: HParams) -> str | None:
     needed = config.burn_in + config.n_step
     if config.memory == "none":
-        return f"memory=none must be lstm for agent={config.agent}"
+        names = ", ".join(name for name in MEMORIES if name != "none")
+        return f"memory=none must be one of {names} for agent={config.agent}"
     if config.sequence_length < needed:
         return (
             f"sequence_length={config.sequence_length} must be at least burn_in + n_step = {needed}"
@@ -263,7 +267,8 @@ _ALWAYS = (*_ACTING, "backup", "n_step")
 _Q = (*_ALWAYS, "huber_delta")
 _ENSEMBLE = (*_Q, "ensemble_size", "prior_scale")
 _ITERATED = (*_Q, "ensemble_size")
-_SEQUENCES = (*_Q, "memory", "sequence_length", "burn_in")
+_MEMORY = ("memory", "memory_inputs", "sequence_length")
+_SEQUENCES = (*_Q, *_MEMORY, "burn_in")
 
 # Name -> the recipe and what it reads.
 AGENTS |= {
@@ -290,7 +295,7 @@ AGENTS |= {
     "r2d2": Row(Recipe(recurrent.r2d2_loss, _values), _SEQUENCES, _sequences),
     "pqn": Row(
         Recipe(on_policy.lambda_loss, _values),
-        (*_ACTING, "memory", "huber_delta", "td_lambda", "sequence_length"),
+        (*_ACTING, *_MEMORY, "huber_delta", "td_lambda"),
         loop="on-policy",
     ),
     "stream": Row(

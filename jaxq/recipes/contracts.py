@@ -52,21 +52,34 @@ def check_network(network: Network | None, env: Env, what: str) -> None:
     """
     if network is None:  # an agent that was put together without one
         return
-    obs = jax.ShapeDtypeStruct((_ROWS, *env.obs_spec.shape), env.obs_spec.dtype)
+    obs = jax.tree.map(
+        lambda spec: jax.ShapeDtypeStruct((_ROWS, *spec.shape), spec.dtype), env.obs_spec
+    )
 
-    def values(key: jax.Array, obs: jax.Array) -> Any:
-        params = network.init(key, obs)
-        output, _ = network.apply(params, obs, None, network.initial_carry(key, _ROWS))
+    def values(key: jax.Array, obs: Any) -> tuple:
+        before = network.initial_carry(key, _ROWS)
+        output, after = network.apply(network.init(key, obs), obs, None, before)
         if not hasattr(output, "q_values"):
             raise wrong_object(what, output, "a jaxq QOutput, or another tuple with q_values,")
-        return output.q_values
+        return output.q_values, before, after
 
-    q_values = jax.eval_shape(values, jax.random.key(0), obs)
+    q_values, before, after = jax.eval_shape(values, jax.random.key(0), obs)
+    if _described(before) != _described(after):
+        raise ConfigError(
+            f"{what} has a memory of {_described(after)} after a step, and of {_described(before)} "
+            f"before it; the same is accepted."
+        )
     if q_values.shape != (_ROWS, env.num_actions):
         raise ConfigError(
             f"{what} gives values of shape {list(q_values.shape)} for {_ROWS} observations; "
             f"[{_ROWS}, {env.num_actions}] is accepted, one for every action of {env.name}."
         )
+
+
+def _described(tree: Any) -> str:
+    """Types and shapes of what a tree holds."""
+    leaves = [f"{np.dtype(leaf.dtype)}{list(leaf.shape)}" for leaf in jax.tree.leaves(tree)]
+    return ", ".join(leaves) or "nothing"
 
 
 def checked(agent: Agent, config: Config) -> Agent:

@@ -43,12 +43,14 @@ class Experiment(NamedTuple):
 
 
 def make_env_from(config: Config, num_envs: int) -> Env:
-    """The environment of ``config``, ``num_envs`` times."""
+    """The environment of ``config``, ``num_envs`` times, as its agent sees it."""
     time_limit = None if config.time_limit == "default" else config.time_limit
     if is_own(config.env):
         thing = resolve("env", config.env)
-        return own_envs.from_object(thing, config.env, num_envs, config.env_kwargs, time_limit)
-    return envs.make_env(config.env, num_envs, config.env_kwargs, time_limit)
+        env = own_envs.from_object(thing, config.env, num_envs, config.env_kwargs, time_limit)
+    else:
+        env = envs.make_env(config.env, num_envs, config.env_kwargs, time_limit)
+    return find("memory_inputs", config.memory_inputs).make(env)
 
 
 def make_raw_env_from(config: Config) -> tuple[Any, PyTree]:
@@ -96,7 +98,8 @@ def _make_env(handed_over: Callable | None, config: Config, num_envs: int) -> En
     if handed_over is None:
         return make_env_from(config, num_envs)
     env = handed_over(config, num_envs)
-    return probe_env(env, num_envs, getattr(handed_over, "__qualname__", "make_env"))
+    env = probe_env(env, num_envs, getattr(handed_over, "__qualname__", "make_env"))
+    return find("memory_inputs", config.memory_inputs).make(env)
 
 
 def try_env(experiment: Experiment) -> None:

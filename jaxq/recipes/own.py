@@ -16,8 +16,8 @@ from jaxq.config import Config, FromFile
 from jaxq.errors import ConfigError, unknown
 
 OPEN = (
-    "env agent backup network replay target optimizer regulariser reset trace action_selection "
-    "exploration"
+    "env agent backup network memory replay target optimizer regulariser reset trace "
+    "action_selection exploration"
 ).split()  # fields that accept functions of one's own
 
 

@@ -10,6 +10,7 @@ contract:
 | `agent` | ``make_agent(config, env) -> Agent`` |
 | `backup` | ``backup(values, a_tm1, hparams) -> Lookahead`` |
 | `network` | ``make_torso(config, obs_spec) -> flax module``, [B, *obs] to features [B, F] |
+| `memory` | ``make_cell(config) -> Cell``, see ``networks.cells`` |
 | `replay` | ``make_replay(config, step) -> Replay``, of the shapes of a step [E, ...] |
 | `target` | ``make_target(config) -> Target`` |
 | `optimizer` | ``scale(hparams) -> optax.GradientTransformation``, before minus the step size |
@@ -24,13 +25,15 @@ contract:
 
 import inspect
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 from jaxq import schedules
 from jaxq.config import Config, HParams, field_names
+from jaxq.envs.previous import with_previous_action
 from jaxq.errors import ConfigError, unknown
 from jaxq.learning import backups, exploration, optimizers, rewards, traces
-from jaxq.networks import statistics
+from jaxq.networks import cells, statistics
 from jaxq.recipes.following import TARGETS
 from jaxq.recipes.layers import ACTIVATIONS, DENSE, INITIALIZATIONS, NORMS, TORSOS
 from jaxq.recipes.own import OPEN, is_own, resolve
@@ -161,7 +164,30 @@ EXPLORATIONS = {
     "linear": Row(schedules.linear, _EPSILON),
     "exponential": Row(schedules.exponential, _EPSILON),
 }
-MEMORIES = {"none": Row(None), "lstm": Row(None, ("memory_width",))}
+_CELLS = {"lstm": cells.lstm, "gru": cells.gru, "mingru": cells.min_gru, "lru": cells.lru}
+MEMORIES = {
+    "none": Row(None),
+    **{
+        name: Row(lambda config, make=make: make(config.memory_width), ("memory_width",))
+        for name, make in _CELLS.items()
+    },
+}
+
+
+def _something_remembers(config: Config, hparams: HParams) -> str | None:
+    if config.memory == "none":
+        return (
+            f"memory_inputs={config.memory_inputs} must be observation with memory=none, or memory "
+            f"one of {', '.join(_CELLS)}"
+        )
+    return None
+
+
+MEMORY_INPUTS = {
+    "observation": Row(lambda env: env),
+    "action": Row(with_previous_action, (), _something_remembers),
+    "action-reward": Row(partial(with_previous_action, reward=True), (), _something_remembers),
+}
 
 # Field of ``Config`` -> its rows. Of a switch a row says what is read where it is on.
 TABLES: dict[str, dict[Any, Row]] = {
@@ -177,6 +203,7 @@ TABLES: dict[str, dict[Any, Row]] = {
     "dense": DENSE,
     "dueling": {False: Row(None), True: Row(None, ("stream_widths",))},
     "memory": MEMORIES,
+    "memory_inputs": MEMORY_INPUTS,
     "replay": REPLAYS,
     "target": TARGETS,
     "trace": TRACES,
@@ -217,6 +244,7 @@ _CALLED_WITH = {
     "agent": ("config", "env"),
     "backup": ("values", "a_tm1", "hparams"),
     "network": ("config", "obs_spec"),
+    "memory": ("config",),
     "replay": ("config", "step"),
     "target": ("config",),
     "optimizer": ("hparams",),

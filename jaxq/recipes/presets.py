@@ -188,6 +188,13 @@ _ON_MEMORY_CHAIN["pqn"] = (
 )
 
 
+_CELLS = {
+    "gru": ("Cho et al. 2014", "a gated recurrent unit"),
+    "mingru": ("Feng et al. 2024", "a minimal gated recurrent unit"),
+    "lru": ("Orvieto et al. 2023", "a linear recurrent unit"),
+}
+
+
 def _on_memory_chain(name: str) -> Preset:
     method = METHODS[name]
     structure, numbers = _ON_MEMORY_CHAIN[name]
@@ -195,6 +202,13 @@ def _on_memory_chain(name: str) -> Preset:
     config, hparams = replace(config, **structure), hparams._replace(**numbers)
     summary = f"{method.paper}: {method.idea}; MemoryChain, context 20 steps back."
     return Preset(summary, config, hparams, steps=300_000, seeds=8)
+
+
+def _with_cell(method: str, cell: str) -> Preset:
+    """A preset on MemoryChain with another memory, and nothing else changed."""
+    preset, (paper, what) = _on_memory_chain(method), _CELLS[cell]
+    summary = f"{paper}: {what} instead of the LSTM of {method}-memorychain."
+    return preset._replace(summary=summary, config=replace(preset.config, memory=cell))
 
 
 def _rung(summary: str, **changes) -> Preset:
@@ -277,6 +291,8 @@ PRESETS = {
     ),
     **{f"{name}-cartpole": _on_cartpole(name) for name in METHODS},
     **{f"{name}-memorychain": _on_memory_chain(name) for name in _ON_MEMORY_CHAIN},
+    **{f"pqn-{cell}-memorychain": _with_cell("pqn-lstm", cell) for cell in _CELLS},
+    **{f"r2d2-{cell}-memorychain": _with_cell("r2d2", cell) for cell in _CELLS},
     "bootstrapped-dqn-deepsea": _on_deep_sea("bootstrapped-dqn"),
     "dqn-deepsea": _on_deep_sea("dqn", epsilon_start=0.05),
     **MINATAR,

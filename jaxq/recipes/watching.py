@@ -91,7 +91,7 @@ class _Noting(dict):
 
 _FIELDS = frozenset(field_names(Config))
 # Read where nobody watches; of n_step ``contracts`` says whether the windows have that length.
-_ELSEWHERE = {*ENVIRONMENT, *EVALUATION, "agent", "extra", "n_step"}
+_ELSEWHERE = {*ENVIRONMENT, *EVALUATION, "agent", "memory_inputs", "extra", "n_step"}
 
 
 def check_reads(config: WatchedConfig, make_agent: Callable, env: Env, loop: str) -> Agent:

@@ -1,5 +1,7 @@
 """Memory and noise: what acting saw, sequences see again, also across an end."""
 
+from functools import partial
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -9,11 +11,12 @@ from common import tabular_env
 from test_losses import HPARAMS, KEY, NETWORK, parameters, q_loss, random_steps
 
 from jaxq.config import Config
+from jaxq.envs.previous import with_previous_action
 from jaxq.learning import losses, recurrent
 from jaxq.learning.agents import make_agent
 from jaxq.learning.returns import rescale
 from jaxq.loops.rollout import Actor, make_act_and_step
-from jaxq.networks import heads, memory
+from jaxq.networks import cells, heads, memory
 from jaxq.networks import torsos as networks
 from jaxq.recipes import agents
 
@@ -25,19 +28,27 @@ recurrent_q_loss = jax.jit(
     static_argnames=("burn_in", "n_step", "rescaling"),
 )
 unroll = jax.jit(recurrent.unroll, static_argnums=0, static_argnames="burn_in")
-LSTM = memory.recurrent(memory.RecurrentNetwork(networks.MLP((8,)), heads.LinearHead(4), width=6))
+LSTM, LRU = (
+    memory.recurrent(memory.RecurrentNetwork(networks.MLP((8,)), heads.LinearHead(4), cell))
+    for cell in (cells.lstm(6), cells.lru(6))
+)
 
 
-def test_unrolling_from_the_stored_carry_reproduces_acting():
+@pytest.mark.parametrize(
+    "network, see",
+    [(LSTM, lambda env: env), (LRU, partial(with_previous_action, reward=True))],
+    ids=["lstm", "lru, action and reward"],
+)
+def test_unrolling_from_the_stored_carry_reproduces_acting(network, see):
     """Episodes end after 10 steps; a sequence of 25 crosses two ends."""
-    env, agent = tabular_env(3), make_agent(LSTM, recurrent.recurrent_q_loss)
+    env, agent = see(tabular_env(3)), make_agent(network, recurrent.recurrent_q_loss)
     env_params = env.params(tabular.truncation())
     obs, env_state = jax.jit(env.reset)(KEY, env_params)
     carry = agent.initial_carry(KEY, 3)
     params = jax.jit(agent.init)(KEY, obs)
     step = make_act_and_step(env, agent)
     actor, seen, stored = Actor(obs, carry, env_state), [], []
-    apply, step = jax.jit(LSTM.apply), jax.jit(step)
+    apply, step = jax.jit(network.apply), jax.jit(step)
     for key in jax.random.split(KEY, 30):
         output, _ = apply(params, actor.obs, None, actor.carry)
         actor, (one, _) = step(actor, key, params, 1.0, env_params)
@@ -47,9 +58,9 @@ def test_unrolling_from_the_stored_carry_reproduces_acting():
     assert int(steps.done.sum()) == 6
     start = jax.tree.map(lambda x: x[:, 0], steps.carry)
     assert all(leaf.any() for leaf in jax.tree.leaves(start))
-    values, _ = unroll(LSTM, params, KEY, start, steps)
+    values, _ = unroll(network, params, KEY, start, steps)
     np.testing.assert_allclose(values, jnp.stack(seen[3:28], axis=1), atol=1e-5)
-    late, _ = unroll(LSTM, params, KEY, start, steps, burn_in=9)
+    late, _ = unroll(network, params, KEY, start, steps, burn_in=9)
     np.testing.assert_allclose(late, values[:, 9:], atol=1e-6)
 
 

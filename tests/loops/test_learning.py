@@ -8,7 +8,7 @@ import jax
 import numpy as np
 import pytest
 import tabular
-from common import RECIPES, cast, recipe, same_bits, tabular_env
+from common import RECIPES, cast, recipe, same_bits, seen_env
 
 from jaxq.config import INFINITY, HParams
 from jaxq.learning.returns import unscale
@@ -18,6 +18,7 @@ from jaxq.recipes.methods import METHODS
 from jaxq.recipes.presets import PRESETS
 from jaxq.runs.population import Population
 from jaxq.scoring.stats import iqm
+from jaxq.types import observation_of
 
 ADAM = HParams(
     learning_rate=1e-2,
@@ -59,8 +60,11 @@ def population(name: str):
 def q_values(name: str, params) -> np.ndarray:
     """Q [H, 16, 4] of every lane, in units of reward."""
     config = RECIPES[name]
-    network = agents.make_network_from(config, tabular_env(1))
-    every_state = np.eye(16, dtype=bool)
+    env = seen_env(config, 16)
+    network = agents.make_network_from(config, env)
+    obs, _ = env.reset(jax.random.key(0), env.params({}))  # nothing came before it
+    states = np.eye(16, dtype=bool)
+    every_state = states if obs is observation_of(obs) else obs._replace(obs=states)
 
     def evaluate(params):
         carry = network.initial_carry(jax.random.key(0), 16)
@@ -85,9 +89,11 @@ def exact_values(name: str, params: dict) -> np.ndarray:
 FAST = ("table",)
 # Traced in seconds each: one of every loss and of every kind of part.
 TRACED = (
-    "table rainbow munchausen-iqn bootstrapped-dqn averaged-dqn r2d2 pqn-lstm reset-dqn hl-gauss "
-    "redo-dqn chain-auto-dqn qrc ez-greedy-dqn is-dqn i-dqn"
-).split()
+    *"table rainbow munchausen-iqn bootstrapped-dqn averaged-dqn pqn-lstm reset-dqn".split(),
+    *"hl-gauss redo-dqn chain-auto-dqn qrc ez-greedy-dqn is-dqn i-dqn".split(),
+    "pqn, mingru, last action",
+    "r2d2, lru, last action and reward",
+)
 
 
 def marked(names):

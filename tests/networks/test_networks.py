@@ -99,7 +99,7 @@ def test_lstm_equals_flax():
     weights = jax.random.normal(keys[4], (2, steps, rows, width))  # of the outputs
 
     def ours(params, carry, x):
-        return jnp.sum(weights * jnp.stack(lstm.apply(params, carry, x, resets)))
+        return jnp.sum(weights * jnp.stack(lstm.apply(params, carry, x, resets)[1]))
 
     def theirs(params, carry, x):
         params, carries = _flax_lstm(params["params"]), []

@@ -12,6 +12,7 @@ import pytest
 from common import SMALL, SMALL_HPARAMS
 
 import jaxq
+from jaxq import networks
 from jaxq.errors import ConfigError
 from jaxq.learning import backups, losses
 from jaxq.learning.agents import make_agent
@@ -88,6 +89,39 @@ def test_an_output_has_q_values():
         composed(
             agent=named(lambda c, e: make_agent(modules.from_flax(Bare()), losses.q_loss)),
         )
+
+
+class Swelling(nn.Module):
+    """A memory that is not what it was."""
+
+    @nn.compact
+    def __call__(self, carry, x, resets):
+        return x, jnp.concatenate([carry[None], carry[None]], axis=-1)
+
+
+def test_a_memory_of_ones_own_is_a_cell():
+    def remember(make_cell):
+        structure = {"agent": "drqn", "sequence_length": 4, "memory_inputs": "action"}
+        return composed(memory=named(make_cell), **structure)
+
+    def flax_cell(config):
+        return networks.step_by_step(partial(nn.SimpleCell, config.memory_width))
+
+    experiment = remember(flax_cell)
+    assert experiment.made_of["memory"]["name"].endswith("flax_cell")
+    carry = experiment.agent.initial_carry(jax.random.key(0), 2)
+    assert carry.shape == (2, experiment.config.memory_width)
+    with pytest.raises(ConfigError, match="gave an object of type SimpleCell; a jaxq Cell of net"):
+        remember(lambda config: nn.SimpleCell(3))
+    with pytest.raises(
+        ConfigError, match=r"memory=.* takes \(\), but it is called with \(config\)"
+    ):
+        remember(lambda: None)
+    swelling = networks.Cell(Swelling, lambda rows: jnp.zeros((rows, 3)))
+    with pytest.raises(
+        ConfigError, match=r"memory of float32\[2, 6\] after a step, and of float32\[2, 3\] before"
+    ):
+        remember(lambda config: swelling)
 
 
 # Losses and windows

@@ -62,7 +62,8 @@ def test_rows_declare_what_their_functions_read(name):
     make_trainer_from(watched, env, make_agent_from(watched, env))
     unread = (declared & set(vars(config))) - watched.seen
     # The environment and evaluation are composed elsewhere; ``chunk_steps`` by all loops.
-    assert unread <= {"env", "env_kwargs", "time_limit", "num_envs", *EVALUATION}
+    elsewhere = {"env", "env_kwargs", "time_limit", "num_envs", "memory_inputs", *EVALUATION}
+    assert unread <= elsewhere
     hparams = Watched(*cast(HParams()))
     Watched.seen = set()
     state, clock = jax.eval_shape(experiment.trainer.init, jax.random.key(0), hparams)

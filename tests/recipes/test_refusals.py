@@ -48,7 +48,7 @@ def test_an_agent_of_ones_own_may_begin_with_the_one_that_is_configured():
     [
         ("iqn", {}, "huber_delta=inf must be positive and finite"),
         ("averaged", {}, "target=polyak must be stack"),
-        ("drqn", {}, "memory=none must be lstm"),
+        ("drqn", {}, "memory=none must be one of lstm, gru, mingru, lru"),
     ],
 )
 def test_what_an_agent_needs_it_needs_in_ones_own_too(like, changes, message):
