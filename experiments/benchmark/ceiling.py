@@ -121,7 +121,7 @@ def _learning_online(config: Config, experiment: Experiment) -> tuple[Callable, 
 
 
 def _acting(config: Config, experiment: Experiment) -> tuple[Callable, Callable]:
-    agent = experiment.agent
+    agent, schedules = experiment.agent, make_schedules(config)
 
     def prepare(state, clock, key, hparams):
         shape = NUM_INPUTS, config.num_envs, 1
@@ -131,7 +131,8 @@ def _acting(config: Config, experiment: Experiment) -> tuple[Callable, Callable]
 
     def body(state, key, obs, clock, hparams):
         carry, total = state.carried
-        action, carry = agent.act(state.params, carry, key, obs, hparams.epsilon_end)
+        amount = schedules.exploration(hparams, clock.steps)
+        action, carry = agent.act(state.params, carry, key, obs, amount)
         total += action.sum()  # used, so that it is computed
         return state._replace(carried=(carry, total))
 
@@ -158,17 +159,18 @@ def _environment(config: Config, experiment: Experiment) -> tuple[Callable, Call
 
 
 def _rollout(config, experiment, state, key, hparams, shape):
-    """Steps [*shape, ...] by random actions; the leading axes of a rollout, cut anew."""
+    """Steps [*shape, ...] as at the start of a run; the leading axes of a rollout, cut anew."""
     env = experiment.env
     act_and_step = make_act_and_step(env, experiment.agent)
     params = env.params(hparams.env_params)
+    amount = make_schedules(config).exploration(hparams, jnp.int32(0))
     count = shape[0] * shape[1] * shape[2]
     rows = -(-count // config.num_envs)
     key_carry, key = jax.random.split(key)
     carry = experiment.agent.initial_carry(key_carry, config.num_envs)
     actor = Actor(state.obs, carry, state.env_state)
     _, (steps, _) = jax.lax.scan(
-        lambda actor, key: act_and_step(actor, key, state.params, 1.0, params),
+        lambda actor, key: act_and_step(actor, key, state.params, amount, params),
         actor,
         jax.random.split(key, rows),
     )
