@@ -239,6 +239,8 @@ class Config:
     """Whole episodes per member and evaluation."""
     eval_max_steps: int = 5_000
     """Evaluation episodes longer than this are cut, and counted as cut."""
+    diagnose: bool = False
+    """Measure churn, ranks, dormant units and more at every evaluation; training stays the same."""
     extra: tuple[str, ...] = ()
     """Structure that parts of one's own read, each name=value; see ``words_as_values``."""
 

@@ -135,7 +135,8 @@ class Network(NamedTuple):
 
     ``observe(params, obs [..., *obs]) -> params`` with what it counts of observations.
     ``activity(params, obs)``: how active hidden units are, as ``networks.units`` has it; it may be
-    missing.
+    missing. So may ``inside(params, obs) -> Inside``, with a leading axis where the network is made
+    of several.
     """
 
     init: Callable
@@ -145,6 +146,14 @@ class Network(NamedTuple):
     draws: bool = False
     observe: Callable = unchanged
     activity: Callable | None = None
+    inside: Callable | None = None
+
+
+class Inside(NamedTuple):
+    """What a network makes of a batch of observations before it says anything."""
+
+    features: jax.Array | None  # [B, F], what its head gets; None if there is no head
+    activity: list[jax.Array]  # of every hidden layer the mean size of its units, [N]
 
 
 class Selection(NamedTuple):
@@ -179,6 +188,7 @@ class Agent(NamedTuple):
     ``observe(params, obs [..., *obs]) -> params`` with what was observed
     ``observe_rewards(params, reward [T, E], done [T, E], hparams) -> params`` with T steps in turn
     ``scale_rewards(params, reward [...]) -> reward``, in the units that are learned
+    ``rescale(returns [...]) -> values``, where returns are learned in other units than rewards
     """
 
     init: Callable
@@ -193,6 +203,7 @@ class Agent(NamedTuple):
     observe_rewards: Callable = unchanged
     scale_rewards: Callable = lambda params, reward: reward
     stored: Callable = unchanged
+    rescale: Callable = unchanged
 
 
 class Prediction(NamedTuple):
@@ -280,12 +291,15 @@ class Trainer(NamedTuple):
     ``look(state, clock, key, hparams) -> obs [B, *obs]``, a batch of what it learns from; by
     default what its environments show
     ``restart(state) -> state`` where parameters were replaced: what it remembers of them
+    ``learn(state, clock, key, hparams, updates) -> state`` after so many updates more, such as a
+    chunk makes; to be looked at, not to go on from. It may be missing
     """
 
     init: Callable
     chunk: Callable
     look: Callable = lambda state, clock, key, hparams: state.obs
     restart: Callable = unchanged
+    learn: Callable | None = None
 
 
 def observation_of(obs: PyTree) -> Any:

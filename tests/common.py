@@ -140,7 +140,8 @@ class SharedPopulation(Population):
     def __init__(self, trainer, evaluate, *arguments, **spread):
         super().__init__(trainer, evaluate, *arguments, **spread)
         numbers = jax.tree.structure(self.hparams)
-        key = trainer, evaluate, self.plan.batch, self.plan.num_devices, numbers
+        diagnostics = spread.get("diagnostics")
+        key = trainer, evaluate, diagnostics, self.plan.batch, self.plan.num_devices, numbers
         self._programs = _known().setdefault(key, self._programs)
 
 

@@ -2,10 +2,11 @@
 
 Read ``rollout``, then ``off_policy``: THE loop of every method with a replay.
 
-    rollout     one step of every environment, and the statistics of episodes
-    off_policy  the loop of every method with a replay
-    on_policy   the loop of on-policy Q(lambda)
-    streaming   the loop of learning from a stream, with no replay and no batch
-    resets      a trainer that resets its head from time to time
-    evaluation  exactly K whole episodes per member
+    rollout      one step of every environment, and the statistics of episodes
+    off_policy   the loop of every method with a replay
+    on_policy    the loop of on-policy Q(lambda)
+    streaming    the loop of learning from a stream, with no replay and no batch
+    resets       a trainer that resets its head from time to time
+    evaluation   exactly K whole episodes per member
+    diagnostics  what goes on inside a member: churn, ranks, dormant units, norms
 """

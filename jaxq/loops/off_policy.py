@@ -127,6 +127,11 @@ def make_trainer(
         state = state._replace(params=params, opt_state=opt_state, replay=ring, regulariser=memory)
         return state, learning_metrics(output) | metrics
 
+    def more(state: TrainState, clock: Clock, key: jax.Array, hparams: HParams, updates: int):
+        """Updates from the replay as it is, without acting and with one target network."""
+        keys = jax.random.split(key, updates)
+        return jax.lax.scan(lambda state, key: learn(state, clock, hparams, key), state, keys)[0]
+
     def iteration(loop, hparams: HParams):
         state, clock = loop
         key, key_learn, key_collect = jax.random.split(state.key, 3)
@@ -187,7 +192,7 @@ def make_trainer(
         (state, clock), _ = jax.lax.scan(fill, start, keys)
         return state._replace(target_params=target.init(state.params)), clock
 
-    return Trainer(init, chunk, look, restart)
+    return Trainer(init, chunk, look, restart, more)
 
 
 def _repeat(body: Callable, loop: PyTree, hparams: HParams, length: int):

@@ -114,7 +114,8 @@ def make_on_policy_trainer(
         """All segments once, in random minibatches."""
         key_order, key_loss = jax.random.split(key)
         shape = lengths.minibatches, lengths.batch_size
-        order = jax.random.permutation(key_order, shape[0] * shape[1]).reshape(shape)
+        order = jax.random.permutation(key_order, len(segments[1]))  # may be more than are taken
+        order = order[: shape[0] * shape[1]].reshape(shape)
         keys = jax.random.split(key_loss, lengths.minibatches)
 
         def body(learner, x):
@@ -176,7 +177,25 @@ def make_on_policy_trainer(
         state = OnPolicyState(params, opt_state, env_state, obs, carry, key)
         return state, Clock(jnp.int32(0), jnp.int32(0))
 
-    return Trainer(init, chunk)
+    def learn(state: OnPolicyState, clock: Clock, key: jax.Array, hparams: HParams, updates: int):
+        shorter = of_updates(lengths, updates)
+        trainer = make_on_policy_trainer(env, agent, optimizer, schedules, shorter)
+        return trainer.chunk(state._replace(key=key), clock, hparams)[0]
+
+    return Trainer(init, chunk, learn=learn)
+
+
+def of_updates(lengths: RoundLengths, updates: int) -> RoundLengths:
+    """Lengths of exactly so many updates, on minibatches of the same size; no more of them are made
+    of a rollout."""
+    minibatches = _divisor(updates, lengths.minibatches)
+    epochs = _divisor(updates // minibatches, lengths.epochs)
+    rounds = updates // (minibatches * epochs)
+    return lengths._replace(minibatches=minibatches, epochs=epochs, rounds_per_chunk=rounds)
+
+
+def _divisor(number: int, most: int) -> int:
+    return max(d for d in range(1, min(number, most) + 1) if number % d == 0)
 
 
 def _segments(rollout: PyTree, length: int) -> PyTree:

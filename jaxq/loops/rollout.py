@@ -73,7 +73,7 @@ def learning_metrics(output: LossOutput) -> dict[str, jax.Array]:
       ConfigError: a metric of its own has the name of one that every run has.
     """
     for name in output.aux:
-        if name in _RESERVED or name.startswith(("eval_", "hparams/")):
+        if name in _RESERVED or name.startswith(("eval_", "hparams/", "diagnostics/")):
             raise ConfigError(f"aux={name} of a loss is the name of another metric; choose one.")
     return jax.tree.map(jnp.mean, {"loss": output.loss, **output.aux})
 

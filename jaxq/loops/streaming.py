@@ -138,4 +138,8 @@ def make_streaming_trainer(
         state = StreamState(params, opt_state, env_state, obs, ended, explored, key, carry)
         return state, Clock(jnp.int32(0), jnp.int32(0))
 
-    return Trainer(init, chunk)
+    def learn(state: StreamState, clock: Clock, key: jax.Array, hparams: HParams, updates: int):
+        shorter = make_streaming_trainer(env, agent, rule, cut, schedules, updates)
+        return shorter.chunk(state._replace(key=key), clock, hparams)[0]
+
+    return Trainer(init, chunk, learn=learn)

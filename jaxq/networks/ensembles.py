@@ -9,6 +9,7 @@ import jax.numpy as jnp
 
 from jaxq.networks.heads import EnsembleOutput
 from jaxq.networks.modules import random_streams
+from jaxq.networks.units import inside_of
 from jaxq.types import Network
 
 
@@ -84,7 +85,10 @@ def ensemble(
         carry = carry._replace(mask=draw_mask(key, len(obs)))
         return EnsembleOutput(acting, members), carry
 
-    return Network(init, apply, initial_carry, draws=True)  # the masks
+    def inside(params: Any, obs: jax.Array) -> Any:
+        return jax.vmap(inside_of(module), (0, None))(params["members"], obs)
+
+    return Network(init, apply, initial_carry, draws=True, inside=inside)  # masks are drawn
 
 
 def mixture(

@@ -5,7 +5,7 @@ from typing import Any
 import flax.linen as nn
 import jax
 
-from jaxq.networks.units import activity_of
+from jaxq.networks.units import activity_of, inside_of
 from jaxq.types import Network
 
 
@@ -24,7 +24,8 @@ def from_flax(module: nn.Module, draws: bool = False) -> Network:
     def apply(params: Any, obs: jax.Array, key: jax.Array | None, carry: Any):
         return module.apply(params, obs, rngs=random_streams(key)), carry
 
-    return Network(init, apply, draws=draws, activity=activity_of(module))
+    inside = inside_of(module)
+    return Network(init, apply, draws=draws, activity=activity_of(module), inside=inside)
 
 
 def random_streams(key: jax.Array | None) -> dict[str, jax.Array]:

@@ -95,12 +95,16 @@ def normalized(network: Network) -> Network:
     def activity(params: Any, obs: PyTree) -> Any:
         return network.activity(*see(params, obs))
 
+    def inside(params: Any, obs: jax.Array) -> Any:
+        return network.inside(*see(params, obs))
+
     return network._replace(
         init=init,
         apply=apply,
         unroll=unroll if network.unroll else None,
         observe=count,
         activity=activity if network.activity else None,
+        inside=inside if network.inside else None,
     )
 
 

@@ -14,7 +14,7 @@ import jax.numpy as jnp
 from flax.traverse_util import flatten_dict
 
 from jaxq.errors import ConfigError
-from jaxq.types import Network, PyTree
+from jaxq.types import Inside, Network, PyTree
 
 NOTES = "intermediates"  # the collection that flax leaves out of parameters
 
@@ -49,6 +49,28 @@ def activity_of(module: nn.Module) -> Callable[[PyTree, jax.Array], PyTree]:
         return module.apply(params, obs, mutable=[NOTES])[1].get(NOTES, {})
 
     return activity
+
+
+def inside_of(module: nn.Module) -> Callable[[PyTree, jax.Array], Inside]:
+    """``inside(params, obs)`` of a module: what its part called ``head`` is given, and its notes.
+
+    Of features with further axes, as IQN has them for every fraction, it is the mean over those.
+    """
+
+    def inside(params: PyTree, obs: jax.Array) -> Inside:
+        given: list[jax.Array] = []
+
+        def watch(call: Callable, args: tuple, kwargs: dict, context: Any) -> Any:
+            if (context.module.name, context.method_name) == ("head", "__call__"):
+                given.extend(x for x in args[:1] if x.ndim > 1 and len(x) == len(obs))
+            return call(*args, **kwargs)
+
+        with nn.intercept_methods(watch):
+            notes = module.apply(params, obs, mutable=[NOTES])[1].get(NOTES, {})
+        features = [x.reshape(len(obs), -1, x.shape[-1]).mean(axis=1) for x in given[:1]]
+        return Inside(features[0] if features else None, jax.tree.leaves(notes))
+
+    return inside
 
 
 def hidden_layers(

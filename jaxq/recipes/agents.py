@@ -10,7 +10,16 @@ import jax.numpy as jnp
 
 from jaxq.config import INFINITY, Config, HParams
 from jaxq.errors import ConfigError, unknown, wrong_object
-from jaxq.learning import backups, ensembles, iterated, losses, on_policy, recurrent, streaming
+from jaxq.learning import (
+    backups,
+    ensembles,
+    iterated,
+    losses,
+    on_policy,
+    recurrent,
+    returns,
+    streaming,
+)
 from jaxq.learning.agents import make_agent
 from jaxq.networks import ensembles as ensemble_networks
 from jaxq.networks import heads, memory, modules
@@ -21,7 +30,7 @@ from jaxq.recipes.following import SHIFTS
 from jaxq.recipes.layers import DENSE, hidden_layers
 from jaxq.recipes.own import is_own
 from jaxq.recipes.parts import AGENTS, BACKUPS, MEMORIES, Row, find
-from jaxq.types import Agent, Env, Network, observation_of
+from jaxq.types import Agent, Env, Network, observation_of, unchanged
 
 
 def make_agent_from(
@@ -62,9 +71,10 @@ def make_agent_from(
         if "backup" in row.reads:
             check_backup(config, hparams, honours, env.num_actions)
 
+    rescale = row.make.rescale if loss is None else unchanged
     loss = make_loss_from(config, like, loss)
     agent = make_agent(network, loss, make_selection_from(config), row.loop)
-    return find("rewards", config.rewards).make(agent._replace(check=check))
+    return find("rewards", config.rewards).make(agent._replace(check=check, rescale=rescale))
 
 
 def make_loss_from(
@@ -152,6 +162,7 @@ class Recipe(NamedTuple):
 
     loss: Callable
     output: Callable  # (config, torso, make_head) -> Network
+    rescale: Callable = unchanged  # of returns, where values are learned in other units
 
 
 # Outputs: from a torso and ``make_head(num_outputs=1)`` to a network.
@@ -292,7 +303,7 @@ AGENTS |= {
     "is-dqn": Row(Recipe(iterated.shared_chain_loss, _shared_chain), _ITERATED, _shifted),
     "i-dqn": Row(Recipe(iterated.chain_loss, _chain), _ITERATED, _shifted),
     "drqn": Row(Recipe(recurrent.recurrent_q_loss, _values), _SEQUENCES, _sequences),
-    "r2d2": Row(Recipe(recurrent.r2d2_loss, _values), _SEQUENCES, _sequences),
+    "r2d2": Row(Recipe(recurrent.r2d2_loss, _values, returns.rescale), _SEQUENCES, _sequences),
     "pqn": Row(
         Recipe(on_policy.lambda_loss, _values),
         (*_ACTING, *_MEMORY, "huber_delta", "td_lambda"),

@@ -14,7 +14,8 @@ from jaxq.envs.probing import probe_env
 from jaxq.envs.trying import warn_of_random_steps
 from jaxq.errors import ConfigError, wrong_object
 from jaxq.learning import optimizers
-from jaxq.loops import resets
+from jaxq.loops import diagnostics, resets
+from jaxq.loops.diagnostics import Diagnostics
 from jaxq.loops.evaluation import make_evaluator
 from jaxq.loops.off_policy import Lengths, make_trainer
 from jaxq.loops.on_policy import RoundLengths, make_on_policy_trainer
@@ -40,6 +41,7 @@ class Experiment(NamedTuple):
     trainer: Trainer
     evaluate: Callable  # (params, key, hparams) -> Evaluation
     made_of: Mapping[str, Mapping[str, str]] = {}  # field -> name and source of one's own part
+    diagnostics: Diagnostics | None = None  # with ``config.diagnose``
 
 
 def make_env_from(config: Config, num_envs: int) -> Env:
@@ -85,9 +87,10 @@ def make_experiment(
         agent = agents.make_agent_from(watched, env)
     trainer = make_trainer_from(watched, env, contracts.checked(agent, config))
     eval_env = _make_env(make_env, config, config.eval_episodes)
-    evaluate = make_evaluator(eval_env, agent, config.eval_max_steps)
+    evaluate = make_evaluator(eval_env, agent, config.eval_max_steps, config.diagnose)
+    inside = make_diagnostics_from(config, env, eval_env, agent) if config.diagnose else None
     made_of = {field: description(function) for field, function in own.items()}
-    experiment = Experiment(config, env, agent, trainer, evaluate, made_of)
+    experiment = Experiment(config, env, agent, trainer, evaluate, made_of, inside)
     _check_composed(experiment, lanes)
     if own and lanes:  # a trace has read what parts read late
         check_structure(watched, own)
@@ -170,12 +173,24 @@ def make_trainer_from(config: Config, env: Env, agent: Agent) -> Trainer:
     return trainer
 
 
-def _off_policy(config: Config, env: Env, agent: Agent) -> Trainer:
+def make_diagnostics_from(config: Config, env: Env, eval_env: Env, agent: Agent) -> Diagnostics:
+    """Diagnostics of the member that ``config`` trains in ``env``; churn is that of no reset."""
+    note = diagnostics.note_rule if agent.loop == "streaming" else diagnostics.note_optimizer
+    noting = _TRAINERS[agent.loop](config, env, agent, note)
+    return diagnostics.make_diagnostics(eval_env, agent, noting)
+
+
+def _same(mover: Any) -> Any:
+    return mover
+
+
+def _off_policy(config: Config, env: Env, agent: Agent, note: Callable = _same) -> Trainer:
+    """``note`` makes another one of what moves the weights; so below."""
     return make_trainer(
         env,
         agent,
         make_replay_from(config),
-        make_optimizer_from(config),
+        note(make_optimizer_from(config)),
         make_schedules(config),
         make_target_from(config),
         make_lengths(config),
@@ -183,13 +198,13 @@ def _off_policy(config: Config, env: Env, agent: Agent) -> Trainer:
     )
 
 
-def _on_policy(config: Config, env: Env, agent: Agent) -> Trainer:
-    optimizer, schedules = make_optimizer_from(config), make_schedules(config)
+def _on_policy(config: Config, env: Env, agent: Agent, note: Callable = _same) -> Trainer:
+    optimizer, schedules = note(make_optimizer_from(config)), make_schedules(config)
     return make_on_policy_trainer(env, agent, optimizer, schedules, make_round_lengths(config))
 
 
-def _streaming(config: Config, env: Env, agent: Agent) -> Trainer:
-    rule, cut = make_trace_from(config), find("trace_cut", config.trace_cut).make
+def _streaming(config: Config, env: Env, agent: Agent, note: Callable = _same) -> Trainer:
+    rule, cut = note(make_trace_from(config)), find("trace_cut", config.trace_cut).make
     return make_streaming_trainer(env, agent, rule, cut, make_schedules(config), config.chunk_steps)
 
 

@@ -13,6 +13,7 @@ Imports no code that a run names. Read ``sources`` first, then ``report``.
     sentences  how far comparisons can be relied on
     published  what others have measured, beside ours
     figures    lanes as pictures
+    diagnosed  what diagnostics have measured
     across     methods on several environments
     tuning     sweeps over several environments, as methods: tuned for each, and for all
     repeating  how runs are made again

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from jaxq.errors import ConfigError, unknown
-from jaxq.reports import across, figures, pages, sentences, tables
+from jaxq.reports import across, diagnosed, figures, pages, sentences, tables
 from jaxq.reports.anchors import Own, Scale, read_anchors, scale_of
 from jaxq.reports.latex import BEGINNING, to_latex
 from jaxq.reports.pages import Gallery, Notes, Picture, Section
@@ -135,15 +135,15 @@ def sections_of(studies: Sequence[Source], own: Own | None = None) -> list[Secti
     scored = [lane for lane in lanes if len(lane.scores)]
     groups, gone = _by_protocol(scored), _by_protocol([x for x in lanes if not len(x.scores)])
     warning = Notes(left_out, warning=True)
+    titled = list(zip(_titles([group[0] for group in groups.values()]), groups.items()))
     return [
         *([Section("Left out of the statistics", [warning])] if left_out else []),
         *tuned_for_all(studies),
         *(
             Section(title, _group(group, gone.get(protocol, ()), scaled(group[0])))
-            for title, (protocol, group) in zip(
-                _titles([group[0] for group in groups.values()]), groups.items()
-            )
+            for title, (protocol, group) in titled
         ),
+        *(more for title, (_, group) in titled for more in diagnosed.section(title, group)),
         *across.side_by_side(scored),
         *across.pooled(scored, scaled),
         *(_sensitivity(s) for s in studies if s.sweep and s.sweep.rows and not s.across),

@@ -14,7 +14,7 @@ from jaxq.reports.labels import names_of
 from jaxq.runs import files as results
 from jaxq.runs.spreading import as_path
 from jaxq.scoring.protocol import Protocol, lane_protocol, make_protocol
-from jaxq.scoring.scores import divergence, own_metrics
+from jaxq.scoring.scores import diagnoses, divergence, own_metrics
 from jaxq.scoring.stats import bootstrap_iqm
 from jaxq.settings import describe_all, differing, format_value
 
@@ -254,7 +254,10 @@ def _lane(label: str, run: Run, lane: int, setting: dict, fields: dict, gone: np
         seeds=run.document["seeds"],
         scores=scores[kept],
         curves={"steps": arrays["steps"]}
-        | {name: arrays[name][[lane]][:, kept] for name in ("eval_return", *own_metrics(arrays))},
+        | {
+            name: arrays[name][[lane]][:, kept]
+            for name in ("eval_return", *own_metrics(arrays), *diagnoses(arrays))
+        },
         diverged=[seed for seed, keep in zip(run.document["seeds"], kept) if not keep],
         episodes=score["episodes_per_seed"],
         episodes_cut=score["episodes_cut"],

@@ -28,6 +28,7 @@ from jaxq.errors import ConfigError
 
 CONFIG, META, METRICS, LINES = "config.json", "meta.json", "metrics.npz", "metrics.jsonl"
 SCORES, TABLE, CURVES, COMPLETE = "scores.json", "lanes.csv", "curves.png", "COMPLETE"
+DIAGNOSTICS = "diagnostics.png"
 CHECKPOINTS, TENSORBOARD, WANDB = "checkpoints", "tensorboard", "wandb"
 ADDED = "added"  # a run directory inside of one, until its seeds have joined that
 POLICY, PARAMS = "policy", "params.safetensors"
@@ -44,6 +45,7 @@ RUN_FILES = {
     SCORES: "the last evaluation of every lane with its interval, every seed and the protocol",
     TABLE: "the same as a table, a row per lane, with the members that have diverged",
     CURVES: "learning curves",
+    DIAGNOSTICS: "what diagnostics have measured, with --diagnose",
     f"{CHECKPOINTS}/": "the states of all members, the newest and the one before, to resume from",
     f"{POLICY}/{PARAMS}": "the trained networks of all members",
     f"{POLICY}/{CONFIG}": "what it takes to act with them",

@@ -13,7 +13,7 @@ from jaxq.errors import ConfigError
 from jaxq.loops.evaluation import Evaluation
 from jaxq.loops.rollout import joined_metrics
 from jaxq.runs.files import LINES, METRICS, jsonable, read_arrays, write_arrays, write_text
-from jaxq.scoring.scores import NUMBER, plain
+from jaxq.scoring.scores import INSIDE, NUMBER, plain
 from jaxq.settings import flatten
 
 
@@ -33,16 +33,22 @@ class History:
         metrics: Mapping[str, np.ndarray],
         result: Evaluation,
         hparams: HParams | None = None,
+        inside: Mapping[str, np.ndarray] = {},
     ) -> None:
         """Add the metrics [M] since the last evaluation, the last chunk's last, the evaluation
-        [M, K] at ``steps``, and the numbers [M] with which members came there, if those change."""
+        [M, K] at ``steps``, the numbers [M] with which members came there, if those change, and
+        what diagnostics [M] say."""
         chunks, self.pending = [*self.pending, metrics], []
+        if not isinstance(result.overestimation, tuple):
+            mean = result.overestimation.mean(axis=1, dtype=np.float64)
+            inside = {"overestimation": mean, **inside}
         measured = {
             **joined_metrics(chunks),
             **{
                 NUMBER + name: value
                 for name, value in (flatten(hparams) if hparams else {}).items()
             },
+            **{INSIDE + name: value for name, value in inside.items()},
             "eval_return": result.returns.mean(axis=1, dtype=np.float64),
             "eval_length": result.lengths.mean(axis=1, dtype=np.float64),
             "eval_value": result.values.mean(axis=1, dtype=np.float64),

@@ -15,6 +15,7 @@ import numpy as np
 
 from jaxq.config import HParams
 from jaxq.errors import ConfigError
+from jaxq.loops.diagnostics import Diagnostics
 from jaxq.loops.evaluation import Evaluation
 from jaxq.runs.members import batched, key_data, leading, row, stack_members, with_keys, with_row
 from jaxq.runs.placement import check_temporaries, free_memory, make_plan, tree_bytes
@@ -42,6 +43,7 @@ class Population:
         seeds: Sequence[int],
         batch: int | None = None,
         num_devices: int | None = None,
+        diagnostics: Diagnostics | None = None,
     ):
         """``len(lanes) * len(seeds)`` members; nothing is compiled yet.
 
@@ -52,6 +54,7 @@ class Population:
           seeds: S seeds, used in every lane: lanes differ in nothing but their numbers.
           batch: members vmapped together on a device; chosen from their size by default.
           num_devices: chosen from the devices there are by default.
+          diagnostics: of one member, see ``begin`` and ``measure``.
 
         Raises:
           ConfigError: the members do not fit in memory.
@@ -72,12 +75,36 @@ class Population:
         def init_member(seed, hparams):
             return trainer.init(_keys(seed)[0], hparams)
 
+        def key_of(seed, clock):
+            return jax.random.fold_in(_keys(seed)[1], clock.steps)
+
         def evaluate_member(params, seed, clock, hparams):
-            return evaluate(params, jax.random.fold_in(_keys(seed)[1], clock.steps), hparams)
+            return evaluate(params, key_of(seed, clock), hparams)
+
+        def begin_member(params, seed, clock, hparams):
+            return diagnostics.begin(params, key_of(seed, clock), hparams)
+
+        def measure_member(state, seed, clock, beginning, hparams):
+            key = jax.random.fold_in(key_of(seed, clock), 1)
+            return diagnostics.measure(state, clock, beginning, key, hparams)
 
         size = self.plan.batch
         states = leading(self._member, size)
         seed, numbers = leading((seeds_of[0], numbers), size)
+        self._beginnings: list[PyTree] = []  # of every group
+        self._diagnoses = diagnostics is not None
+        looking = {}
+        if diagnostics:
+            begin = jax.jit(batched(begin_member, size, in_axes=(0, 0, None, 0)))
+            measure = jax.jit(batched(measure_member, size, in_axes=(0, 0, None, 0, 0)))
+            arguments = states.params, seed, clock, numbers
+            beginning = jax.eval_shape(begin, *arguments)
+            looking = {
+                "begin": Program(begin, arguments, self._devices),
+                "measure": Program(
+                    measure, (states, seed, clock, beginning, numbers), self._devices
+                ),
+            }
         self._programs = Programs(
             {
                 "chunk": Program(
@@ -101,11 +128,16 @@ class Population:
                     self._devices[:1],
                     {"xla_backend_optimization_level": 1},
                 ),
+                **looking,
             }
         )
 
-    def prepare(self, names: Iterable[str] = ("chunk", "evaluate", "init")) -> int:
+    def prepare(
+        self, names: Iterable[str] = ("chunk", "evaluate", "init", "begin", "measure")
+    ) -> int:
         """Compile the named programs side by side; each is compiled on its first use otherwise.
+
+        Without diagnostics the last two are none.
 
         Returns:
           Bytes that a running chunk needs on each device beside the states; 0 unless it is named.
@@ -154,6 +186,32 @@ class Population:
         ]
         with self._in_memory():
             return self._join(self._programs.run("evaluate", arguments))
+
+    def begin(self, states: list[PyTree], clock: Clock) -> None:
+        """Take note of members at step 0, as ``init`` makes them, with which later ones will be
+        compared; nothing without diagnostics."""
+        if self._diagnoses:
+            arguments = [
+                (state.params, seed, clock, mine)
+                for state, (seed, mine) in zip(states, self._groups)
+            ]
+            with self._in_memory():
+                self._beginnings = self._programs.run("begin", arguments)
+
+    def measure(
+        self, states: list[PyTree], clock: Clock, hparams: HParams | None = None
+    ) -> dict[str, np.ndarray]:
+        """What the diagnostics of all members say, in NumPy [M]; nothing without diagnostics."""
+        if not self._diagnoses:
+            return {}
+        arguments = [
+            (state, seed, clock, beginning, mine)
+            for state, (seed, _), beginning, mine in zip(
+                states, self._groups, self._beginnings, self._numbers(hparams), strict=True
+            )
+        ]
+        with self._in_memory():
+            return self._join(self._programs.run("measure", arguments))
 
     def gather(
         self, states: list[PyTree], sources: np.ndarray, fields: Sequence[str] | None = None

@@ -10,9 +10,9 @@ from jaxq.runs.history import write_history
 from jaxq.runs.listening import Listener, Moment
 from jaxq.runs.placement import Plan
 from jaxq.runs.spec import RunSpec, lane_labels, lane_settings
-from jaxq.scoring import plots
+from jaxq.scoring import inside, plots
 from jaxq.scoring.protocol import protocol_words
-from jaxq.scoring.scores import table_rows, without_diverged
+from jaxq.scoring.scores import diagnoses, table_rows, without_diverged
 
 
 def record(directory: Path, spec: RunSpec) -> Listener:
@@ -31,6 +31,9 @@ def record(directory: Path, spec: RunSpec) -> Listener:
         title, note = f"{spec.preset}: {protocol['environment']}", protocol_words(protocol)
         curves = without_diverged(moment.arrays)
         plots.draw_curves(directory / files.CURVES, curves, title, labels, note)
+        if diagnoses(curves):
+            lanes = inside.lanes_of(curves, labels)
+            inside.draw_diagnostics(directory / files.DIAGNOSTICS, lanes, title, note)
 
     return Listener(write, draw)
 

@@ -100,7 +100,8 @@ def run(
     if spread.try_env:
         try_env(experiment)
     members = (spec.lanes, spec.seeds, spread.batch, spread.num_devices)
-    population = Population(experiment.trainer, experiment.evaluate, *members)
+    inside = experiment.diagnostics
+    population = Population(experiment.trainer, experiment.evaluate, *members, diagnostics=inside)
     for kind in spread.track:
         check_kind(kind)
     console = as_console(console, make_console(stderr=True))
@@ -117,12 +118,16 @@ def run(
         meta = Meta(directory, protocol, population.plan)
         title, num_members = spec.preset, population.plan.num_members
         with Progress(title, num_members, spec.last_step, console) as progress:
-            population.prepare(("chunk", "evaluate") if point else ("chunk", "evaluate", "init"))
+            is_new = point is None
+            names = ("chunk", "evaluate", "begin", "measure", *["init"] * bool(is_new or inside))
+            population.prepare(names)
             meta.compiled()
+            states, clock = population.init() if is_new or inside else (None, None)
+            if inside:  # made again where a run goes on: what it is compared with is not saved
+                population.begin(states, clock)
             if point:
+                del states  # make room
                 states, clock = population.place(point.tree), point.clock
-            else:
-                states, clock = population.init()
             listeners = [  # told in this order, and closed in the other
                 record(directory, spec),
                 export(directory, spec, document),
@@ -151,7 +156,8 @@ def run(
                 if is_due:
                     evaluation = population.evaluate(states, clock, hparams)
                     numbers = hparams if evolve else None
-                    history.append(int(clock.steps), metrics, evaluation, numbers)
+                    more = population.measure(states, clock, hparams)
+                    history.append(int(clock.steps), metrics, evaluation, numbers, more)
                 else:
                     history.pending.append(metrics)
                 try:

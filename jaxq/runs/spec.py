@@ -16,7 +16,7 @@ from jaxq.scoring.protocol import make_protocol
 from jaxq.settings import describe_all, differing, flatten
 
 MAX_MEMBERS = 1_000_000
-_SINCE = ("eval_period",)  # fields that came after the first runs of this version
+_SINCE = ("eval_period", "diagnose")  # fields that came after the first runs of this version
 
 
 class RunSpec(NamedTuple):

@@ -12,4 +12,5 @@ May be imported by runs, studies and reports. Read ``scores`` first.
     plane      performance against sensitivity, as a figure
     plots      figures, each of which says what its band is
     measured   figures of single seeds and of own metrics
+    inside     what diagnostics measure, in words and as one figure
 """

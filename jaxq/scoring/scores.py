@@ -14,6 +14,7 @@ from jaxq.scoring.protocol import Protocol, own_part
 from jaxq.scoring.stats import bootstrap_iqm, iqm
 
 NUMBER = "hparams/"  # before the names of numbers that change, in the metrics
+INSIDE = "diagnostics/"  # before the names of what diagnostics measure
 _STANDARD = (  # metrics that every method has, or that several of ours have
     "loss q_value td_error epsilon temperature episodes train_return train_length "
     "eval_return eval_length eval_value eval_cut eval_returns"
@@ -33,7 +34,14 @@ def curves_in(arrays: Mapping[str, np.ndarray]) -> list[str]:
 
 def own_metrics(arrays: Mapping[str, np.ndarray]) -> list[str]:
     """Those that a part of somebody's own has measured."""
-    return [name for name in curves_in(arrays) if name not in _STANDARD]
+    return [
+        name for name in curves_in(arrays) if name not in _STANDARD and not name.startswith(INSIDE)
+    ]
+
+
+def diagnoses(arrays: Mapping[str, np.ndarray]) -> list[str]:
+    """Those that diagnostics have measured."""
+    return [name for name in curves_in(arrays) if name.startswith(INSIDE)]
 
 
 def divergence(arrays: Mapping[str, np.ndarray]) -> np.ndarray:
@@ -65,9 +73,10 @@ def comparable(lane: Mapping[str, Any]) -> np.ndarray:
 
 
 def without_diverged(arrays: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
-    """The evaluation returns, values and losses with those of diverged members as NaN."""
+    """Evaluation returns, values, losses and diagnostics with those of diverged members as NaN."""
     gone = divergence(arrays) >= 0
-    curves = {name: arrays[name].astype(float) for name in ("eval_return", "eval_value", "loss")}
+    names = ("eval_return", "eval_value", "loss", *diagnoses(arrays))
+    curves = {name: arrays[name].astype(float) for name in names}
     return {**arrays, **{k: np.where(gone[..., None], np.nan, v) for k, v in curves.items()}}
 
 

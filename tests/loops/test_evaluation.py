@@ -72,6 +72,20 @@ def test_only_the_first_episode_of_an_environment_counts():
     np.testing.assert_array_equal(result.values, 7.0)
 
 
+def test_overestimation_is_the_first_value_minus_the_discounted_return():
+    """Ten steps with reward 1, doubled; the agent believes in 7. A return may be rescaled."""
+    numbers = cast(HParams(env_params=tabular.truncation(), gamma=0.5, reward_scale=2.0))
+    agent = constant_agent()
+    discounted = 2.0 * sum(0.5**step for step in range(10))
+    for rescale, expected in ((agent.rescale, discounted), (jnp.sqrt, discounted**0.5)):
+        env = tabular_env(3)
+        made = make_evaluator(env, agent._replace(rescale=rescale), MAX_STEPS, diagnose=True)
+        result = jax.jit(made)((), KEY, numbers)
+        np.testing.assert_allclose(result.overestimation, 7.0 - expected, rtol=1e-6)
+        np.testing.assert_array_equal(result.returns, 10.0)
+    assert evaluate(tabular.truncation()).overestimation == ()
+
+
 def test_epsilon_mixes_in_random_actions():
     """Action 0 pays 1 and the others -1, one step: 1 when greedy, -0.5 when random."""
     params = tabular.probes()["action"]

@@ -50,6 +50,21 @@ def test_an_own_metric_is_a_figure(tmp_path, undrawn):
     assert not any("Metric" in title for title in titles(page))
 
 
+def test_diagnostics_have_a_section(tmp_path, undrawn):
+    names = ["diagnostics/srank", "diagnostics/policy_churn"]
+    runs = [make_run(tmp_path / "a", metrics=names), make_run(tmp_path / "b")]
+    page = tmp_path / "report.html"
+    write_report(runs, page)
+    text = page.read_text()
+    assert "Diagnostics, CartPole-v1" in text and not any(
+        "Metric" in title for title in titles(page)
+    )
+    assert {"At the last evaluation", "While learning"} <= set(titles(page))
+    assert "Of the lanes that have them." in text and "policy churn" in text
+    write_report(runs[1:], page)
+    assert "Diagnostics" not in page.read_text()
+
+
 def test_of_many_lanes_an_own_metric_is_that_of_the_best(tmp_path, undrawn):
     settings = [{"gamma": lane / 10} for lane in range(10)]
     run = make_run(tmp_path / "a", settings=settings, metrics=["churn"])
