@@ -128,9 +128,14 @@ def make_trainer(
         return state, learning_metrics(output) | metrics
 
     def more(state: TrainState, clock: Clock, key: jax.Array, hparams: HParams, updates: int):
-        """Updates from the replay as it is, without acting and with one target network."""
+        """Updates without acting, from the replay as it is: carried along, it would be copied."""
+
+        def one(learner, key):
+            learner, _ = learn(learner._replace(replay=state.replay), clock, hparams, key)
+            return learner._replace(replay=()), None
+
         keys = jax.random.split(key, updates)
-        return jax.lax.scan(lambda state, key: learn(state, clock, hparams, key), state, keys)[0]
+        return jax.lax.scan(one, state._replace(replay=()), keys)[0]
 
     def iteration(loop, hparams: HParams):
         state, clock = loop
@@ -170,17 +175,9 @@ def make_trainer(
         carry = agent.initial_carry(key_carry, env.num_envs)
         params = agent.init(key_params, obs)
         opt_state = optimizer(hparams, jnp.float32(0.0)).init(params)
-        memory = regulariser.init(params)
+        target_params, ring, memory = target.init(params), replay.init(), regulariser.init(params)
         state = TrainState(
-            params,
-            target.init(params),
-            opt_state,
-            replay.init(),
-            env_state,
-            obs,
-            carry,
-            key,
-            memory,
+            params, target_params, opt_state, ring, env_state, obs, carry, key, memory
         )
 
         def fill(loop, key):

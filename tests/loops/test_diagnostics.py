@@ -188,7 +188,7 @@ def test_churn_is_that_of_twenty_updates_of_the_loop():
             experiment.agent.network.apply(params, beginning.obs, None, ())[0].q_values
             for params in (state.params, later.params)
         ]
-        return found, (state.replay, state.obs), (later.replay, later.obs), later.opt_state, values
+        return found, state.env_state, later.env_state, later.opt_state, values
 
     found, old, new, opt_state, (before, after) = jax.device_get(both())
     assert [x for x in jax.tree.leaves(opt_state) if x.dtype == np.int32] == [20]
