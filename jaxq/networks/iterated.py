@@ -9,7 +9,8 @@ import jax.numpy as jnp
 from jaxq.networks.ensembles import ensemble
 from jaxq.networks.heads import EnsembleOutput
 from jaxq.networks.modules import from_flax
-from jaxq.types import Network, PyTree, no_carry
+from jaxq.networks.units import NOTES
+from jaxq.types import Inside, Network, PyTree, no_carry
 
 
 class HeadsNetwork(nn.Module):
@@ -44,7 +45,14 @@ def shared_chain(torso: nn.Module, head: nn.Module, length: int, draws: bool = F
     """
     network = from_flax(HeadsNetwork(torso, head, 1 + length), draws)
     acting = _one_acts(network.apply, lambda members: members[:, 1:])
-    return network._replace(apply=acting, activity=None)
+
+    def inside(params: PyTree, obs: jax.Array) -> Inside:
+        """Of the torso alone, since all heads get the same."""
+        weights = {"params": params["params"].get("torso", {})}
+        features, notes = torso.apply(weights, obs, mutable=[NOTES])
+        return Inside(features, jax.tree.leaves(notes))
+
+    return network._replace(apply=acting, activity=None, inside=inside)
 
 
 def chain(module: nn.Module, length: int, draws: bool = False) -> Network:
