@@ -31,7 +31,7 @@ _TOGETHER = 32  # environments that give observations, at most
 class Beginning(NamedTuple):
     """What a member is compared with as long as it learns."""
 
-    obs: jax.Array  # [N, *obs], held out
+    obs: PyTree  # [N, *obs], held out
     weights: PyTree  # at step 0, without running statistics
 
 
@@ -94,7 +94,7 @@ def make_diagnostics(env: Env, agent: Agent, noting: Trainer) -> Diagnostics:
     return Diagnostics(begin, measure)
 
 
-def hold_out(env: Env, key: jax.Array, hparams: HParams) -> jax.Array:
+def hold_out(env: Env, key: jax.Array, hparams: HParams) -> PyTree:
     """Observations [512, *obs] of random play, a few steps apart, from some of the environments."""
     env_params = env.params(hparams.env_params)
     together = min(env.num_envs, _TOGETHER)
@@ -109,11 +109,11 @@ def hold_out(env: Env, key: jax.Array, hparams: HParams) -> jax.Array:
 
     def row(playing, key):
         playing, _ = jax.lax.scan(step, playing, jax.random.split(key, _APART))
-        return playing, playing[0][:together]
+        return playing, jax.tree.map(lambda leaf: leaf[:together], playing[0])
 
     playing = env.reset(key_reset, env_params)
     _, obs = jax.lax.scan(row, playing, jax.random.split(key_play, rows))
-    return obs.reshape(-1, *obs.shape[2:])[:_HELD_OUT]
+    return jax.tree.map(lambda x: x.reshape(-1, *x.shape[2:])[:_HELD_OUT], obs)
 
 
 def look_inside(network: Network, params: PyTree, obs: jax.Array) -> dict[str, jax.Array]:
