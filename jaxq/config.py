@@ -3,7 +3,8 @@
 If changing it changes a shape, a loop length or which function runs, it is ``Config``. Every
 other number is ``HParams``: a traced scalar, so that a sweep over it is one compiled program.
 All counts are in environment steps of one member, whatever ``num_envs`` is, so that adding
-environments changes the speed of an algorithm and not the algorithm.
+environments changes the speed of an algorithm and not the algorithm. Learning from a ``dataset``
+takes no environment steps: there one update counts as one step, everywhere.
 """
 
 import ast
@@ -41,6 +42,8 @@ class HParams(NamedTuple):
     """l2-init: weight of the squared distance to the first parameters."""
     churn_weight: float = 100.0
     """chain: weight of the squared change of values elsewhere; chain-auto: until it finds one."""
+    cql_weight: float = 1.0
+    """cql: weight of how far values of all actions exceed those of the actions taken."""
     churn_share: float = 0.01
     """chain-auto: size of that term as a share of the loss."""
     shrink: float = 0.5
@@ -224,6 +227,9 @@ class Config:
     """On-policy: updates per epoch, each on its own part of the rollout."""
     epochs: int = 4
     """On-policy: passes over a rollout."""
+    dataset: str = ""
+    """Run directory whose replay, kept by keep_replay, is learned from without acting; one update
+    then counts as one environment step."""
     regulariser: str = "none"
     """What is added to the loss."""
     reset: str = "head"
@@ -291,10 +297,6 @@ def field_names(target) -> tuple[str, ...]:
     if isinstance(target, HParams) or target is HParams:
         return HParams._fields
     return tuple(field.name for field in dataclasses.fields(target))
-
-
-class FromFile(str):
-    """A ``module:function`` that a file names; it is not resolved unless a caller says the same."""
 
 
 def words_as_values(assignments: Sequence[str], field: str = "extra") -> dict[str, Any]:

@@ -5,10 +5,14 @@ from typing import Any
 
 import numpy as np
 
-from jaxq.config import Config, FromFile, HParams, replace_checked
+from jaxq.config import Config, HParams, replace_checked
 from jaxq.errors import ConfigError
 
 _DICTS = ("env_params", "extra")  # fields of HParams that hold numbers by name
+
+
+class FromFile(str):
+    """A ``module:function`` that a file names; it is not resolved unless a caller says the same."""
 
 
 def config_from_dict(document: dict, trusted: Sequence[str] = ()) -> Config:

@@ -179,6 +179,7 @@ class Agent(NamedTuple):
     ``loss``: what the loop calls, and so by ``loop``
     off-policy: ``loss(params, target_params, key, steps [B, T, ...], hparams) -> LossOutput``
     on-policy: ``loss(params, key, steps [B, T, ...], returns [B, T], hparams) -> LossOutput``
+    offline: as off-policy
     streaming: ``loss(params_tm1, params_t, step, hparams) -> Prediction``, of one step;
     ``params_t`` has counted what the step showed, and the weights are the same
     ``check(hparams)`` raises ``ConfigError`` for numbers with which it cannot learn
@@ -206,37 +207,6 @@ class Agent(NamedTuple):
     rescale: Callable = unchanged
 
 
-class Prediction(NamedTuple):
-    """What parameters say of one step: the loss of a streaming agent."""
-
-    value: jax.Array  # [], of the action taken
-    error: jax.Array  # [], the TD error; its gradient goes through the values on both sides
-    exploratory: jax.Array  # [] bool: the action was worth less than another one
-
-
-class Online(NamedTuple):
-    """One step as what a trace rule learns from, as functions of ANY weights of the network.
-
-    Every method is a gradient of one of them, or of both, and a rule takes those that it needs.
-    """
-
-    value: Callable  # weights -> [], of the action taken
-    error: Callable  # weights -> [], the TD error, differentiable through both its values
-
-
-class TraceRule(NamedTuple):
-    """How weights follow a stream of steps, each used once; eligibility traces are its state.
-
-    ``init(key, weights, make_weights, hparams) -> state``; ``make_weights(key)`` makes those of
-    another network of the same form
-    ``update(state, weights, online, decay [], hparams, learning_rate) -> (weights, state)``;
-    ``decay`` is gamma lambda, or 0 where the traces of earlier steps are cut
-    """
-
-    init: Callable
-    update: Callable
-
-
 class Target(NamedTuple):
     """``init(params) -> target_params``;
     ``update(params, target_params, hparams) -> target_params``;
@@ -249,13 +219,25 @@ class Target(NamedTuple):
     shift: Callable = lambda params, target_params, clock, hparams: (params, target_params)
 
 
+class Look(NamedTuple):
+    """What a term beside the loss may see, computed where it is asked for; values without noise.
+
+    ``elsewhere() -> values``, on a batch that is drawn apart from that of the loss, with
+    ``values(params) -> q_values [B, A]``
+    ``here() -> (values, action [B])``, before the first step of every window of the loss's batch,
+    with the actions taken there
+    """
+
+    elsewhere: Callable
+    here: Callable
+
+
 class Regulariser(NamedTuple):
     """A term beside the loss, which may remember parameters.
 
     ``init(params) -> state``, ``()`` for one that remembers nothing
     ``term(params, state, look, hparams) -> (number, metrics by name)``, the number to be added;
-    ``look()`` draws a batch apart from that of the loss, once, and returns
-    ``values(params) -> q_values [B, A]`` on it, without noise
+    ``look`` is a ``Look``, of which each part is asked once
     ``update(state, params, loss, metrics) -> state`` after a step, with the parameters before it
     ``restart(state, params) -> state`` where parameters were reset
     """
@@ -269,13 +251,16 @@ class Regulariser(NamedTuple):
 class Replay(NamedTuple):
     """``init() -> state``; ``add(state, clock, steps [K, E, ...]) -> state``;
     ``sample(state, clock, key, hparams) -> Sample``;
-    ``update(state, indices, priority, hparams) -> state``, with the priorities of a loss.
+    ``update(state, indices, priority, hparams) -> state``, with the priorities of a loss;
+    ``contents(state, clock) -> records [rows, E, words]``, all that it holds, the oldest row first,
+    without carries, as ``replay.records`` packs them; it may be missing.
     """
 
     init: Callable
     add: Callable
     sample: Callable
     update: Callable
+    contents: Callable | None = None
 
 
 class Trainer(NamedTuple):
@@ -293,13 +278,18 @@ class Trainer(NamedTuple):
     ``restart(state) -> state`` where parameters were replaced: what it remembers of them
     ``learn(state, clock, key, hparams, updates) -> state`` after so many updates more, such as a
     chunk makes; to be looked at, not to go on from. It may be missing
+    ``data() -> arrays``, a tuple of what is common to all members; ``init``, ``chunk`` and ``look``
+    take them as last arguments, so that they are in memory once
+    ``contents(state, clock) -> records [rows, E, words]``, as of ``Replay``, if it holds any
     """
 
     init: Callable
     chunk: Callable
-    look: Callable = lambda state, clock, key, hparams: state.obs
+    look: Callable = lambda state, clock, key, hparams, *data: state.obs
     restart: Callable = unchanged
     learn: Callable | None = None
+    data: Callable = tuple
+    contents: Callable | None = None
 
 
 def observation_of(obs: PyTree) -> Any:

@@ -13,6 +13,7 @@ import jax.numpy as jnp
 import optax
 
 from jaxq.config import Config, HParams
+from jaxq.learning.traces import Online
 from jaxq.loops.rollout import Actor, make_act_and_step, step_shapes
 from jaxq.networks.statistics import join, split
 from jaxq.recipes.experiment import (
@@ -24,7 +25,7 @@ from jaxq.recipes.experiment import (
     make_trace_from,
 )
 from jaxq.recipes.reading import prefill_of, updates_after
-from jaxq.types import Clock, Online, PyTree, Trainer
+from jaxq.types import Clock, PyTree, Trainer
 
 NUM_INPUTS = 8  # batches, or observations, that take turns
 

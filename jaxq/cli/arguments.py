@@ -15,7 +15,8 @@ import tyro
 
 from jaxq import config as config_module
 from jaxq.cli.words import read
-from jaxq.config import Config, FromFile, HParams, Preset, words_as_values
+from jaxq.config import Config, HParams, Preset, words_as_values
+from jaxq.documents import FromFile
 from jaxq.errors import ConfigError
 from jaxq.recipes.own import OPEN
 from jaxq.recipes.parts import TABLES
@@ -54,7 +55,7 @@ _GROUPS = {
         ("learning_rate", "reset_period"),
     ),
     "replay": _Group(
-        "What is kept, and when is learned.", ("replay", "target"), LOOPS["off-policy"].reads
+        "What is learned from, and when.", ("replay", "target"), LOOPS["off-policy"].reads
     ),
     "rollout": _Group("What an on-policy round is made of.", (), LOOPS["on-policy"].reads),
     "stream": _Group(

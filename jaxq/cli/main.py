@@ -37,7 +37,7 @@ class SharedOptions:
     """The seeds are first_seed, first_seed + 1, ...; from 0 by default, and from a
     resumed run's first."""
     steps: int | None = None
-    """Environment steps per seed; the preset's by default."""
+    """Environment steps per seed, with a dataset updates; the preset's by default."""
     out: Path | None = None
     """Run directory, new or empty; runs/PRESET-TIME by default."""
     resume: Path | None = None
@@ -68,6 +68,8 @@ class RunOptions(SharedOptions):
     """Stop once every seed has finished this many training episodes."""
     until_return: float | None = None
     """Stop once the evaluation IQM has held this for three evaluations."""
+    keep_replay: tuple[int, ...] | None = None
+    """Leave the replay of these seeds as a dataset; of the first one if none is named."""
 
 
 def main(program: Callable[[list[str], Console], None]) -> None:

@@ -43,7 +43,7 @@ def train(request: Request, console: Console) -> tuple[Path, dict[str, Any]]:
     batch = options.batch
     if batch == "measure":
         batch = None if options.resume else _measured_batch(spec, options.devices, console)
-    spread = spread_of(options, batch)
+    spread = spread_of(options, batch)._replace(keep_replay=options.keep_replay)
     try:
         if options.resume and _asks_for_seeds(options):
             add_seeds(spec, directory, spread=spread, console=console)
@@ -197,6 +197,8 @@ def _resume_command(directory: Path, request: Request) -> str:
         if value is not None:
             words = str(value) if isinstance(value, int) else f"{value:g}"
             command += [f"--{name.replace('_', '-')}", words]
+    if options.keep_replay is not None:
+        command += ["--keep-replay", *map(str, options.keep_replay)]
     for flag, words in (("--track", options.track), ("--trust", own_names(request.config))):
         command += [flag, *words] if words else []
     return shlex.join(command)

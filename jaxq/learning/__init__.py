@@ -11,11 +11,12 @@ Knows networks by their contract, and no loop. Read ``td``, then ``losses``: the
     recurrent    losses of sequences: DRQN, R2D2
     on_policy    the loss of on-policy Q(lambda)
     streaming    the loss of learning from a stream
+    cloning      the loss of doing as the data do
     traces       what a stream is learned by: Stream Q, QRC, Intentional Q
     targets      how target networks follow
     exploration  how actions are chosen while training
     optimizers   optimizers whose numbers can all be swept
-    regularisers  terms beside the loss: L2 Init, CHAIN
+    regularisers  terms beside the loss: L2 Init, CHAIN, CQL
     plasticity   what starts anew: the head, dormant units, a share of everything
     rewards      rewards over the spread of their sums, for any agent
     agents       a network, a loss and a way to act as one ``Agent``

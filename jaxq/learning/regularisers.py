@@ -1,4 +1,5 @@
-"""Terms beside the loss: towards the first parameters, or against what an update does elsewhere.
+"""Terms beside the loss: towards the first parameters, against what an update does elsewhere, or
+against values of actions that data do not show.
 
 A ``Regulariser`` remembers what it needs; the loop keeps it and knows nothing of it.
 """
@@ -11,7 +12,7 @@ import jax.numpy as jnp
 
 from jaxq.config import HParams
 from jaxq.networks.statistics import split
-from jaxq.types import PyTree, Regulariser
+from jaxq.types import Look, PyTree, Regulariser
 
 # Of CHAIN's authors' code: updates before the weight is found, those it is averaged over, and what
 # keeps it finite.
@@ -32,7 +33,7 @@ def l2_init() -> Regulariser:
     A reset changes parameters, not what they are drawn to.
     """
 
-    def term(params: PyTree, start: PyTree, look: Callable, hparams: HParams):
+    def term(params: PyTree, start: PyTree, look: Look, hparams: HParams):
         del look
         weights, _ = split(params)
         squares = jax.tree.map(lambda new, old: jnp.sum((new - old) ** 2), weights, start)
@@ -40,6 +41,25 @@ def l2_init() -> Regulariser:
         return hparams.l2_init_weight * distance, {"l2_init": distance}
 
     return NONE._replace(init=lambda params: split(params)[0], term=term)
+
+
+def conservative() -> Regulariser:
+    """CQL(H) (Kumar et al. 2020, section 3.2).
+
+    ``weight * mean (logsumexp_a Q(s, a) - Q(s, a_data))`` over the loss's own batch. Values of
+    actions that the data take rise and those of others fall; alone it would end where the softmax
+    of the values is how the data act. Of distributions and ensembles these are the means.
+    """
+
+    def term(params: PyTree, state: tuple, look: Look, hparams: HParams):
+        del state
+        values, action = look.here()
+        q_values = values(params)
+        taken = jnp.take_along_axis(q_values, action[:, None].astype(jnp.int32), axis=1)[:, 0]
+        gap = jnp.mean(jax.nn.logsumexp(q_values, axis=1) - taken)
+        return hparams.cql_weight * gap, {"cql_gap": gap}
+
+    return NONE._replace(term=term)
 
 
 class Churn(NamedTuple):
@@ -80,8 +100,8 @@ def _chain(weight: Callable[[Churn, HParams], jax.Array]) -> Regulariser:
     def init(params: PyTree) -> Churn:
         return Churn(params, *jnp.zeros((3,)))
 
-    def term(params: PyTree, state: Churn, look: Callable, hparams: HParams):
-        values = look()
+    def term(params: PyTree, state: Churn, look: Look, hparams: HParams):
+        values = look.elsewhere()
         before = jax.lax.stop_gradient(values(state.previous))
         churn = jnp.mean((values(params) - before) ** 2)
         now = jax.lax.stop_gradient(weight(state, hparams))

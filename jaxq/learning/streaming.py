@@ -1,12 +1,22 @@
 """The loss of learning from a stream: ``loss(network, params_tm1, params_t, step, hparams)``."""
 
+from typing import NamedTuple
+
 import jax
 import jax.numpy as jnp
 
 from jaxq.config import HParams
 from jaxq.learning.backups import honours
 from jaxq.learning.td import q_error
-from jaxq.types import Network, Prediction, PyTree, Step
+from jaxq.types import Network, PyTree, Step
+
+
+class Prediction(NamedTuple):
+    """What parameters say of one step: the loss of a streaming agent."""
+
+    value: jax.Array  # [], of the action taken
+    error: jax.Array  # [], the TD error; its gradient goes through the values on both sides
+    exploratory: jax.Array  # [] bool: the action was worth less than another one
 
 
 @honours("policy")

@@ -25,7 +25,31 @@ import jax.numpy as jnp
 import optax
 
 from jaxq.config import HParams
-from jaxq.types import Online, PyTree, TraceRule
+from jaxq.types import PyTree
+
+
+class Online(NamedTuple):
+    """One step as what a trace rule learns from, as functions of ANY weights of the network.
+
+    Every method is a gradient of one of them, or of both, and a rule takes those that it needs.
+    """
+
+    value: Callable  # weights -> [], of the action taken
+    error: Callable  # weights -> [], the TD error, differentiable through both its values
+
+
+class TraceRule(NamedTuple):
+    """How weights follow a stream of steps, each used once; eligibility traces are its state.
+
+    ``init(key, weights, make_weights, hparams) -> state``; ``make_weights(key)`` makes those of
+    another network of the same form
+    ``update(state, weights, online, decay [], hparams, learning_rate) -> (weights, state)``;
+    ``decay`` is gamma lambda, or 0 where the traces of earlier steps are cut
+    """
+
+    init: Callable
+    update: Callable
+
 
 # Cuts: (done_tm1, exploratory_tm1, exploratory_t) -> whether the trace of earlier steps is cut
 # before the step at t joins it.

@@ -16,9 +16,10 @@ import optax
 
 from jaxq.config import HParams
 from jaxq.learning.plasticity import dormant_scores
+from jaxq.learning.traces import TraceRule
 from jaxq.networks.ensembles import EnsembleCarry, MixtureCarry
 from jaxq.networks.statistics import split
-from jaxq.types import Agent, Clock, Env, Network, PyTree, TraceRule, Trainer
+from jaxq.types import Agent, Clock, Env, Network, PyTree, Trainer
 
 UPDATES = 20  # between which churn is measured, as Tang & Berseth (2024) do
 DELTA = 0.01  # of srank

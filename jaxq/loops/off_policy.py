@@ -23,11 +23,11 @@ from jaxq.loops.rollout import (
     episode_metrics,
     episode_totals,
     exploration_metrics,
-    learning_metrics,
     make_act_and_step,
     observed,
     step_shapes,
 )
+from jaxq.loops.updating import make_update
 from jaxq.types import Agent, Clock, Env, PyTree, Regulariser, Replay, Step, Target, Trainer
 
 
@@ -76,6 +76,7 @@ def make_trainer(
     block_steps = lengths.rows_per_block * env.num_envs
     replay = make_replay(step_shapes(env, agent))
     act_and_step = make_act_and_step(env, agent)
+    update = make_update(agent, optimizer, schedules, regulariser)
 
     def collect(state: TrainState, clock: Clock, hparams: HParams, key: jax.Array):
         """One block of steps [K, E, ...] and the episodes that ended in it [K, E]."""
@@ -104,28 +105,10 @@ def make_trainer(
         """One gradient update on one sample."""
         key_sample, key_loss, key_look = jax.random.split(key, 3)
         sample = replay.sample(state.replay, clock, key_sample, hparams)
-        rewards = agent.scale_rewards(state.params, sample.steps.reward)
-        steps = sample.steps._replace(reward=rewards)
-
-        def values_elsewhere():
-            """The values of states that are drawn apart from the batch."""
-            obs = look(state, clock, key_look, hparams)
-            return lambda params: agent.network.apply(params, obs, None, ())[0].q_values
-
-        def objective(params):
-            output = agent.loss(params, state.target_params, key_loss, steps, hparams)
-            loss = jnp.mean(sample.weights * output.loss)
-            term, metrics = regulariser.term(params, state.regulariser, values_elsewhere, hparams)
-            return loss + term, (output, loss, metrics)
-
-        gradients, (output, loss, metrics) = jax.grad(objective, has_aux=True)(state.params)
-        memory = regulariser.update(state.regulariser, state.params, loss, metrics)
-        transform = optimizer(hparams, schedules.learning_rate(hparams, clock.steps))
-        updates, opt_state = transform.update(gradients, state.opt_state, state.params)
+        apart = lambda: look(state, clock, key_look, hparams)  # noqa: E731
+        learned, output, metrics = update(state, clock, hparams, sample, key_loss, apart)
         ring = replay.update(state.replay, sample.indices, output.priority, hparams)
-        params = optax.apply_updates(state.params, updates)
-        state = state._replace(params=params, opt_state=opt_state, replay=ring, regulariser=memory)
-        return state, learning_metrics(output) | metrics
+        return learned._replace(replay=ring), metrics
 
     def more(state: TrainState, clock: Clock, key: jax.Array, hparams: HParams, updates: int):
         """Updates without acting, from the replay as it is: carried along, it would be copied."""
@@ -189,7 +172,10 @@ def make_trainer(
         (state, clock), _ = jax.lax.scan(fill, start, keys)
         return state._replace(target_params=target.init(state.params)), clock
 
-    return Trainer(init, chunk, look, restart, more)
+    contents = None
+    if replay.contents:
+        contents = lambda state, clock: replay.contents(state.replay, clock)  # noqa: E731
+    return Trainer(init, chunk, look, restart, more, contents=contents)
 
 
 def _repeat(body: Callable, loop: PyTree, hparams: HParams, length: int):

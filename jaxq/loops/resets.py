@@ -27,23 +27,23 @@ def with_resets(
       reset: what starts anew, see ``learning.plasticity``.
     """
 
-    def renew(state: PyTree, clock: Clock, hparams: PyTree) -> PyTree:
+    def renew(state: PyTree, clock: Clock, hparams: PyTree, *data: PyTree) -> PyTree:
         key, key_init, key_look = jax.random.split(state.key, 3)
         learner = Learner(state.params, getattr(state, "target_params", None), state.opt_state)
         anew = Anew(
             params=agent.init(key_init, state.obs),
             init_optimizer=optimizer(hparams, jnp.float32(0.0)).init,
-            look=partial(trainer.look, state, clock, key_look, hparams),
+            look=partial(trainer.look, state, clock, key_look, hparams, *data),
             network=agent.network,
         )
         changed = reset(learner, anew, hparams)._asdict()
         held = {name: value for name, value in changed.items() if hasattr(state, name)}
         return trainer.restart(state._replace(**held, key=key))
 
-    def chunk(state: PyTree, clock: Clock, hparams: PyTree):
+    def chunk(state: PyTree, clock: Clock, hparams: PyTree, *data: PyTree):
         is_due = clock.steps // period > jnp.maximum(clock.steps - chunk_steps, 0) // period
-        keep = lambda state, clock, hparams: state  # noqa: E731
-        state = jax.lax.cond(is_due, renew, keep, state, clock, hparams)
-        return trainer.chunk(state, clock, hparams)
+        keep = lambda state, *_: state  # noqa: E731
+        state = jax.lax.cond(is_due, renew, keep, state, clock, hparams, *data)
+        return trainer.chunk(state, clock, hparams, *data)
 
     return trainer._replace(chunk=chunk)

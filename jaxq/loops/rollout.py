@@ -138,6 +138,13 @@ def step_shapes(env: Env, agent: Agent) -> Step:
     return Step(obs, shapes((), action_dtype(env)), reward, flag, flag, obs, carry)
 
 
+def record_shapes(env: Env) -> Step:
+    """The shapes of one step of one environment without a carry, as a dataset holds it."""
+    flag, reward = jax.ShapeDtypeStruct((), bool), jax.ShapeDtypeStruct((), jnp.float32)
+    action = jax.ShapeDtypeStruct((), action_dtype(env))
+    return Step(env.obs_spec, action, reward, flag, flag, env.obs_spec)
+
+
 def action_dtype(env: Env) -> jnp.dtype:
     """The smallest type that actions are stored in."""
     return jnp.uint8 if env.num_actions <= 256 else jnp.int32

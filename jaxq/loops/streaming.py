@@ -16,6 +16,7 @@ import jax.numpy as jnp
 
 from jaxq.config import HParams
 from jaxq.learning.td import huber_loss
+from jaxq.learning.traces import Online, TraceRule
 from jaxq.loops.rollout import (
     Actor,
     Schedules,
@@ -26,7 +27,7 @@ from jaxq.loops.rollout import (
     observed,
 )
 from jaxq.networks.statistics import join, split
-from jaxq.types import Agent, Clock, Env, Online, PyTree, TraceRule, Trainer
+from jaxq.types import Agent, Clock, Env, PyTree, Trainer
 
 
 class StreamState(NamedTuple):

@@ -10,6 +10,7 @@ The last floor of one member; those above run many. Read ``methods`` first, then
     following   rows of what is kept as target network
     parts       the parts that names stand for: a table per kind, with what each row reads
     acting      how actions are selected while training
+    outputs     networks of agents by what they put out
     agents      agents by name: a loss, a network, and what they read
     reading     what a configuration reads: which fields have an effect
     validation  what a ``Config`` and its ``HParams`` may be

@@ -21,13 +21,10 @@ from jaxq.learning import (
     streaming,
 )
 from jaxq.learning.agents import make_agent
-from jaxq.networks import ensembles as ensemble_networks
-from jaxq.networks import heads, memory, modules
-from jaxq.networks import iterated as iterated_networks
-from jaxq.networks.cells import Cell
+from jaxq.learning.cloning import cloning_loss
+from jaxq.recipes import outputs
 from jaxq.recipes.acting import make_selection_from
 from jaxq.recipes.following import SHIFTS
-from jaxq.recipes.layers import DENSE, hidden_layers
 from jaxq.recipes.own import is_own
 from jaxq.recipes.parts import AGENTS, BACKUPS, MEMORIES, Row, find
 from jaxq.types import Agent, Env, Network, observation_of, unchanged
@@ -134,7 +131,7 @@ def make_network_from(config: Config, env: Env, like: str | None = None) -> Netw
     if not isinstance(torso, nn.Module):
         accepted = "a flax module from observations to features"
         raise wrong_object(f"network={config.network}", torso, accepted)
-    make_head = partial(_head, config, env.num_actions)
+    make_head = partial(outputs.head, config, env.num_actions)
     return _row(config, like).make.output(config, torso, make_head)
 
 
@@ -146,85 +143,12 @@ def _row(config: Config, like: str | None = None) -> Row:
     return AGENTS[name]
 
 
-def _head(config: Config, num_actions: int, num_outputs: int = 1) -> nn.Module:
-    dense, _ = DENSE[config.dense].make(config)
-    if config.network == "linear":  # the weights of a table start at zero, and need no bias
-        dense = partial(nn.Dense, use_bias=False, kernel_init=nn.initializers.zeros)
-    if not config.dueling:
-        return heads.LinearHead(num_actions, num_outputs, dense)
-    return heads.DuelingHead(
-        num_actions, num_outputs, dense, config.stream_widths, **hidden_layers(config)
-    )
-
-
 class Recipe(NamedTuple):
     """What an agent of ours is made of."""
 
     loss: Callable
     output: Callable  # (config, torso, make_head) -> Network
     rescale: Callable = unchanged  # of returns, where values are learned in other units
-
-
-# Outputs: from a torso and ``make_head(num_outputs=1)`` to a network.
-
-
-def _values(config: Config, torso: nn.Module, make_head: Callable) -> Network:
-    draws = config.dense == "noisy"
-    make_cell = find("memory", config.memory).make
-    if make_cell is None:
-        return modules.from_flax(heads.ValueNetwork(torso, make_head()), draws)
-    cell = make_cell(config)
-    if not isinstance(cell, Cell):
-        raise wrong_object(f"memory={config.memory}", cell, "a jaxq Cell of networks.cells")
-    return memory.recurrent(memory.RecurrentNetwork(torso, make_head(), cell), draws)
-
-
-def _categorical(config: Config, torso: nn.Module, make_head: Callable) -> Network:
-    module = heads.CategoricalNetwork(torso, make_head(config.num_atoms), config.support)
-    return modules.from_flax(module, draws=config.dense == "noisy")
-
-
-def _histogram(config: Config, torso: nn.Module, make_head: Callable) -> Network:
-    centers = heads.bin_centers(config.support, config.num_atoms)
-    module = heads.CategoricalNetwork(torso, make_head(config.num_atoms), centers)
-    return modules.from_flax(module, draws=config.dense == "noisy")
-
-
-def _quantiles(config: Config, torso: nn.Module, make_head: Callable) -> Network:
-    module = heads.QuantileNetwork(torso, make_head(config.num_atoms))
-    return modules.from_flax(module, draws=config.dense == "noisy")
-
-
-def _implicit_quantiles(config: Config, torso: nn.Module, make_head: Callable) -> Network:
-    module = heads.ImplicitQuantileNetwork(torso, make_head(), config.num_atoms)
-    return modules.from_flax(module, draws=True)
-
-
-def _ensemble(config: Config, torso: nn.Module, make_head: Callable, combine=None) -> Network:
-    return ensemble_networks.ensemble(
-        heads.ValueNetwork(torso, make_head()),
-        config.ensemble_size,
-        config.prior_scale,
-        config.mask_probability,
-        combine,
-        draws=config.dense == "noisy",
-    )
-
-
-def _mixture(config: Config, torso: nn.Module, make_head: Callable) -> Network:
-    module = heads.ValueNetwork(torso, make_head())
-    draws = config.dense == "noisy"
-    return ensemble_networks.mixture(module, config.ensemble_size, config.prior_scale, draws)
-
-
-def _shared_chain(config: Config, torso: nn.Module, make_head: Callable) -> Network:
-    draws = config.dense == "noisy"
-    return iterated_networks.shared_chain(torso, make_head(), config.ensemble_size, draws)
-
-
-def _chain(config: Config, torso: nn.Module, make_head: Callable) -> Network:
-    module = heads.ValueNetwork(torso, make_head())
-    return iterated_networks.chain(module, config.ensemble_size, config.dense == "noisy")
 
 
 def _finite_kappa(config: Config, hparams: HParams) -> str | None:
@@ -283,35 +207,44 @@ _SEQUENCES = (*_Q, *_MEMORY, "burn_in")
 
 # Name -> the recipe and what it reads.
 AGENTS |= {
-    "dqn": Row(Recipe(losses.q_loss, _values), _Q),
-    "c51": Row(Recipe(losses.categorical_loss, _categorical), (*_ALWAYS, "num_atoms", "support")),
+    "dqn": Row(Recipe(losses.q_loss, outputs.values), _Q),
+    "c51": Row(
+        Recipe(losses.categorical_loss, outputs.categorical), (*_ALWAYS, "num_atoms", "support")
+    ),
     "hl-gauss": Row(
-        Recipe(losses.histogram_loss, _histogram),
+        Recipe(losses.histogram_loss, outputs.histogram),
         (*_ALWAYS, "num_atoms", "support", "sigma_ratio"),
         _positive_sigma,
     ),
-    "qr-dqn": Row(Recipe(losses.quantile_loss, _quantiles), (*_Q, "num_atoms"), _finite_kappa),
+    "qr-dqn": Row(
+        Recipe(losses.quantile_loss, outputs.quantiles), (*_Q, "num_atoms"), _finite_kappa
+    ),
     "iqn": Row(
-        Recipe(losses.quantile_loss, _implicit_quantiles), (*_Q, "num_atoms"), _finite_kappa
+        Recipe(losses.quantile_loss, outputs.implicit_quantiles), (*_Q, "num_atoms"), _finite_kappa
     ),
     "bootstrapped": Row(
-        Recipe(ensembles.bootstrapped_loss, _ensemble), (*_ENSEMBLE, "mask_probability")
+        Recipe(ensembles.bootstrapped_loss, outputs.ensemble), (*_ENSEMBLE, "mask_probability")
     ),
-    "rem": Row(Recipe(ensembles.random_mixture_loss, _mixture), _ENSEMBLE),
-    "maxmin": Row(Recipe(ensembles.maxmin_loss, partial(_ensemble, combine=jnp.min)), _ENSEMBLE),
-    "averaged": Row(Recipe(ensembles.averaged_loss, _values), _Q, _several_targets),
-    "is-dqn": Row(Recipe(iterated.shared_chain_loss, _shared_chain), _ITERATED, _shifted),
-    "i-dqn": Row(Recipe(iterated.chain_loss, _chain), _ITERATED, _shifted),
-    "drqn": Row(Recipe(recurrent.recurrent_q_loss, _values), _SEQUENCES, _sequences),
-    "r2d2": Row(Recipe(recurrent.r2d2_loss, _values, returns.rescale), _SEQUENCES, _sequences),
+    "rem": Row(Recipe(ensembles.random_mixture_loss, outputs.mixture), _ENSEMBLE),
+    "maxmin": Row(
+        Recipe(ensembles.maxmin_loss, partial(outputs.ensemble, combine=jnp.min)), _ENSEMBLE
+    ),
+    "averaged": Row(Recipe(ensembles.averaged_loss, outputs.values), _Q, _several_targets),
+    "is-dqn": Row(Recipe(iterated.shared_chain_loss, outputs.shared_chain), _ITERATED, _shifted),
+    "i-dqn": Row(Recipe(iterated.chain_loss, outputs.chain), _ITERATED, _shifted),
+    "drqn": Row(Recipe(recurrent.recurrent_q_loss, outputs.values), _SEQUENCES, _sequences),
+    "r2d2": Row(
+        Recipe(recurrent.r2d2_loss, outputs.values, returns.rescale), _SEQUENCES, _sequences
+    ),
     "pqn": Row(
-        Recipe(on_policy.lambda_loss, _values),
+        Recipe(on_policy.lambda_loss, outputs.values),
         (*_ACTING, *_MEMORY, "huber_delta", "td_lambda"),
         loop="on-policy",
     ),
     "stream": Row(
-        Recipe(streaming.q_prediction, _values), _ACTING, _without_noise, loop="streaming"
+        Recipe(streaming.q_prediction, outputs.values), _ACTING, _without_noise, loop="streaming"
     ),
+    "bc": Row(Recipe(cloning_loss, outputs.values), ("network", "observations"), loop="offline"),
 }
 
 

@@ -15,10 +15,11 @@ import optax
 
 from jaxq.config import Config, HParams
 from jaxq.errors import ConfigError, wrong_object
+from jaxq.learning.streaming import Prediction
 from jaxq.recipes.acting import make_selection_from
 from jaxq.recipes.own import is_own
 from jaxq.recipes.parts import find, window_of
-from jaxq.types import Agent, Env, LossOutput, Network, Prediction, Replay, Step
+from jaxq.types import Agent, Env, LossOutput, Network, Replay, Step
 
 _ROWS = 2  # of a batch that is only looked at
 
@@ -92,7 +93,7 @@ def checked(agent: Agent, config: Config) -> Agent:
     def loss(*arguments: Any) -> LossOutput:
         (steps,) = [value for value in arguments if isinstance(value, Step)]
         batch, length = steps.reward.shape[:2]
-        if agent.loop == "off-policy" and length != window:
+        if agent.loop != "on-policy" and length != window:
             raise ConfigError(
                 f"replay={config.replay} gives windows of {length} steps; {window} are accepted, "
                 f"the larger of n_step and sequence_length."

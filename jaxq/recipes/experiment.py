@@ -14,10 +14,12 @@ from jaxq.envs.probing import probe_env
 from jaxq.envs.trying import warn_of_random_steps
 from jaxq.errors import ConfigError, wrong_object
 from jaxq.learning import optimizers
+from jaxq.learning.traces import TraceRule
 from jaxq.loops import diagnostics, resets
 from jaxq.loops.diagnostics import Diagnostics
 from jaxq.loops.evaluation import make_evaluator
 from jaxq.loops.off_policy import Lengths, make_trainer
+from jaxq.loops.offline import OfflineLengths, make_offline_trainer
 from jaxq.loops.on_policy import RoundLengths, make_on_policy_trainer
 from jaxq.loops.rollout import Schedules
 from jaxq.loops.streaming import make_streaming_trainer
@@ -25,11 +27,12 @@ from jaxq.recipes import agents, contracts
 from jaxq.recipes.acting import make_exploration_from
 from jaxq.recipes.identity import description
 from jaxq.recipes.own import is_own, own_fields, resolve
-from jaxq.recipes.parts import find
-from jaxq.recipes.reading import loop_of
+from jaxq.recipes.parts import find, window_of
+from jaxq.recipes.reading import trained_by
 from jaxq.recipes.validation import validate
 from jaxq.recipes.watching import WatchedConfig, check_reads, check_structure, check_trace
-from jaxq.types import Agent, Env, PyTree, Regulariser, Target, TraceRule, Trainer
+from jaxq.replay import datasets
+from jaxq.types import Agent, Env, PyTree, Regulariser, Target, Trainer
 
 
 class Experiment(NamedTuple):
@@ -82,7 +85,7 @@ def make_experiment(
     own = _own_functions(config, agent=make_agent, env=make_env)
     watched = WatchedConfig.of(config) if own else config
     if "agent" in own:
-        agent = check_reads(watched, own["agent"], env, loop_of(config))
+        agent = check_reads(watched, own["agent"], env, find("agent", config.agent).loop)
     else:
         agent = agents.make_agent_from(watched, env)
     trainer = make_trainer_from(watched, env, contracts.checked(agent, config))
@@ -159,7 +162,7 @@ def _own_functions(config: Config, **handed_over: Callable | None) -> dict[str, 
 
 def make_trainer_from(config: Config, env: Env, agent: Agent) -> Trainer:
     """The trainer of ``config``, for any environment and agent."""
-    trainer = _TRAINERS[agent.loop](config, env, agent)
+    trainer = _TRAINERS[trained_by(agent.loop, config)](config, env, agent)
     reset = find("reset", config.reset).make
     if config.reset_period:
         trainer = resets.with_resets(
@@ -176,7 +179,7 @@ def make_trainer_from(config: Config, env: Env, agent: Agent) -> Trainer:
 def make_diagnostics_from(config: Config, env: Env, eval_env: Env, agent: Agent) -> Diagnostics:
     """Diagnostics of the member that ``config`` trains in ``env``; churn is that of no reset."""
     note = diagnostics.note_rule if agent.loop == "streaming" else diagnostics.note_optimizer
-    noting = _TRAINERS[agent.loop](config, env, agent, note)
+    noting = _TRAINERS[trained_by(agent.loop, config)](config, env, agent, note)
     return diagnostics.make_diagnostics(eval_env, agent, noting)
 
 
@@ -208,7 +211,28 @@ def _streaming(config: Config, env: Env, agent: Agent, note: Callable = _same) -
     return make_streaming_trainer(env, agent, rule, cut, make_schedules(config), config.chunk_steps)
 
 
-_TRAINERS = {"off-policy": _off_policy, "on-policy": _on_policy, "streaming": _streaming}
+def _offline(config: Config, env: Env, agent: Agent, note: Callable = _same) -> Trainer:
+    window = window_of(config)
+    run, env_kwargs = config.dataset, config.env_kwargs
+    return make_offline_trainer(
+        env,
+        agent,
+        partial(datasets.uniform_windows, batch_size=config.batch_size, window=window),
+        lambda: (datasets.read_records(run, env, env_kwargs, window),),
+        note(make_optimizer_from(config)),
+        make_schedules(config),
+        make_target_from(config),
+        OfflineLengths(config.target_period, config.chunk_steps // config.target_period),
+        make_regulariser_from(config),
+    )
+
+
+_TRAINERS = {
+    "off-policy": _off_policy,
+    "on-policy": _on_policy,
+    "streaming": _streaming,
+    "offline": _offline,
+}
 
 
 def make_trace_from(config: Config) -> TraceRule:

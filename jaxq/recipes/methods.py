@@ -1,7 +1,8 @@
 """Every method as what it changes in DQN: names in a ``Config`` and the numbers that go with them.
 
 A row here is a whole method. Presets apply rows to environments, the tests apply them to exactly
-solvable problems, and ``experiments/methods.py`` compares them.
+solvable problems, and ``experiments/methods.py`` compares them. What is meant for a dataset is no
+row, since no preset can name one: ``--regulariser cql``, ``--agent bc``.
 """
 
 from dataclasses import replace

@@ -12,7 +12,8 @@ from collections.abc import Callable, Iterable
 from types import ModuleType
 from typing import Any
 
-from jaxq.config import Config, FromFile
+from jaxq.config import Config
+from jaxq.documents import FromFile
 from jaxq.errors import ConfigError, unknown
 
 OPEN = (

@@ -33,6 +33,7 @@ from jaxq.config import Config, HParams, field_names
 from jaxq.envs.previous import with_previous_action
 from jaxq.errors import ConfigError, unknown
 from jaxq.learning import backups, exploration, optimizers, rewards, traces
+from jaxq.learning.traces import TraceRule
 from jaxq.networks import cells, statistics
 from jaxq.recipes.following import TARGETS
 from jaxq.recipes.layers import ACTIVATIONS, DENSE, INITIALIZATIONS, NORMS, TORSOS
@@ -40,7 +41,7 @@ from jaxq.recipes.own import OPEN, is_own, resolve
 from jaxq.recipes.renewal import REGULARISERS, RESETS
 from jaxq.recipes.rows import AGENTS, Row
 from jaxq.replay import prioritized, rings
-from jaxq.types import Replay, Selection, Step, TraceRule
+from jaxq.types import Replay, Selection, Step
 
 
 def _positive_temperature(config: Config, hparams: HParams) -> str | None:

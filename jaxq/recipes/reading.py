@@ -19,14 +19,17 @@ _LEARNING = (
     "optimizer learning_rate learning_rate_schedule clip_gradients reset reset_period"
 ).split()
 _REPLAY = (
-    "replay prefill train_every updates_per_iteration target target_period regulariser"
+    "dataset replay prefill train_every updates_per_iteration target target_period regulariser"
 ).split()
+_DATASET = "dataset batch_size target target_period regulariser".split()
 _STREAM = "trace trace_cut td_lambda learning_rate learning_rate_schedule".split()
 LOOPS = {
     "off-policy": Row(None, (*_REPLAY, *_LEARNING)),
     "on-policy": Row(None, ("rollout_steps", "minibatches", "epochs", *_LEARNING)),
     "streaming": Row(None, tuple(_STREAM)),
+    "offline": Row(None, (*_DATASET, *_LEARNING)),
 }
+_ACTING = ("action_selection", "num_envs")  # what agents read where they act while they learn
 
 
 class _Pace(NamedTuple):
@@ -51,6 +54,9 @@ _PACES = {
         lambda config, steps: steps // config.rollout_steps * config.epochs * config.minibatches,
     ),
     "streaming": _Pace(lambda config: 0, lambda config: 1, lambda config, steps: steps),
+    "offline": _Pace(
+        lambda config: 0, lambda config: config.target_period, lambda config, steps: steps
+    ),
 }
 _ROOTS = {"environment": ENVIRONMENT, "evaluation": EVALUATION}
 FIELDS = (*field_names(Config), *HParams._fields)
@@ -67,11 +73,13 @@ def chosen(config: Config) -> dict[str, Row]:
     agent = find("agent", config.agent)
     if agent.loop not in LOOPS:
         raise unknown(f"loop of agent={config.agent}", agent.loop, LOOPS)
-    parts = {f"agent {config.agent}": agent, f"{agent.loop} loop": LOOPS[agent.loop]}
+    loop = trained_by(agent.loop, config)
+    parts = {f"agent {config.agent}": agent, f"{loop} loop": LOOPS[loop]}
+    unread = {"agent", *(_ACTING if loop == "offline" else ())}
     todo = list(parts.values())
     while todo:
         for field in todo.pop(0).reads:
-            if field in TABLES and field != "agent":
+            if field in TABLES and field not in unread:
                 value = getattr(config, field)
                 label = f"{field} {value}" if isinstance(value, str) else field
                 if label not in parts:
@@ -88,13 +96,16 @@ def reads(config: Config) -> dict[str, str]:
     for label, part in parts.items():
         for field in part.reads:
             found.setdefault(field, label)
+    if loop_of(config) == "offline":
+        found = {field: part for field, part in found.items() if field not in _ACTING}
     return found
 
 
 def choices(config: Config) -> tuple[int, int]:
     """How many numbers and how many structural fields must be chosen for a method: what its parts
-    read, but for the environment, its copies, and how policies are evaluated."""
+    read, but for the environment, its copies, a dataset, and how policies are evaluated."""
     found = [field for field, part in reads(config).items() if part not in _ROOTS]
+    found = [field for field in found if field != "dataset"]
     structure = sum(field in _STRUCTURE for field in found)
     return len(found) - structure, structure
 
@@ -123,11 +134,17 @@ def readers(field: str, config: Config) -> str:
 
 def loop_of(config: Config) -> str:
     """The loop that trains the agent of ``config``, a name of ``LOOPS``."""
-    return find("agent", config.agent).loop
+    return trained_by(find("agent", config.agent).loop, config)
+
+
+def trained_by(loop: str, config: Config) -> str:
+    """The loop that trains an agent made for ``loop``: what learns from a replay also learns from a
+    dataset."""
+    return "offline" if config.dataset and loop == "off-policy" else loop
 
 
 def prefill_of(config: Config) -> int:
-    """Environment steps before the first update; only a replay needs any."""
+    """Environment steps before the first update; only a replay of its own needs any."""
     return _PACES[loop_of(config)].prefill(config)
 
 

@@ -5,12 +5,18 @@ from jaxq.learning import plasticity, regularisers
 from jaxq.recipes.rows import AGENTS, Row
 
 
-def _single_states(config: Config, hparams: HParams) -> str | None:
+def _without_memory(config: Config, hparams: HParams) -> str | None:
     if config.memory != "none":
         return (
-            f"regulariser={config.regulariser} compares values of single states, which a network "
+            f"regulariser={config.regulariser} looks at values of single states, which a network "
             f"with memory={config.memory} does not have; l2-init or none is accepted"
         )
+    return None
+
+
+def _single_states(config: Config, hparams: HParams) -> str | None:
+    if wrong := _without_memory(config, hparams):
+        return wrong
     if config.target.startswith("shift-"):
         return (
             f"regulariser={config.regulariser} compares values with those before an update, which "
@@ -22,6 +28,7 @@ def _single_states(config: Config, hparams: HParams) -> str | None:
 REGULARISERS = {
     "none": Row(lambda config: regularisers.NONE),
     "l2-init": Row(lambda config: regularisers.l2_init(), ("l2_init_weight",)),
+    "cql": Row(lambda config: regularisers.conservative(), ("cql_weight",), _without_memory),
     "chain": Row(lambda config: regularisers.chain(), ("churn_weight",), _single_states),
     "chain-auto": Row(
         lambda config: regularisers.chain_auto(), ("churn_weight", "churn_share"), _single_states

@@ -5,6 +5,7 @@ all: types, ranges, and loops that are whole numbers of the loops inside them.
 """
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 import numpy as np
@@ -14,7 +15,7 @@ from jaxq.errors import ConfigError, missing_number, unknown
 from jaxq.recipes.agents import AGENTS, check_backup
 from jaxq.recipes.own import check_trust, is_own, own_names
 from jaxq.recipes.parts import Row, window_of
-from jaxq.recipes.reading import chosen, loop_of, readers, without_effect
+from jaxq.recipes.reading import chosen, loop_of, readers, reads, without_effect
 
 _LARGEST = 2**31 - 1  # of what is counted on a device
 _SIDE_BY_SIDE, _MOST_ENVS = ("num_envs", "eval_episodes"), 1_000_000
@@ -37,9 +38,14 @@ def validate(config: Config, *lanes: HParams, handed_over: bool = False) -> None
     for hparams in lanes:
         _check_lane(config, hparams, parts)
         for field in without_effect(config, HParams() if handed_over else hparams):
-            raise ConfigError(
-                f"{field} has no effect without {readers(field, config)}; leave it at its default."
-            )
+            raise ConfigError(f"{field} has no effect {_where(field, config)}.")
+
+
+def _where(field: str, config: Config) -> str:
+    """Without which choice a field has no effect."""
+    if config.dataset and field in reads(replace(config, dataset="")):
+        return f"with dataset={config.dataset}, from which is learned without acting"
+    return f"without {readers(field, config) or 'acting'}; leave it at its default"
 
 
 def _check_lane(config: Config, hparams: HParams, parts: Mapping[str, Row]) -> None:
@@ -74,6 +80,11 @@ def _check_structure(config: Config) -> None:
     if config.reset != Config.reset and not config.reset_period:
         raise ConfigError(f"reset={config.reset} has no effect with reset_period=0.")
     _check_multiples(config, ("reset_period", "chunk_steps"), ("eval_period", "chunk_steps"))
+    if config.dataset and loop_of(config) != "offline":
+        raise ConfigError(
+            f"dataset={config.dataset} has no effect on agent={config.agent}, which learns from "
+            f"what it has just done; an agent with a replay such as dqn, or bc is accepted."
+        )
     _CHECKS[loop_of(config)](config)
 
 
@@ -168,6 +179,17 @@ def _check_stream(config: Config) -> None:
         )
 
 
+def _check_offline(config: Config) -> None:
+    if not config.dataset:
+        raise ConfigError(
+            f"dataset= must be a run directory for agent={config.agent}, which does not act; a run "
+            f"that train.py has trained with --keep-replay is accepted."
+        )
+    if ":" in config.dataset:  # a file names functions so
+        raise ConfigError(f"dataset={config.dataset} must be a path without a colon.")
+    _check_multiples(config, ("chunk_steps", "target_period"))
+
+
 def _check_rollout(config: Config) -> None:
     """A rollout is a whole number of segments of every environment, and of minibatches of them."""
     _check_multiples(config, ("chunk_steps", "rollout_steps"))
@@ -230,6 +252,7 @@ _CHECKS = {
     "off-policy": _check_off_policy,
     "on-policy": _check_rollout,
     "streaming": _check_stream,
+    "offline": _check_offline,
 }
 
 

@@ -207,8 +207,9 @@ def check_trace(config: Config, trainer: Trainer, lane: HParams, own: Iterable[s
     numbers = _Numbers({k: np.float32(v) for k, v in lane.extra.items()}, _Notes())
     seen: set[str] = set()
     hparams = jax.tree.map(_shape, _watched_numbers(seen)(*lane._replace(extra=numbers)))
-    state, clock = jax.eval_shape(trainer.init, jax.random.key(0), hparams)
-    jax.eval_shape(trainer.chunk, state, clock, hparams)
+    data = trainer.data()
+    state, clock = jax.eval_shape(trainer.init, jax.random.key(0), hparams, *data)
+    jax.eval_shape(trainer.chunk, state, clock, hparams, *data)
     for name in lane.extra:
         if name not in numbers.seen:
             raise ConfigError(f"extra.{name} has no effect: no part of this run reads it.")

@@ -4,11 +4,12 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from jaxq import schedules
 from jaxq.config import HParams
 from jaxq.replay import sumtree
-from jaxq.replay.rings import codec_of, layout, write
+from jaxq.replay.rings import codec_of, layout, unrolled, write
 from jaxq.types import Clock, PyTree, Replay, Sample, Step
 
 
@@ -114,7 +115,10 @@ def prioritized(
         maximum = jnp.maximum(state.maximum, priority.max())
         return state._replace(tree=sumtree.assign(state.tree, indices, priority), maximum=maximum)
 
-    return Replay(init, add, sample, update)
+    def contents(state: PrioritizedState, clock: Clock) -> np.ndarray:
+        return unrolled(state.ring, clock, num_envs)[..., : codec.num_words]
+
+    return Replay(init, add, sample, update, contents)
 
 
 _FLOOR = 1e-6

@@ -11,6 +11,7 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from jaxq.config import HParams
 from jaxq.replay.records import Codec, make_codec
@@ -77,17 +78,23 @@ def uniform(step: Step, *, capacity: int, batch_size: int, window: int = 1) -> R
         del hparams
         held = jnp.minimum(clock.steps, capacity)
         num_windows = held - (window - 1) * num_envs
-        chosen = _below(num_windows, jax.random.bits(key, (batch_size,), jnp.uint32))
+        chosen = below(num_windows, jax.random.bits(key, (batch_size,), jnp.uint32))
         first = (clock.steps - held + chosen) % capacity  # counted from the oldest slot
         slots = (first[:, None] + num_envs * jnp.arange(window)) % capacity  # [B, T]
         steps = _first_carry(codec.unpack(state.ring[slots]))
         probability = 1.0 / num_windows.astype(jnp.float32)
         return Sample(steps, first, jnp.full(batch_size, probability), jnp.ones(batch_size))
 
-    return Replay(init, add, sample, _no_update)
+    def contents(state: RingState, clock: Clock) -> np.ndarray:
+        records = unrolled(state.ring, clock, num_envs)
+        if not jax.tree.leaves(step.carry):
+            return records
+        return np.asarray(_bare(step).pack(codec.unpack(records)._replace(carry=())))
+
+    return Replay(init, add, sample, _no_update, contents)
 
 
-def _below(limit: jax.Array, words: jax.Array) -> jax.Array:
+def below(limit: jax.Array, words: jax.Array) -> jax.Array:
     """Random ``words`` [B] uint32 as integers below ``limit``: ``limit * word // 2**32``.
 
     One word each, where ``jax.random.randint`` takes four; probabilities are equal to within
@@ -99,6 +106,15 @@ def _below(limit: jax.Array, words: jax.Array) -> jax.Array:
     middle = high * low_limit + (low * low_limit >> 16)
     carried = (middle & half) + low * high_limit
     return (high * high_limit + (middle >> 16) + (carried >> 16)).astype(jnp.int32)
+
+
+def unrolled(ring: np.ndarray, clock: Clock, num_envs: int) -> np.ndarray:
+    """What a ring [slots, words] on the host holds, the oldest row first: [rows, E, words]."""
+    steps, num_slots = int(clock.steps), len(ring)
+    head = steps % num_slots
+    ring = np.asarray(ring)
+    held = ring[:steps] if steps < num_slots else np.concatenate([ring[head:], ring[:head]])
+    return held.reshape(-1, num_envs, ring.shape[1])
 
 
 def _slots(block: jax.Array) -> jax.Array:
@@ -122,6 +138,11 @@ def _no_update(
     """Sampling that ignores priorities has nothing to update."""
     del indices, priority, hparams
     return state
+
+
+def _bare(step: Step) -> Codec:
+    """The codec of one environment's step without its carry."""
+    return codec_of(step._replace(carry=()))
 
 
 def layout(step: Step):

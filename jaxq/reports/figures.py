@@ -11,6 +11,7 @@ from jaxq.reports.sources import Lane, Source
 from jaxq.scoring import plots
 from jaxq.scoring.canvas import Target
 from jaxq.scoring.measured import best_of, draw_metric, draw_seeds
+from jaxq.scoring.protocol import steps_words
 from jaxq.scoring.scores import own_metrics
 
 
@@ -57,7 +58,7 @@ def of_lanes(lanes: Sequence[Lane], ending: str) -> list[Picture]:
     Args:
       ending: of every caption.
     """
-    environment = lanes[0].protocol["environment"]
+    environment, counted = lanes[0].protocol["environment"], steps_words(lanes[0].protocol)
     curves = {drawn(lane.label): lane.curves for lane in lanes}
     scores = {drawn(lane.label): lane.scores for lane in lanes}
     draw = plots.draw_comparison if len(lanes) <= len(plots.COLORS) else plots.draw_grid
@@ -65,7 +66,7 @@ def of_lanes(lanes: Sequence[Lane], ending: str) -> list[Picture]:
         picture(
             "Learning curves",
             f"Evaluation return while learning: IQM and its interval. {ending}",
-            lambda file: draw(file, curves, environment),
+            lambda file: draw(file, curves, environment, counted=counted),
         ),
         picture(
             "Performance profiles",

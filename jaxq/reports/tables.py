@@ -15,7 +15,7 @@ from jaxq.reports.anchors import Scale
 from jaxq.reports.pages import Cell, Printed, Table
 from jaxq.reports.sources import Lane
 from jaxq.scoring import stats
-from jaxq.scoring.protocol import protocol_words
+from jaxq.scoring.protocol import protocol_words, steps_words
 from jaxq.scoring.scores import seed_words
 from jaxq.settings import differing, format_value
 
@@ -87,7 +87,8 @@ def step_words(lanes: Sequence[Lane]) -> str:
     """After how many steps lanes were evaluated."""
     steps = sorted({lane.run.scores["steps"] for lane in lanes})
     words = f"{steps[0]:,}" if len(steps) == 1 else f"{steps[0]:,} to {steps[-1]:,}"
-    return f"{words} environment steps a seed"
+    counted = sorted({steps_words(lane.protocol) for lane in lanes})
+    return f"{words} {' or '.join(counted)} a seed"
 
 
 def _printed(lanes: Sequence[Lane], gone: Sequence[Lane]) -> Printed:

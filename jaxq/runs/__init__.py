@@ -16,6 +16,7 @@ Read ``runner`` first, then ``population``; ``files`` names every file of a run 
     provenance   versions, machine, commit
     recording    metrics, scores and curves on disk
     policy       trained networks on disk
+    keeping      the replay of a run, kept for others to learn from
     checkpoint   states on disk, to resume from
     sinks        what a run measures, copied to other places
     progress     what a run shows while it runs

@@ -25,6 +25,7 @@ except ImportError:  # Windows, where two runs are not kept apart
     fcntl = None
 
 from jaxq.errors import ConfigError
+from jaxq.replay.datasets import DATASET
 
 CONFIG, META, METRICS, LINES = "config.json", "meta.json", "metrics.npz", "metrics.jsonl"
 SCORES, TABLE, CURVES, COMPLETE = "scores.json", "lanes.csv", "curves.png", "COMPLETE"
@@ -49,6 +50,7 @@ RUN_FILES = {
     f"{CHECKPOINTS}/": "the states of all members, the newest and the one before, to resume from",
     f"{POLICY}/{PARAMS}": "the trained networks of all members",
     f"{POLICY}/{CONFIG}": "what it takes to act with them",
+    f"{DATASET}/": "the steps that the replay holds and what they are, with --keep-replay",
     GIFS: "an episode of one of them, by evaluate.py",
     f"{TENSORBOARD}/": "event files of every lane, with --track tensorboard",
     f"{WANDB}/": "what W&B keeps of every lane, with --track wandb",

@@ -74,7 +74,8 @@ def fastest_batch(
         report(batch, rates[batch])
         return rates[batch]
 
-    member, _ = jax.eval_shape(experiment.trainer.init, jax.random.key(0), lanes[0])
+    trainer = experiment.trainer
+    member, _ = jax.eval_shape(trainer.init, jax.random.key(0), lanes[0], *trainer.data())
     best = start = make_plan(num_members, member, None, num_devices).batch
     rates: dict[int, float] = {}
     rate(start)

@@ -60,11 +60,13 @@ class Population:
           ConfigError: the members do not fit in memory.
         """
         self.hparams, seeds_of = stack_members(lanes, seeds)
-        numbers = row(self.hparams, 0)
-        self._member, clock = jax.eval_shape(trainer.init, jax.random.key(0), numbers)
+        numbers, data = row(self.hparams, 0), trainer.data()
+        self._member, clock = jax.eval_shape(trainer.init, jax.random.key(0), numbers, *data)
         self.plan = make_plan(len(seeds_of), self._member, batch, num_devices)
         self.shapes = leading(jax.eval_shape(key_data, self._member), self.plan.num_members)
         self._devices = jax.local_devices()[: self.plan.num_devices]
+        self._data = [jax.device_put(data, device) for device in self._devices]
+        common = (None,) * len(data)
         self._rows = np.minimum(  # of every place in every group, the member that is there
             np.arange(self.plan.num_groups * self.plan.batch), self.plan.num_members - 1
         )
@@ -72,8 +74,8 @@ class Population:
         self._take_row = jax.jit(row)
         self._put_row = jax.jit(with_row, donate_argnums=0)
 
-        def init_member(seed, hparams):
-            return trainer.init(_keys(seed)[0], hparams)
+        def init_member(seed, hparams, *data):
+            return trainer.init(_keys(seed)[0], hparams, *data)
 
         def key_of(seed, clock):
             return jax.random.fold_in(_keys(seed)[1], clock.steps)
@@ -109,10 +111,10 @@ class Population:
             {
                 "chunk": Program(
                     jax.jit(
-                        batched(trainer.chunk, size, in_axes=(0, None, 0), out_axes=(0, None, 0)),
+                        batched(trainer.chunk, size, (0, None, 0, *common), (0, None, 0)),
                         donate_argnums=0,
                     ),
-                    (states, clock, numbers),
+                    (states, clock, numbers, *data),
                     self._devices,
                 ),
                 "evaluate": Program(
@@ -123,8 +125,8 @@ class Population:
                 # Making members takes less time than compiling that for every device, or with
                 # every optimization, would.
                 "init": Program(
-                    jax.jit(batched(init_member, size, in_axes=(0, 0), out_axes=(0, None))),
-                    (seed, numbers),
+                    jax.jit(batched(init_member, size, (0, 0, *common), (0, None))),
+                    (seed, numbers, *data),
                     self._devices[:1],
                     {"xla_backend_optimization_level": 1},
                 ),
@@ -160,7 +162,8 @@ class Population:
         first, states = self._devices[0], []
         with self._in_memory():
             for group, values in enumerate(self._groups):  # the first device may not hold all
-                ((state, clock),) = self._programs.run("init", [jax.device_put(values, first)])
+                here = *jax.device_put(values, first), *self._data[0]
+                ((state, clock),) = self._programs.run("init", [here])
                 states.append(jax.device_put(state, self._home(group)))
             return jax.block_until_ready(states), jax.device_get(clock)
 
@@ -171,7 +174,11 @@ class Population:
         numbers = self._numbers(hparams)
         with self._in_memory():
             results = self._programs.run(
-                "chunk", [(state, clock, mine) for state, mine in zip(states, numbers)]
+                "chunk",
+                [
+                    (state, clock, mine, *self._data[group % self.plan.num_devices])
+                    for group, (state, mine) in enumerate(zip(states, numbers))
+                ],
             )
         states, clocks, metrics = map(list, zip(*results))
         return states, jax.device_get(clocks[0]), self._join(metrics)

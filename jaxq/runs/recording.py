@@ -11,7 +11,7 @@ from jaxq.runs.listening import Listener, Moment
 from jaxq.runs.placement import Plan
 from jaxq.runs.spec import RunSpec, lane_labels, lane_settings
 from jaxq.scoring import inside, plots
-from jaxq.scoring.protocol import protocol_words
+from jaxq.scoring.protocol import protocol_words, steps_words
 from jaxq.scoring.scores import diagnoses, table_rows, without_diverged
 
 
@@ -30,7 +30,8 @@ def record(directory: Path, spec: RunSpec) -> Listener:
         protocol = moment.scores["protocol"]  # which knows an environment that was handed over
         title, note = f"{spec.preset}: {protocol['environment']}", protocol_words(protocol)
         curves = without_diverged(moment.arrays)
-        plots.draw_curves(directory / files.CURVES, curves, title, labels, note)
+        x_axis = steps_words(protocol)
+        plots.draw_curves(directory / files.CURVES, curves, title, labels, note, x_axis)
         if diagnoses(curves):
             lanes = inside.lanes_of(curves, labels)
             inside.draw_diagnostics(directory / files.DIAGNOSTICS, lanes, title, note)

@@ -57,6 +57,8 @@ def check_same(
         changes.append(f"seeds ({short(old['seeds'])} there, {short(document['seeds'])} here)")
     if old["steps"] > document["steps"]:
         changes.append(f"steps ({old['steps']} there, only {document['steps']} here)")
+    data = old.get("dataset", {}), document.get("dataset", {})
+    changes += _changes(*data, ("hash",), "{} of the dataset ({})")
     made_of = old.get("made_of", {}), document.get("made_of", {})
     changes += same_parts(*made_of, accept_changed_code)
     if changes:

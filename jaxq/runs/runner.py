@@ -18,6 +18,7 @@ from jaxq.runs import files as results
 from jaxq.runs.checkpoint import keep_checkpoints, newest
 from jaxq.runs.history import History, write_history
 from jaxq.runs.joining import finish, join
+from jaxq.runs.keeping import check_keeping, keep_replay
 from jaxq.runs.listening import Listener, Moment
 from jaxq.runs.machine import use_machine
 from jaxq.runs.policy import export
@@ -99,6 +100,13 @@ def run(
         document = with_earlier_code(document, directory)
     if spread.try_env:
         try_env(experiment)
+    if stop.episodes is not None and spec.config.dataset:
+        raise ConfigError(
+            f"episodes={stop.episodes} has no effect with dataset={spec.config.dataset}, from "
+            f"which is learned without acting."
+        )
+    if spread.keep_replay is not None:
+        check_keeping(spread.keep_replay, spec, experiment)
     members = (spec.lanes, spec.seeds, spread.batch, spread.num_devices)
     inside = experiment.diagnostics
     population = Population(experiment.trainer, experiment.evaluate, *members, diagnostics=inside)
@@ -128,9 +136,11 @@ def run(
             if point:
                 del states  # make room
                 states, clock = population.place(point.tree), point.clock
+            about = {"id": meta.id, "protocol": protocol}
             listeners = [  # told in this order, and closed in the other
                 record(directory, spec),
                 export(directory, spec, document),
+                *_kept(directory, spread, spec, experiment, document, about),
                 meta.listener,
                 progress.listener,
                 *_sinks(spread.track, directory, spec, {**document, "id": meta.id}, point, console),
@@ -241,7 +251,7 @@ def add_seeds(
         run(
             spec._replace(seeds=seeds, steps=steps),
             part,
-            spread=spread._replace(batch=batch),
+            spread=spread._replace(batch=batch, keep_replay=None),
             resume=(part / results.CONFIG).exists(),
             experiment=experiment,
             console=console,
@@ -258,6 +268,12 @@ def _tell(listeners: Sequence[Listener], moment: Moment, evaluated: bool) -> str
         return None
     answers = [listener.evaluated(moment) for listener in listeners]
     return next((answer for answer in answers if answer is not None), None)
+
+
+def _kept(directory: Path, spread: Spread, *what: Any) -> list[Listener]:
+    if spread.keep_replay is None:
+        return []
+    return [keep_replay(directory, spread.keep_replay, *what)]
 
 
 def _sinks(

@@ -11,12 +11,14 @@ from jaxq.documents import plain_numbers
 from jaxq.errors import ConfigError
 from jaxq.recipes.experiment import Experiment, check_lanes, make_experiment
 from jaxq.recipes.reading import evaluation_steps, prefill_of, updates_after
+from jaxq.replay import datasets
 from jaxq.runs.files import jsonable
-from jaxq.scoring.protocol import make_protocol
+from jaxq.scoring.protocol import DATASET, make_protocol
 from jaxq.settings import describe_all, differing, flatten
 
 MAX_MEMBERS = 1_000_000
-_SINCE = ("eval_period", "diagnose")  # fields that came after the first runs of this version
+# Fields that came after the first runs of this version.
+_SINCE = ("eval_period", "diagnose", "dataset")
 
 
 class RunSpec(NamedTuple):
@@ -34,6 +36,9 @@ class RunSpec(NamedTuple):
 
         Args:
           made_of: the parts of somebody's own, see ``Experiment``.
+
+        Raises:
+          ConfigError: there is no dataset where ``config`` names one.
         """
         document = {
             "preset": self.preset,
@@ -42,7 +47,8 @@ class RunSpec(NamedTuple):
             "config": _without_new(vars(self.config)),
             "lanes": [plain_numbers(lane) for lane in self.lanes],
         }
-        more = {"sweep": self.sweep, "made_of": made_of}
+        data = datasets.identity(self.config.dataset) if self.config.dataset else {}
+        more = {"sweep": self.sweep, "made_of": made_of, "dataset": data}
         return jsonable(document | {name: value for name, value in more.items() if value})
 
     @property
@@ -173,9 +179,11 @@ def compose(spec: RunSpec, experiment: Experiment | None = None) -> Experiment:
 def protocol_of(spec: RunSpec, experiment: Experiment) -> dict[str, Any]:
     """What a reader must know to compare the scores of a run with others."""
     document = spec.document()
-    return make_protocol(
+    protocol = make_protocol(
         experiment.env.protocol, version("gymnax"), document["config"], document["lanes"]
     )
+    learned_from = document.get("dataset", {})
+    return protocol | ({DATASET: learned_from["hash"]} if learned_from else {})
 
 
 def lane_settings(lanes: Sequence[HParams]) -> list[dict[str, float]]:

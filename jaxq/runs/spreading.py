@@ -6,10 +6,11 @@ from os import PathLike, fspath
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import numpy as np
 from rich.console import Console
 
 from jaxq.errors import ConfigError
-from jaxq.runs.spec import positive, short
+from jaxq.runs.spec import positive, short, whole
 
 
 class Spread(NamedTuple):
@@ -21,6 +22,7 @@ class Spread(NamedTuple):
     track: Sequence[str] = ()  # what else hears of every chunk, ``wandb`` or ``tensorboard``
     accept_changed_code: bool = False  # of parts of one's own, in a run that goes on
     try_env: bool = True  # take random steps of one's own environment first, and warn
+    keep_replay: Sequence[int] | None = None  # seeds, of which a dataset is left; () is the first
 
     def settled(self) -> "Spread":
         """The same in plain types; one word stands for a list of one.
@@ -31,7 +33,13 @@ class Spread(NamedTuple):
         given = {name: getattr(self, name) for name in ("batch", "num_devices")}
         counts = {name: positive(name, n) for name, n in given.items() if n is not None}
         track = (self.track,) if isinstance(self.track, str) else tuple(self.track)
-        return self._replace(**counts, track=track, save_every=_seconds(self.save_every))
+        kept = self.keep_replay
+        if kept is not None:
+            several = np.ndim(kept) or isinstance(kept, range)
+            kept = tuple(whole("keep_replay", seed) for seed in (kept if several else (kept,)))
+        return self._replace(
+            **counts, track=track, save_every=_seconds(self.save_every), keep_replay=kept
+        )
 
 
 def settled_spread(spread: Any) -> Spread:

@@ -34,6 +34,7 @@ def draw_curves(
     title: str,
     labels: Sequence[str],
     note: str = "",
+    counted: str = "environment steps",
 ) -> None:
     """Learning curves of one run.
 
@@ -45,6 +46,7 @@ def draw_curves(
       title: of the figure.
       labels: one per lane.
       note: what else a reader must know to compare, such as the protocol.
+      counted: what ``steps`` are.
     """
     if isinstance(labels, str) or len(labels) != len(arrays["eval_return"]):
         raise ConfigError(f"labels={labels} must be {len(arrays['eval_return'])}, one for a lane.")
@@ -70,7 +72,7 @@ def draw_curves(
 
     draw(main, arrays["eval_return"], True)
     title = textwrap.fill(title, 60)
-    main.set(title=title, xlabel="environment steps per seed", ylabel="evaluation return")
+    main.set(title=title, xlabel=f"{counted} per seed", ylabel="evaluation return")
     seeds = seed_words([len(seeds_left(values)) for values in arrays["eval_return"]])
     if "eval_returns" in arrays:  # which a reader of runs may have left out
         seeds += f", {arrays['eval_returns'].shape[-1]} episodes each"
@@ -91,14 +93,18 @@ def draw_curves(
 
 
 def draw_comparison(
-    path: Target, runs: Mapping[str, Mapping[str, np.ndarray]], title: str, note: str = ""
+    path: Target,
+    runs: Mapping[str, Mapping[str, np.ndarray]],
+    title: str,
+    note: str = "",
+    counted: str = "environment steps",
 ) -> None:
     """The evaluation curves of several runs (label -> arrays of one lane) in one figure."""
     figure = make_figure(8.0, 4.6)
     axes = figure.add_subplot()
     for index, (label, arrays) in enumerate(runs.items()):
         draw_band(axes, arrays["steps"], arrays["eval_return"][0], label, index, False)
-    axes.set(title=title, xlabel="environment steps per seed", ylabel="evaluation return")
+    axes.set(title=title, xlabel=f"{counted} per seed", ylabel="evaluation return")
     add_legend(figure, axes, len(runs))
     axes.margins(x=0.01)
     axes.set_xlim(left=0)  # time before the first evaluation is time
@@ -107,7 +113,12 @@ def draw_comparison(
     save(figure, path)
 
 
-def draw_grid(path: Target, runs: Mapping[str, Mapping[str, Any]], title: str) -> None:
+def draw_grid(
+    path: Target,
+    runs: Mapping[str, Mapping[str, Any]],
+    title: str,
+    counted: str = "environment steps",
+) -> None:
     """The evaluation curves of many runs (label -> arrays of one lane), one small panel each.
 
     In this and the other figures of curves, seeds of NaN alone are those that have diverged: they
@@ -127,7 +138,7 @@ def draw_grid(path: Target, runs: Mapping[str, Mapping[str, Any]], title: str) -
         axes.set_xlim(left=0)
     note = "IQM and 95% bootstrap interval, each seed thinly; the number is the last IQM"
     figure.suptitle(f"{title}\n", fontsize=12)
-    figure.supxlabel(f"environment steps per seed; {note}", fontsize=8, color="#666666")
+    figure.supxlabel(f"{counted} per seed; {note}", fontsize=8, color="#666666")
     save(figure, path)
 
 

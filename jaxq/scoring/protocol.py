@@ -12,6 +12,7 @@ from typing import Any
 from jaxq.settings import ENV_PARAM, format_value
 
 Protocol = dict[str, Any]
+DATASET = "dataset"  # in a protocol, the hash of what was learned from without acting
 
 
 def make_protocol(
@@ -75,6 +76,11 @@ def protocol_words(protocol: Mapping[str, Any]) -> str:
     words += rest.pop("env_kwargs", [])
     names = {name: name.removeprefix(ENV_PARAM).replace("_", " ") for name in rest}
     return ", ".join([*words, *(f"{names[k]} {format_value(v)}" for k, v in rest.items())])
+
+
+def steps_words(protocol: Mapping[str, Any]) -> str:
+    """What is counted as a step under a protocol."""
+    return "updates" if DATASET in protocol else "environment steps"
 
 
 def _of_numbers(numbers: Mapping[str, Any]) -> Protocol:

@@ -63,7 +63,8 @@ def go_on(study: Study, survivors: Sequence[int], steps: int, before: Sequence[i
 def _member_shapes(config: Config, lanes: Sequence[HParams]) -> PyTree:
     """The state of one member, as shapes; every lane is checked."""
     experiment = make_experiment(config, *lanes)
-    return jax.eval_shape(experiment.trainer.init, jax.random.key(0), lanes[0])[0]
+    trainer = experiment.trainer
+    return jax.eval_shape(trainer.init, jax.random.key(0), lanes[0], *trainer.data())[0]
 
 
 def _rectangles(members: Sequence[int], seeds: Sequence[int], num_parts: int, by_seeds: bool):

@@ -12,7 +12,7 @@ from jaxq.runs import files as results
 from jaxq.runs.spreading import Spread
 from jaxq.scoring import plots
 from jaxq.scoring.cross import ENVIRONMENT
-from jaxq.scoring.protocol import protocol_words
+from jaxq.scoring.protocol import protocol_words, steps_words
 from jaxq.scoring.scores import rank, without_diverged
 from jaxq.settings import Setting, describe, describe_all
 from jaxq.studies import searches
@@ -140,7 +140,8 @@ def draw(directory: Path, study: Study, scores: dict[str, Any]) -> None:
     labels = describe_all([study.settings[lane] for lane in order])
     runs = {label or study.name: curve(lane) for label, lane in zip(labels, order)}
     which = f", the best {_DRAWN}" if len(scores["lanes"]) > _DRAWN else ""
-    plots.draw_comparison(path, runs, f"{what}{which}", note)
+    counted = steps_words(scores.get("protocol", {}))
+    plots.draw_comparison(path, runs, f"{what}{which}", note, counted)
 
 
 def _rows_across(across: Mapping[str, Any]) -> list[dict[str, Any]]:

@@ -21,8 +21,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from jaxq.config import Config, FromFile, HParams
-from jaxq.documents import config_from_dict, from_file, hparams_from_dict, plain_numbers
+from jaxq.config import Config, HParams
+from jaxq.documents import FromFile, config_from_dict, from_file, hparams_from_dict, plain_numbers
 from jaxq.errors import ConfigError
 from jaxq.recipes.experiment import make_experiment
 from jaxq.recipes.identity import description

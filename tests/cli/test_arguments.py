@@ -6,7 +6,8 @@ import pytest
 
 from jaxq.cli.arguments import FIELDS, field_sentences, group_of, parse
 from jaxq.cli.main import RunOptions
-from jaxq.config import Config, FromFile, HParams, Preset
+from jaxq.config import Config, HParams, Preset
+from jaxq.documents import FromFile
 from jaxq.errors import ConfigError
 from jaxq.recipes.presets import PRESETS
 

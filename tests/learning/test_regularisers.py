@@ -9,6 +9,7 @@ from common import SMALL_HPARAMS, cast, programs, same_bits, small
 from jaxq.config import HParams
 from jaxq.learning import regularisers
 from jaxq.learning.regularisers import Churn
+from jaxq.types import Look
 
 OBS = jnp.array([[1.0, 2.0], [0.0, -1.0]])
 PARAMS = {"w": jnp.array([[1.0, 0.0], [0.0, 2.0]])}
@@ -16,13 +17,19 @@ BEFORE = {"w": jnp.array([[1.0, 1.0], [0.0, 2.0]])}
 HPARAMS = HParams(churn_weight=10.0, churn_share=0.05, l2_init_weight=0.5)
 
 
-def look():
+ACTION = jnp.array([1, 0], jnp.uint8)
+
+
+def values():
     """Values linear in what is seen: OBS @ w."""
     return lambda params: OBS @ params["w"]
 
 
+LOOK = Look(values, lambda: (values(), ACTION))
+
+
 def gradient(regulariser, state, params=PARAMS):
-    term = lambda params: regulariser.term(params, state, look, HPARAMS)  # noqa: E731
+    term = lambda params: regulariser.term(params, state, LOOK, HPARAMS)  # noqa: E731
     (value, _), gradients = jax.value_and_grad(term, has_aux=True)(params)
     return float(value), gradients["w"]
 
@@ -36,7 +43,7 @@ def test_l2_init_draws_to_the_first_parameters():
     assert regulariser.update(BEFORE, PARAMS, 1.0, {}) is BEFORE
     assert regulariser.restart(BEFORE, PARAMS) is BEFORE
     counted = {"statistics": {"count": jnp.float32(1e6)}}  # is no weight
-    found = regulariser.term(PARAMS | counted, regulariser.init(BEFORE | counted), look, HPARAMS)
+    found = regulariser.term(PARAMS | counted, regulariser.init(BEFORE | counted), LOOK, HPARAMS)
     assert float(found[0]) == 0.5
 
 
@@ -79,6 +86,24 @@ def test_the_means_are_those_of_all_updates_and_later_forget():
     np.testing.assert_allclose(state[1:], [3.0, 3.0, 2.0], rtol=1e-6)
     full = regulariser.update(Churn(PARAMS, 5e4, 1.0, 1.0), PARAMS, 5e4 + 1.0, {"churn": 1.0})
     np.testing.assert_allclose(full[1:], [5e4, 2.0, 1.0], rtol=1e-6)
+
+
+def test_cql_by_hand():
+    """Of a table the gradient is the softmax less the action taken, times the weight."""
+    table = {"w": jnp.array([[0.5, -1.0, 2.0], [1.0, 1.0, 0.0]])}
+    look = Look(None, lambda: (lambda params: params["w"], jnp.array([2, 0], jnp.uint8)))
+    regulariser, hparams = regularisers.conservative(), HParams(cql_weight=3.0)
+
+    def term(params, state=()):
+        return regulariser.term(params, state, look, hparams)
+
+    (value, metrics), found = jax.value_and_grad(term, has_aux=True)(table)
+    softmax, taken = jax.nn.softmax(table["w"]), np.eye(3)[[2, 0]]
+    np.testing.assert_allclose(found["w"], 3.0 * (softmax - taken) / 2, rtol=1e-6)  # of 2 states
+    gaps = -np.log(np.asarray(softmax)[[0, 1], [2, 0]])
+    np.testing.assert_allclose(value, 3.0 * gaps.mean(), rtol=1e-6)
+    np.testing.assert_allclose(metrics["cql_gap"], gaps.mean(), rtol=1e-6)
+    assert regulariser.init(table) == ()
 
 
 @pytest.mark.parametrize("regulariser", ["chain", pytest.param("l2-init", marks=pytest.mark.slow)])

@@ -8,7 +8,7 @@ import pytest
 
 from jaxq.config import HParams
 from jaxq.learning import optimizers, traces
-from jaxq.types import Online
+from jaxq.learning.traces import Online
 
 pytestmark = pytest.mark.usefixtures("compiled_quickly")
 

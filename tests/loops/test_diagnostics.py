@@ -12,12 +12,13 @@ from tabular import truncation
 
 from jaxq.config import HParams
 from jaxq.learning import optimizers, traces
+from jaxq.learning.traces import Online
 from jaxq.loops import diagnostics
 from jaxq.loops.on_policy import RoundLengths, of_updates
 from jaxq.recipes.agents import make_agent_from
 from jaxq.recipes.experiment import make_diagnostics_from, make_experiment, make_trainer_from
 from jaxq.scoring import inside
-from jaxq.types import Inside, Network, Online
+from jaxq.types import Inside, Network
 
 pytestmark = pytest.mark.usefixtures("compiled_quickly")
 

@@ -12,6 +12,7 @@ from common import SMALL, SMALL_HPARAMS, cast, host, same_bits, tabular_env
 
 from jaxq.config import Config, HParams
 from jaxq.errors import ConfigError
+from jaxq.learning.traces import TraceRule
 from jaxq.networks.statistics import NAME
 from jaxq.recipes.agents import make_agent_from
 from jaxq.recipes.experiment import make_env_from, make_experiment, make_trainer_from
@@ -19,7 +20,6 @@ from jaxq.recipes.presets import PRESETS
 from jaxq.runs import files
 from jaxq.runs.policy import load_policy, save_policy
 from jaxq.runs.spec import RunSpec
-from jaxq.types import TraceRule
 
 pytestmark = pytest.mark.usefixtures("compiled_quickly")
 TABLE = Config(

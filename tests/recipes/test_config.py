@@ -88,7 +88,7 @@ def test_documents_round_trip():
         ({**ON_POLICY, "regulariser": "chain"}, "regulariser has no effect without an off-policy"),
         (
             {**LSTM, "sequence_length": 4, "regulariser": "chain"},
-            "regulariser=chain compares values of single states",
+            "regulariser=chain looks at values of single states",
         ),
         ({"num_atoms": 11}, "num_atoms has no effect without agent=c51 or hl-gauss or qr-dqn"),
         ({"support": (1.0, 1.0)}, "support=[1.0, 1.0] must be increasing"),

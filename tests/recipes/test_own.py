@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from jaxq.config import Config, FromFile
-from jaxq.documents import config_from_dict
+from jaxq.config import Config
+from jaxq.documents import FromFile, config_from_dict
 from jaxq.errors import ConfigError
 from jaxq.recipes.identity import description, same_parts, with_history
 from jaxq.recipes.own import check_trust, resolve

@@ -274,7 +274,7 @@ def test_integers_below_a_limit_are_the_exact_products():
     words[:2] = 0, 2**32 - 1
     for limit in (1, 2, 3, 65_535, 65_536, 1_000_003, 2**31 - 1):
         expected = words.astype(np.uint64) * np.uint64(limit) >> np.uint64(32)
-        drawn = replay._below(jnp.int32(limit), jnp.asarray(words))
+        drawn = replay.below(jnp.int32(limit), jnp.asarray(words))
         np.testing.assert_array_equal(drawn, expected.astype(np.int32))
 
 

@@ -68,7 +68,8 @@ def test_a_run_leaves_the_files_that_are_listed(reference):
     found = {str(path.relative_to(reference)) for path in reference.rglob("*") if path.is_file()}
     folder = f"{files.CHECKPOINTS}/"
     saved = {name for name in found if name.startswith(folder)}
-    optional = {files.GIFS, f"{files.TENSORBOARD}/", f"{files.WANDB}/", folder, files.DIAGNOSTICS}
+    optional = {files.GIFS, f"{files.DATASET}/", f"{files.TENSORBOARD}/", f"{files.WANDB}/", folder}
+    optional |= {files.DIAGNOSTICS}
     assert saved and found - saved == set(files.RUN_FILES) - optional
     with np.load(reference / files.METRICS) as arrays:
         assert arrays["steps"].tolist() == [140, 240, 340, 440]

@@ -1,0 +1,149 @@
+"""The loop of learning from a dataset, without acting.
+
+    update:  draw a batch -> learn
+    period:  updates up to the next target update, then that update
+    chunk:   a whole number of periods
+
+The dataset is no part of a member's state: all members learn from the one that is passed beside
+it, as the clock is. Time is counted in updates, and ``clock.steps`` are those.
+"""
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import optax
+
+from jaxq.config import HParams
+from jaxq.learning import regularisers
+from jaxq.loops.rollout import Schedules, episode_metrics, observed, record_shapes
+from jaxq.loops.updating import make_update
+from jaxq.replay.datasets import Windows
+from jaxq.types import (
+    Agent,
+    Clock,
+    Env,
+    PyTree,
+    Regulariser,
+    Sample,
+    Step,
+    Target,
+    Trainer,
+    unchanged,
+)
+
+
+class OfflineState(NamedTuple):
+    """Everything about one member that changes; with the clock, a complete checkpoint."""
+
+    params: PyTree
+    target_params: PyTree
+    opt_state: PyTree
+    obs: jax.Array  # [1, *obs], the first of the dataset
+    key: jax.Array
+    key_carry: jax.Array  # of the carries that a dataset does not hold; it stays the same
+    regulariser: PyTree = ()
+
+
+class OfflineLengths(NamedTuple):
+    """Loop lengths, in the units of the loops."""
+
+    updates_per_period: int
+    periods_per_chunk: int
+
+
+def make_offline_trainer(
+    env: Env,
+    agent: Agent,
+    make_windows: Callable[[Step], Windows],
+    data: Callable[[], tuple],
+    optimizer: Callable[[HParams, jax.Array], optax.GradientTransformation],
+    schedules: Schedules,
+    target: Target,
+    lengths: OfflineLengths,
+    regulariser: Regulariser = regularisers.NONE,
+) -> Trainer:
+    """Compose a training run of one member.
+
+    Running statistics are those of the whole dataset from the beginning. A window begins with the
+    carry of an episode's beginning, always with the same one: what an ensemble draws for a step,
+    such as who learns from it, is drawn once.
+
+    Args:
+      env: what the dataset was collected in; nothing acts in it.
+      make_windows: receives the shapes of a step, without its carry, and returns how windows are
+        drawn.
+      data: returns the records [rows, columns, words] of the dataset, alone in a tuple.
+      optimizer, schedules, target, regulariser: as of the loop with a replay.
+    """
+    windows = make_windows(record_shapes(env))
+    update = make_update(agent, optimizer, schedules, regulariser)
+
+    def draw(state: OfflineState, key: jax.Array, records: jax.Array) -> Sample:
+        sample = windows.sample(records, key)
+
+        def carry_of(index: jax.Array) -> PyTree:
+            return agent.stored(agent.initial_carry(jax.random.fold_in(state.key_carry, index), 1))
+
+        return sample._replace(
+            steps=sample.steps._replace(carry=jax.vmap(carry_of)(sample.indices))
+        )
+
+    def look(
+        state: OfflineState, clock: Clock, key: jax.Array, hparams: HParams, records: jax.Array
+    ) -> jax.Array:
+        del clock, hparams
+        return draw(state, key, records).steps.obs[:, 0]
+
+    def restart(state: OfflineState) -> OfflineState:
+        memory = regulariser.restart(state.regulariser, state.params)
+        return state._replace(regulariser=memory)
+
+    def learn(state: OfflineState, clock: Clock, hparams: HParams, records: jax.Array):
+        """One gradient update on one sample."""
+        key, key_sample, key_loss, key_look = jax.random.split(state.key, 4)
+        sample = draw(state, key_sample, records)
+        apart = lambda: look(state, clock, key_look, hparams, records)  # noqa: E731
+        state, _, metrics = update(state, clock, hparams, sample, key_loss, apart)
+        return (state._replace(key=key), Clock(clock.steps + 1, clock.updates + 1)), metrics
+
+    def period(loop, hparams: HParams, records: jax.Array):
+        (state, clock), metrics = jax.lax.scan(
+            lambda loop, _: learn(*loop, hparams, records), loop, length=lengths.updates_per_period
+        )
+        target_params = target.update(state.params, state.target_params, hparams)
+        params, target_params = target.shift(state.params, target_params, clock, hparams)
+        state = state._replace(params=params, target_params=target_params)
+        return (state, clock), jax.tree.map(jnp.mean, metrics)
+
+    def chunk(state: OfflineState, clock: Clock, hparams: HParams, records: jax.Array):
+        (state, clock), metrics = jax.lax.scan(
+            lambda loop, _: period(loop, hparams, records),
+            (state, clock),
+            length=lengths.periods_per_chunk,
+        )
+        nothing = dict.fromkeys(("episodes", "return", "length"), jnp.int32(0))
+        return state, clock, {**jax.tree.map(jnp.mean, metrics), **episode_metrics(nothing)}
+
+    def counted(params: PyTree, records: jax.Array, hparams: HParams) -> PyTree:
+        """Running statistics of all steps, in turn."""
+        if agent.observe is unchanged and agent.observe_rewards is unchanged:
+            return params
+
+        def count(params: PyTree, row: jax.Array):
+            steps = windows.unpack(row)
+            return observed(agent, params, steps.obs, steps, hparams), None
+
+        return jax.lax.scan(count, params, records)[0]
+
+    def init(key: jax.Array, hparams: HParams, records: jax.Array) -> tuple[OfflineState, Clock]:
+        key, key_params, key_carry = jax.random.split(key, 3)
+        obs = windows.unpack(records[0, :1]).obs
+        params = counted(agent.init(key_params, obs), records, hparams)
+        opt_state = optimizer(hparams, jnp.float32(0.0)).init(params)
+        memory = regulariser.init(params)
+        state = OfflineState(params, target.init(params), opt_state, obs, key, key_carry, memory)
+        return state, Clock(jnp.int32(0), jnp.int32(0))
+
+    return Trainer(init, chunk, look, restart, data=data)

@@ -1,0 +1,178 @@
+"""A replay that is kept, and runs that learn from it: bits, resume, memory, refusals."""
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from commands import assert_same_run
+from common import SMALL, SMALL_HPARAMS, small
+from rich.console import Console
+from safetensors.numpy import load_file, save_file
+
+from jaxq.config import Config, HParams
+from jaxq.errors import ConfigError
+from jaxq.recipes.experiment import make_experiment
+from jaxq.replay.datasets import ABOUT, DATASET, RECORDS, hash_of
+from jaxq.runs import files
+from jaxq.runs.population import Population
+from jaxq.runs.runner import RunSpec, Spread, run
+from jaxq.runs.stopping import Stop
+
+pytestmark = pytest.mark.usefixtures("shared_programs", "no_figures")
+
+QUIET = Console(quiet=True)
+ONLINE = RunSpec("online", SMALL, [SMALL_HPARAMS], [3, 4], steps=240)
+NEWEST = replace(SMALL, replay="latest", capacity=Config.capacity, batch_size=Config.batch_size)
+NUMBERS = HParams(learning_rate=1e-3)
+OFFLINE = Config(
+    dataset="", widths=(16,), batch_size=16, target_period=20, chunk_steps=100, eval_episodes=3
+)
+
+
+def collect(directory: Path, spec=ONLINE, **options):
+    spread = Spread(save_every=0.0, keep_replay=options.pop("keep_replay", (4, 3)))
+    run(spec, directory, spread=spread, console=QUIET, experiment=small(), **options)
+    return directory
+
+
+def learn(data: Path, directory: Path, steps=300, **options):
+    spec = RunSpec("offline", replace(OFFLINE, dataset=str(data)), [NUMBERS], [0, 1], steps)
+    return run(spec, directory, spread=Spread(save_every=0.0), console=QUIET, **options)
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory) -> Path:
+    return collect(tmp_path_factory.mktemp("runs") / "online")
+
+
+@pytest.fixture(scope="module")
+def offline(data, tmp_path_factory) -> Path:
+    directory = tmp_path_factory.mktemp("runs") / "offline"
+    learn(data, directory)
+    return directory
+
+
+def read(run: Path):
+    records = load_file(run / DATASET / RECORDS)["records"]
+    return records, files.read_json(run / DATASET / ABOUT)
+
+
+def test_a_dataset_is_the_ring_of_each_seed_in_order(data):
+    """Of 240 steps a ring of 200 has lost the first 40, and begins again after 200."""
+    records, about = read(data)
+    saved = load_file(data / files.CHECKPOINTS / "240.safetensors")
+    ring = saved[".replay.ring"]  # [2, 200, words]
+    for place, member in ((0, 1), (1, 0)):  # seeds 4 and 3, as asked for
+        rows = np.concatenate([ring[member, 40:], ring[member, :40]]).reshape(100, 2, -1)
+        assert records[:, 2 * place : 2 * place + 2].tobytes() == rows.tobytes()
+    assert about["hash"] == hash_of(records) and about["seeds"] == [4, 3]
+    assert (about["rows"], about["columns"], about["transitions"]) == (100, 4, 400)
+    assert about["steps"] == [40, 240] and about["protocol"]["environment"] == "CartPole-v1"
+    returns = files.read_arrays(data / files.METRICS)["eval_return"]
+    assert about["eval_return"] == [float(returns[0, 1, -1]), float(returns[0, 0, -1])]
+    assert about["id"] == files.read_json(data / files.META)["id"]
+    assert about["episodes"]["count"] > 0 and 8 < about["episodes"]["mean_return"] < 60
+
+
+def test_a_finished_run_leaves_it_when_it_is_resumed(data, tmp_path):
+    """From the checkpoint: the same bits; without a seed it is the first one's."""
+    collect(tmp_path / "later", keep_replay=None)
+    assert not (tmp_path / "later" / DATASET).exists()
+    collect(tmp_path / "later", keep_replay=(), resume=True)
+    records, about = read(tmp_path / "later")
+    assert about["seeds"] == [3] and records.tobytes() == read(data)[0][:, 2:].tobytes()
+
+
+def test_a_run_says_what_it_has_learned_from(data, offline):
+    document, scores = files.read_document(offline), files.read_scores(offline)
+    known = read(data)[1]["hash"]
+    assert document["dataset"] == {"hash": known, "transitions": 400}
+    assert document["config"]["dataset"] == str(data)
+    assert scores["protocol"]["dataset"] == known and scores["steps"] == 300
+    arrays = files.read_arrays(offline / files.METRICS)
+    assert arrays["steps"].tolist() == [100, 200, 300] and not arrays["episodes"].any()
+    assert np.isfinite(arrays["eval_return"]).all()
+
+
+@pytest.mark.parametrize("stopped", [100, 200])
+def test_a_run_that_goes_on_ends_with_the_same_bits(data, offline, tmp_path, stopped):
+    learn(data, tmp_path, stopped)
+    learn(data, tmp_path, resume=True)
+    assert_same_run(offline, tmp_path)
+
+
+def test_another_dataset_under_the_same_path_is_refused(tmp_path):
+    place = collect(tmp_path / "data")
+    learn(place, tmp_path / "offline", 100)
+    records, about = read(place)
+    others = records[::-1].copy()
+    save_file({"records": others}, place / DATASET / RECORDS)
+    with pytest.raises(ConfigError, match="is damaged: its records are not those that"):
+        learn(place, tmp_path / "offline", resume=True)
+    files.write_json(place / DATASET / ABOUT, {**about, "hash": hash_of(others)})
+    message = r"a different hash of the dataset \(\w+ there, \w+ here\)\."
+    with pytest.raises(ConfigError, match=message):
+        learn(place, tmp_path / "offline", resume=True)
+
+
+def changed(data: Path, directory: Path, **changes) -> Path:
+    """A dataset that says something else of itself."""
+    records, about = read(data)
+    (directory / DATASET).mkdir(parents=True)
+    save_file({"records": records}, directory / DATASET / RECORDS)
+    about["protocol"] |= changes.pop("protocol", {})
+    (directory / DATASET / ABOUT).write_text(json.dumps({**about, **changes}))
+    return directory
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        (
+            {"protocol": {"environment": "Acrobot-v1"}},
+            r"was collected with another environment \(Acrobot-v1 there, CartPole-v1 here\)",
+        ),
+        ({"protocol": {"time_limit": "terminal"}}, "was collected with another time_limit"),
+        (
+            {"observations": [[[6], "float32"]]},
+            "was collected with another observations",
+        ),
+        ({"format": 9}, "is damaged: format 9 is not 1"),
+        ({"hash": None}, "is damaged: hash or protocol is none"),
+    ],
+)
+def test_what_does_not_fit_is_refused(data, tmp_path, changes, message):
+    place = changed(data, tmp_path / "data", **changes)
+    with pytest.raises(ConfigError, match=message):
+        learn(place, tmp_path / "offline")
+    assert not (tmp_path / "offline" / files.CONFIG).exists()
+
+
+def test_what_is_not_there_is_refused(data, tmp_path):
+    with pytest.raises(ConfigError, match=r"holds no dataset .* --keep-replay makes one"):
+        learn(tmp_path, tmp_path / "offline")
+    short = replace(OFFLINE, dataset=str(data), n_step=101)
+    with pytest.raises(ConfigError, match="holds 100 steps in a row, and windows are 101 long"):
+        run(RunSpec("x", short, [NUMBERS], [0], 100), tmp_path / "short", console=QUIET)
+    with pytest.raises(ConfigError, match="episodes=5 has no effect with dataset="):
+        learn(data, tmp_path / "offline", stop=Stop(episodes=5))
+    with pytest.raises(ConfigError, match="keep_replay=7 must be a seed of the run"):
+        collect(tmp_path / "online", keep_replay=(7,))
+    newest = ONLINE._replace(config=NEWEST)
+    with pytest.raises(ConfigError, match="keep_replay has no effect on agent=dqn with replay=lat"):
+        run(newest, tmp_path / "new", spread=Spread(keep_replay=0), console=QUIET)
+
+
+def test_members_share_one_dataset(data):
+    """16 members take their own states beside it, and the program has no array of 16 datasets."""
+    config = replace(OFFLINE, dataset=str(data), widths=(4,), batch_size=2)
+    experiment, records = make_experiment(config), np.zeros((50_000, 4, 10), np.uint32)
+    trainer = experiment.trainer._replace(data=lambda: (records,))
+    members = Population(trainer, experiment.evaluate, [NUMBERS], range(16), 16, 1)
+    members.prepare(["chunk", "init"])
+    for name in ("chunk", "init"):
+        used = members._programs._compiled[name][0].memory_analysis()
+        assert 0.99 * records.nbytes < used.argument_size_in_bytes < 1.1 * records.nbytes
+        assert used.temp_size_in_bytes < 0.1 * records.nbytes
