@@ -39,7 +39,13 @@ def numbers(name: str) -> HParams:
     if name not in METHODS:
         return base
     changes = {k: v for k, v in METHODS[name].hparams.items() if not k.startswith("epsilon")}
-    special = {"weight-decay-dqn": {"weight_decay": 1e-4}, "qrc": {"learning_rate": 1e-2}}
+    churn = {"churn_weight": 1.0}  # 100 keeps values 2 % from where they are going
+    special = {
+        "weight-decay-dqn": {"weight_decay": 1e-4},
+        "qrc": {"learning_rate": 1e-2},
+        "chain-dqn": churn,
+        "chain-auto-dqn": churn,
+    }
     return base._replace(**{**changes, **special.get(name, {})})
 
 
