@@ -68,7 +68,9 @@ def purejaxrl(workload: dict) -> Callable[[], tuple[int, float]]:
     source = source.replace("rng = jax.random.PRNGKey(0)", "rng, _ = jax.random.split(rng)")
     module = _load(source, "wandb")
     if workload["network"] == "minatar":
-        module["QNetwork"] = _minatar_network
+        from peer_networks import minatar_network
+
+        module["QNetwork"] = minatar_network
     return _whole_runs(module["make_train"], workload, "TOTAL_TIMESTEPS")
 
 
@@ -82,12 +84,13 @@ def purejaxql(workload: dict) -> Callable[[], tuple[int, float]]:
 
 def rejax(workload: dict) -> Callable[[], tuple[int, float]]:
     """Its DQN, without evaluations, on a network like ours."""
+    from peer_networks import rejax_network
     from rejax import get_algo
     from rejax.networks import EpsilonGreedyPolicy
 
     def train(arguments: dict) -> Callable:
         algo = get_algo("dqn").create(**arguments)
-        network = _rejax_network(workload["network"])
+        network = rejax_network(workload["network"])
         agent = EpsilonGreedyPolicy(network)(action_dim=algo.action_dim)
         algo = algo.replace(agent=agent, eval_callback=lambda *_: ())
         return lambda key: algo.train(key)[0]
@@ -251,44 +254,6 @@ def _stand_in(name: str) -> None:
     stand_in.main = lambda **_: lambda function: function
     stand_in.OmegaConf = None
     sys.modules.setdefault(name, stand_in)
-
-
-def _minatar_network(action_dim: int):
-    """Young & Tian's network on flattened observations [..., 400]."""
-    import flax.linen as nn
-
-    class Network(nn.Module):
-        @nn.compact
-        def __call__(self, x):
-            x = x.reshape(*x.shape[:-1], 10, 10, -1).astype("float32")
-            x = nn.relu(nn.Conv(16, (3, 3), padding="VALID")(x))
-            x = nn.relu(nn.Dense(128)(x.reshape(*x.shape[:-3], -1)))
-            return nn.Dense(action_dim)(x)
-
-    return Network()
-
-
-def _rejax_network(name: str) -> type:
-    import flax.linen as nn
-    import jax.numpy as jnp
-
-    class Network(nn.Module):
-        action_dim: int
-
-        @nn.compact
-        def __call__(self, x):
-            x = x.astype("float32")
-            if name == "minatar":
-                x = nn.relu(nn.Conv(16, (3, 3), padding="VALID")(x)).reshape(len(x), -1)
-                x = nn.relu(nn.Dense(128)(x))
-            else:
-                x = nn.relu(nn.Dense(84)(nn.relu(nn.Dense(120)(x))))
-            return nn.Dense(self.action_dim)(x)
-
-        def take(self, x, action):
-            return jnp.take_along_axis(self(x), action[:, None], axis=1)[:, 0]
-
-    return Network
 
 
 def _versions(name: str) -> dict[str, str]:

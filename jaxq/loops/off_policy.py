@@ -27,7 +27,7 @@ from jaxq.loops.rollout import (
     observed,
     step_shapes,
 )
-from jaxq.loops.updating import make_update
+from jaxq.loops.updating import follow, make_restart, make_update
 from jaxq.types import Agent, Clock, Env, PyTree, Regulariser, Replay, Step, Target, Trainer
 
 
@@ -97,10 +97,6 @@ def make_trainer(
     def look(state: TrainState, clock: Clock, key: jax.Array, hparams: HParams) -> jax.Array:
         return replay.sample(state.replay, clock, key, hparams).steps.obs[:, 0]
 
-    def restart(state: TrainState) -> TrainState:
-        memory = regulariser.restart(state.regulariser, state.params)
-        return state._replace(regulariser=memory)
-
     def learn(state: TrainState, clock: Clock, hparams: HParams, key: jax.Array):
         """One gradient update on one sample."""
         key_sample, key_loss, key_look = jax.random.split(key, 3)
@@ -138,9 +134,7 @@ def make_trainer(
 
     def period(loop, hparams: HParams):
         (state, clock), totals = _repeat(iteration, loop, hparams, lengths.iterations_per_period)
-        target_params = target.update(state.params, state.target_params, hparams)
-        params, target_params = target.shift(state.params, target_params, clock, hparams)
-        return (state._replace(params=params, target_params=target_params), clock), totals
+        return (follow(target, state, clock, hparams), clock), totals
 
     def chunk(state: TrainState, clock: Clock, hparams: HParams):
         (state, end), totals = _repeat(period, (state, clock), hparams, lengths.periods_per_chunk)
@@ -175,7 +169,7 @@ def make_trainer(
     contents = None
     if replay.contents:
         contents = lambda state, clock: replay.contents(state.replay, clock)  # noqa: E731
-    return Trainer(init, chunk, look, restart, more, contents=contents)
+    return Trainer(init, chunk, look, make_restart(regulariser), more, contents=contents)
 
 
 def _repeat(body: Callable, loop: PyTree, hparams: HParams, length: int):

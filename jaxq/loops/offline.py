@@ -18,7 +18,7 @@ import optax
 from jaxq.config import HParams
 from jaxq.learning import regularisers
 from jaxq.loops.rollout import Schedules, episode_metrics, observed, record_shapes
-from jaxq.loops.updating import make_update
+from jaxq.loops.updating import follow, make_restart, make_update
 from jaxq.replay.datasets import Windows
 from jaxq.types import (
     Agent,
@@ -96,10 +96,6 @@ def make_offline_trainer(
         del clock, hparams
         return draw(state, key, records).steps.obs[:, 0]
 
-    def restart(state: OfflineState) -> OfflineState:
-        memory = regulariser.restart(state.regulariser, state.params)
-        return state._replace(regulariser=memory)
-
     def learn(state: OfflineState, clock: Clock, hparams: HParams, records: jax.Array):
         """One gradient update on one sample."""
         key, key_sample, key_loss, key_look = jax.random.split(state.key, 4)
@@ -112,10 +108,7 @@ def make_offline_trainer(
         (state, clock), metrics = jax.lax.scan(
             lambda loop, _: learn(*loop, hparams, records), loop, length=lengths.updates_per_period
         )
-        target_params = target.update(state.params, state.target_params, hparams)
-        params, target_params = target.shift(state.params, target_params, clock, hparams)
-        state = state._replace(params=params, target_params=target_params)
-        return (state, clock), jax.tree.map(jnp.mean, metrics)
+        return (follow(target, state, clock, hparams), clock), jax.tree.map(jnp.mean, metrics)
 
     def chunk(state: OfflineState, clock: Clock, hparams: HParams, records: jax.Array):
         (state, clock), metrics = jax.lax.scan(
@@ -146,4 +139,4 @@ def make_offline_trainer(
         state = OfflineState(params, target.init(params), opt_state, obs, key, key_carry, memory)
         return state, Clock(jnp.int32(0), jnp.int32(0))
 
-    return Trainer(init, chunk, look, restart, data=data)
+    return Trainer(init, chunk, look, make_restart(regulariser), data=data)

@@ -126,16 +126,14 @@ def joined_metrics(chunks: Sequence[Mapping[str, np.ndarray]]) -> Mapping[str, n
 
 def step_shapes(env: Env, agent: Agent) -> Step:
     """The shapes of one step of every environment, leaves [E, ...]."""
-
-    def shapes(shape, dtype):
-        return jax.ShapeDtypeStruct((env.num_envs, *shape), dtype)
-
-    obs = jax.tree.map(lambda spec: shapes(spec.shape, spec.dtype), env.obs_spec)
-    flag, reward = shapes((), bool), shapes((), jnp.float32)
     carry = jax.eval_shape(
         lambda: agent.stored(agent.initial_carry(jax.random.key(0), env.num_envs))
     )
-    return Step(obs, shapes((), action_dtype(env)), reward, flag, flag, obs, carry)
+    every = jax.tree.map(
+        lambda leaf: jax.ShapeDtypeStruct((env.num_envs, *leaf.shape), leaf.dtype),
+        record_shapes(env),
+    )
+    return every._replace(carry=carry)
 
 
 def record_shapes(env: Env) -> Step:

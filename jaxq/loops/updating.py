@@ -1,4 +1,4 @@
-"""One gradient update on one sample, as the loops with batches of windows make it."""
+"""What the loops with batches of windows share: one gradient update, and what follows it."""
 
 from collections.abc import Callable
 
@@ -8,7 +8,7 @@ import optax
 
 from jaxq.config import HParams
 from jaxq.loops.rollout import Schedules, learning_metrics
-from jaxq.types import Agent, Clock, Look, PyTree, Regulariser, Sample
+from jaxq.types import Agent, Clock, Look, PyTree, Regulariser, Sample, Target
 
 
 def make_update(
@@ -58,3 +58,20 @@ def make_update(
         return state, output, learning_metrics(output) | metrics
 
     return update
+
+
+def follow(target: Target, state: PyTree, clock: Clock, hparams: HParams) -> PyTree:
+    """The state after an update of the target network."""
+    target_params = target.update(state.params, state.target_params, hparams)
+    params, target_params = target.shift(state.params, target_params, clock, hparams)
+    return state._replace(params=params, target_params=target_params)
+
+
+def make_restart(regulariser: Regulariser) -> Callable[[PyTree], PyTree]:
+    """``restart`` of a ``Trainer`` whose states keep what a regulariser remembers."""
+
+    def restart(state: PyTree) -> PyTree:
+        memory = regulariser.restart(state.regulariser, state.params)
+        return state._replace(regulariser=memory)
+
+    return restart

@@ -56,6 +56,7 @@ def inside_of(module: nn.Module) -> Callable[[PyTree, jax.Array], Inside]:
 
     Of features with further axes, as IQN has them for every fraction, it is the mean over those.
     """
+    activity = activity_of(module)
 
     def inside(params: PyTree, obs: jax.Array) -> Inside:
         given: list[jax.Array] = []
@@ -66,7 +67,7 @@ def inside_of(module: nn.Module) -> Callable[[PyTree, jax.Array], Inside]:
             return call(*args, **kwargs)
 
         with nn.intercept_methods(watch):
-            notes = module.apply(params, obs, mutable=[NOTES])[1].get(NOTES, {})
+            notes = activity(params, obs)
         features = [x.reshape(len(obs), -1, x.shape[-1]).mean(axis=1) for x in given[:1]]
         return Inside(features[0] if features else None, jax.tree.leaves(notes))
 

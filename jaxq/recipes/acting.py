@@ -7,9 +7,9 @@ from functools import partial
 import jax
 
 from jaxq.config import Config, HParams
-from jaxq.errors import ConfigError, wrong_object
+from jaxq.errors import ConfigError
 from jaxq.learning.exploration import Persistence, without_state
-from jaxq.recipes.parts import find, makes_selection
+from jaxq.recipes.parts import find, make_part, makes_selection
 from jaxq.types import Selection
 
 
@@ -22,11 +22,7 @@ def make_selection_from(config: Config) -> Selection:
     """
     select = find("action_selection", config.action_selection).make
     if makes_selection(select):
-        selection = select(config)
-        if not isinstance(selection, Selection):
-            what = f"action_selection={config.action_selection}"
-            raise wrong_object(what, selection, "a jaxq Selection")
-        return selection
+        return make_part("action_selection", config, Selection)
     if "break_ties" in inspect.signature(select).parameters:
         return without_state(partial(select, break_ties=config.break_ties))
     if config.break_ties:

@@ -118,10 +118,10 @@ def _checked_prediction(agent: Agent, config: Config) -> Callable:
         found = agent.loss(*arguments)
         if not isinstance(found, Prediction):
             raise wrong_object(what, found, "a jaxq Prediction")
-        for name, kind in (("value", jnp.floating), ("error", jnp.floating), ("exploratory", bool)):
-            is_flag = kind is bool
-            kind, accepted = (jnp.bool_, "bool") if is_flag else (kind, "a single number")
-            _check_array(getattr(found, name), (), kind, f"{what} gives {name}", accepted)
+        for name in ("value", "error"):
+            part = getattr(found, name)
+            _check_array(part, (), jnp.floating, f"{what} gives {name}", "a single number")
+        _check_array(found.exploratory, (), jnp.bool_, f"{what} gives exploratory", "bool")
         return found
 
     return loss

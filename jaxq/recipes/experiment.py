@@ -12,7 +12,7 @@ from jaxq.envs import gymnax as envs
 from jaxq.envs import own as own_envs
 from jaxq.envs.probing import probe_env
 from jaxq.envs.trying import warn_of_random_steps
-from jaxq.errors import ConfigError, wrong_object
+from jaxq.errors import ConfigError
 from jaxq.learning import optimizers
 from jaxq.learning.traces import TraceRule
 from jaxq.loops import diagnostics, resets
@@ -27,7 +27,7 @@ from jaxq.recipes import agents, contracts
 from jaxq.recipes.acting import make_exploration_from
 from jaxq.recipes.identity import description
 from jaxq.recipes.own import is_own, own_fields, resolve
-from jaxq.recipes.parts import find, window_of
+from jaxq.recipes.parts import find, make_part, window_of
 from jaxq.recipes.reading import trained_by
 from jaxq.recipes.validation import validate
 from jaxq.recipes.watching import WatchedConfig, check_reads, check_structure, check_trace
@@ -237,18 +237,12 @@ _TRAINERS = {
 
 def make_trace_from(config: Config) -> TraceRule:
     """How weights follow eligibility traces."""
-    rule = find("trace", config.trace).make(config)
-    if not isinstance(rule, TraceRule):
-        raise wrong_object(f"trace={config.trace}", rule, "a jaxq TraceRule")
-    return rule
+    return make_part("trace", config, TraceRule)
 
 
 def make_regulariser_from(config: Config) -> Regulariser:
     """What is added to the loss."""
-    regulariser = find("regulariser", config.regulariser).make(config)
-    if not isinstance(regulariser, Regulariser):
-        raise wrong_object(f"regulariser={config.regulariser}", regulariser, "a jaxq Regulariser")
-    return regulariser
+    return make_part("regulariser", config, Regulariser)
 
 
 def make_replay_from(config: Config) -> Callable:
@@ -259,10 +253,7 @@ def make_replay_from(config: Config) -> Callable:
 
 def make_target_from(config: Config) -> Target:
     """How the target network follows the online network."""
-    target = find("target", config.target).make(config)
-    if not isinstance(target, Target):
-        raise wrong_object(f"target={config.target}", target, "a jaxq Target")
-    return target
+    return make_part("target", config, Target)
 
 
 def make_optimizer_from(config: Config) -> Callable:

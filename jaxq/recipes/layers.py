@@ -1,6 +1,5 @@
 """The parts of a network that names stand for: torsos, and what their layers are made of."""
 
-from collections.abc import Callable
 from functools import partial
 from typing import Any
 
@@ -10,11 +9,6 @@ import jax
 from jaxq.config import Config
 from jaxq.networks import layers, torsos
 from jaxq.recipes.rows import Row
-
-
-def _dense(config: Config) -> tuple[Callable, Callable | None]:
-    """How a torso makes its dense layers, and the last of them if that is another."""
-    return DENSE[config.dense].make(config)
 
 
 def make_initializer(config: Config) -> nn.initializers.Initializer:
@@ -32,7 +26,7 @@ ACTIVATIONS = {  # a function, and whether it sees both signs of every unit
     "crelu": Row((nn.relu, True)),
 }
 NORMS = {"affine": Row(layers.affine_norm), "plain": Row(layers.plain_norm)}
-DENSE = {
+DENSE = {  # how a torso makes its dense layers, and the last of them if that is another
     "plain": Row(
         lambda config: (partial(nn.Dense, kernel_init=make_initializer(config)), None),
         ("initialization",),
@@ -60,7 +54,7 @@ def _torso(
     module: type[nn.Module], smallest: int, config: Config, obs_spec: jax.ShapeDtypeStruct
 ) -> nn.Module:
     """A torso of convolutions, or none, and dense layers."""
-    dense, last_dense = _dense(config)
+    dense, last_dense = DENSE[config.dense].make(config)
     fields = {"dense": dense, "last_dense": last_dense, **hidden_layers(config)}
     if smallest:
         torsos.check_image(config.network, obs_spec, smallest)

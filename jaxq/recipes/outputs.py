@@ -9,11 +9,10 @@ from functools import partial
 import flax.linen as nn
 
 from jaxq.config import Config
-from jaxq.errors import wrong_object
 from jaxq.networks import ensembles, heads, iterated, memory, modules
 from jaxq.networks.cells import Cell
 from jaxq.recipes.layers import DENSE, hidden_layers
-from jaxq.recipes.parts import find
+from jaxq.recipes.parts import make_part
 from jaxq.types import Network
 
 
@@ -32,12 +31,9 @@ def head(config: Config, num_actions: int, num_outputs: int = 1) -> nn.Module:
 def values(config: Config, torso: nn.Module, make_head: Callable) -> Network:
     """A value per action, from a memory if there is one."""
     draws = config.dense == "noisy"
-    make_cell = find("memory", config.memory).make
-    if make_cell is None:
+    if config.memory == "none":
         return modules.from_flax(heads.ValueNetwork(torso, make_head()), draws)
-    cell = make_cell(config)
-    if not isinstance(cell, Cell):
-        raise wrong_object(f"memory={config.memory}", cell, "a jaxq Cell of networks.cells")
+    cell = make_part("memory", config, Cell, "a jaxq Cell of networks.cells")
     return memory.recurrent(memory.RecurrentNetwork(torso, make_head(), cell), draws)
 
 

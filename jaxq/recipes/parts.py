@@ -31,7 +31,7 @@ from typing import Any
 from jaxq import schedules
 from jaxq.config import Config, HParams, field_names
 from jaxq.envs.previous import with_previous_action
-from jaxq.errors import ConfigError, unknown
+from jaxq.errors import ConfigError, unknown, wrong_object
 from jaxq.learning import backups, exploration, optimizers, rewards, traces
 from jaxq.learning.traces import TraceRule
 from jaxq.networks import cells, statistics
@@ -255,6 +255,19 @@ _CALLED_WITH = {
     "action_selection": ("key", "q_values", "amount"),
     "exploration": ("start", "end", "num_steps", "step"),
 }
+
+
+def make_part(field: str, config: Config, kind: type, accepted: str | None = None) -> Any:
+    """What the function that ``config`` names in ``field`` makes of it, if it is of its kind.
+
+    Raises:
+      ConfigError: it is something else, or what ``find`` refuses.
+    """
+    name = getattr(config, field)
+    part = find(field, name).make(config)
+    if not isinstance(part, kind):
+        raise wrong_object(f"{field}={name}", part, accepted or f"a jaxq {kind.__name__}")
+    return part
 
 
 def _check_signature(field: str, name: str, function: Callable) -> None:

@@ -12,8 +12,8 @@ from jaxq.settings import format_value
 
 # What is read whatever is chosen, and by each loop.
 ENVIRONMENT = ("env", "env_kwargs", "time_limit", "num_envs", "env_params")
-EVALUATION = (
-    *("chunk_steps", "eval_period", "eval_episodes", "eval_max_steps", "eval_epsilon", "diagnose"),
+EVALUATION = tuple(
+    "chunk_steps eval_period eval_episodes eval_max_steps eval_epsilon diagnose".split()
 )
 _LEARNING = (
     "optimizer learning_rate learning_rate_schedule clip_gradients reset reset_period"
