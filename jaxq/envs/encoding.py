@@ -113,7 +113,7 @@ def _as_one_hot(name: str, space: Any, obs: jax.ShapeDtypeStruct, chosen: bool) 
         warnings.warn(
             f"env={name} shows integers of shape {list(obs.shape)} from {low} to {high} as "
             f"{num_inputs:,} booleans; {_WHAT_ELSE}",
-            stacklevel=4,
+            stacklevel=5,
         )
     classes = jnp.arange(low, high + 1)
     return lambda obs: (obs[..., None] == classes).reshape(-1)

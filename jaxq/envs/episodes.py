@@ -5,70 +5,95 @@ gone on, so values do; with ``terminal`` the limit belongs to the task.
 """
 
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+from flax import struct
 
 from jaxq.envs.encoding import Observations, make_encoder, strong
-from jaxq.envs.probing import (
-    LIMIT,
-    check_count,
-    check_gymnax,
-    check_limit,
-    check_number,
-    num_actions_of,
-    probe_gymnax,
-)
+from jaxq.envs.probing import LIMIT, Forms, check_count, check_limit, check_number, probe_raw
 from jaxq.errors import unknown
 from jaxq.types import Env, Episode, Outcome, PyTree
 
 TIME_LIMITS = ("bootstrap", "terminal")
 
 
-def from_gymnax(
-    env: Any,
-    params: PyTree,
+class RawEnv(NamedTuple):
+    """One environment of some library, which does not reset itself.
+
+    ``reset(key, params) -> (obs, state)``
+    ``step(key, state, action [], params) -> (obs, state, reward [], terminated [], truncated [])``;
+    ``terminated`` says nothing of the time limit, ``truncated`` says nothing else; where both hold
+    the step terminates
+    ``renew(key, state, action [], params) -> (obs, state, reward, terminated, truncated, final
+    obs)`` in place of ``step``, for what can only reset itself: after an episode's end ``obs`` and
+    ``state`` are those of the next one
+    """
+
+    num_actions: int
+    space: Any  # of observations, read for integers: ``low`` and ``high``, inclusive, or ``n``
+    params: PyTree  # the defaults: a dataclass of numbers with ``replace``
+    reset: Callable
+    step: Callable | None
+    renew: Callable | None = None
+    limit: str = LIMIT  # what the library calls the parameter that limits an episode's steps
+    time_limit: str = "bootstrap"  # what reaching it means, if nobody says
+    observations: Observations = "auto"  # see ``encoding``
+    sticky_actions: float = 0.0  # how likely a step repeats the last action; for the protocol
+
+
+class Limit(struct.PyTreeNode):
+    """Parameters where a library has none that can be traced."""
+
+    max_steps_in_episode: int
+
+
+class Bounds(NamedTuple):
+    """A space of observations between two integers, inclusive."""
+
+    low: int
+    high: int
+
+
+def from_raw(
+    raw: RawEnv,
+    name: str,
     num_envs: int,
-    *,
-    time_limit: str = "bootstrap",
-    observations: Observations = "auto",
-    name: str | None = None,
+    time_limit: str | None = None,
+    forms: Forms | None = None,
 ) -> Env:
-    """Anyone's gymnax-1.0 environment as an ``Env``.
+    """A library's environment as an ``Env``.
 
     Args:
-      env: a gymnax environment (or wrapper) with a discrete action space.
-      params: its default parameters.
+      name: for messages and results.
       num_envs: E.
-      time_limit: what reaching gymnax's ``truncated`` means: ``"bootstrap"`` or ``"terminal"``.
-      observations: how they are shown to networks and stored, as ``encoding.make_encoder`` says:
-        ``"auto"`` follows from dtype and space, ``"binary"`` is for floats that are all 0 or 1.
-      name: for messages and results; the environment's own by default.
+      time_limit: ``"bootstrap"`` or ``"terminal"``; None takes what ``raw`` says.
+      forms: what a reset and a step return, if that is known.
 
     Raises:
-      ConfigError: it breaks gymnax's contract (see ``probing``), continuous actions, observations
-        that are nested or do not fit what is said of them, an unknown time-limit policy.
+      ConfigError: it breaks the contract of ``RawEnv``, observations that are nested or do not fit
+        what is said of them, an unknown time-limit policy.
     """
-    name = name or getattr(env, "name", type(env).__name__)
     check_count(num_envs, name)
+    time_limit = time_limit or raw.time_limit
     if time_limit not in TIME_LIMITS:
         raise unknown("time_limit", time_limit, TIME_LIMITS)
-    check_gymnax(env, params, name)
-    overrides_of = _make_params(name, params)
-    num_actions = num_actions_of(env, params, name)
-    raw_obs, raw_state, next_state = probe_gymnax(env, overrides_of({}), name)
-    encode = make_encoder(name, env.observation_space(params), raw_obs, observations)
-    obs_spec = jax.eval_shape(encode, raw_obs)
-    state_dtypes = _stable_dtypes(env, raw_state, next_state, overrides_of({}))
+    check_limit(getattr(raw.params, raw.limit, 1), name, raw.limit)
+    overrides_of = _make_params(name, raw)
+    forms = forms or probe_raw(raw.reset, raw.step, overrides_of({}), name)
+    encode = make_encoder(name, raw.space, forms.obs, raw.observations)
+    obs_spec = jax.eval_shape(encode, forms.obs)
+    state_dtypes = _stable_dtypes(raw, forms, overrides_of({}))
+    renew = raw.renew or _renewed(raw)
 
     def settle(raw_state: PyTree) -> PyTree:
-        """The state with the dtypes it keeps: gymnax mixes weak types, ints and floats."""
+        """The state with the dtypes it keeps: libraries mix weak types, ints and floats."""
         return jax.tree.map(strong, raw_state, state_dtypes)
 
     def reset(key: jax.Array, env_params: PyTree) -> tuple[jax.Array, PyTree]:
         keys = jax.random.split(key, num_envs)
-        obs, raw_state = jax.vmap(env.reset, in_axes=(0, None))(keys, env_params)
+        obs, raw_state = jax.vmap(raw.reset, in_axes=(0, None))(keys, env_params)
         totals = Episode(
             ended=jnp.zeros(num_envs, bool),
             total_reward=jnp.zeros(num_envs, jnp.float32),
@@ -79,14 +104,15 @@ def from_gymnax(
     def step(key: jax.Array, env_state: PyTree, action: jax.Array, env_params: PyTree):
         keys = jax.random.split(key, num_envs)
         raw_state, totals = env_state
-        obs, raw_state, reward, terminated, truncated, info = jax.vmap(
-            env.step, in_axes=(0, 0, 0, None)
+        obs, raw_state, reward, terminated, truncated, final_obs = jax.vmap(
+            renew, in_axes=(0, 0, 0, None)
         )(keys, raw_state, action, env_params)
         reward = strong(reward, jnp.float32)  # [E]
+        terminated, truncated = strong(terminated, bool), strong(truncated, bool)  # [E]
         done = terminated | truncated  # [E]
         if time_limit == "terminal":
             terminated = done  # bootstrap: a step that both terminates and truncates terminates
-        next_obs = jax.vmap(encode)(info["final_observation"])  # [E, *obs]
+        next_obs = jax.vmap(encode)(final_obs)  # [E, *obs]
         # The episode that a step belongs to includes that step; the next one starts from zero.
         running = ~totals.ended
         totals = Episode(
@@ -100,21 +126,44 @@ def from_gymnax(
     protocol = {
         "environment": name,
         "time_limit": time_limit,
-        "num_actions": num_actions,
-        "sticky_actions": 0.0,
+        "num_actions": raw.num_actions,
+        "sticky_actions": raw.sticky_actions,
     }
-    return Env(name, num_envs, num_actions, obs_spec, protocol, overrides_of, reset, step)
+    return Env(name, num_envs, raw.num_actions, obs_spec, protocol, overrides_of, reset, step)
 
 
-def _make_params(name: str, default: PyTree) -> Callable[[Mapping[str, Any]], PyTree]:
+def _renewed(raw: RawEnv) -> Callable:
+    """``RawEnv.renew`` of an environment that does not reset itself."""
+
+    def renew(key: jax.Array, state: PyTree, action: jax.Array, params: PyTree) -> tuple:
+        key_step, key_reset = jax.random.split(key)
+        final_obs, state, reward, terminated, truncated = raw.step(key_step, state, action, params)
+        done = terminated | truncated
+        first_obs, first_state = raw.reset(key_reset, params)
+        state = jax.tree.map(lambda new, old: _choose(done, new, old), first_state, state)
+        obs = _choose(done, first_obs, final_obs)
+        return obs, state, reward, terminated, truncated, final_obs
+
+    return jax.jit(renew)  # traced once for all that use it
+
+
+def _choose(done: jax.Array, new: Any, old: Any) -> jax.Array:
+    """One leaf after an episode's end, or from within it."""
+    dtypes = jax.dtypes.result_type(new), jax.dtypes.result_type(old)
+    dtype = dtypes[0] if dtypes[0] == dtypes[1] else jnp.promote_types(*dtypes)
+    return jax.lax.select(done, strong(new, dtype), strong(old, dtype))
+
+
+def _make_params(name: str, raw: RawEnv) -> Callable[[Mapping[str, Any]], PyTree]:
     """``params(overrides)``: the defaults with some replaced, every leaf of one fixed dtype."""
+    default = raw.params
 
     def params(overrides: Mapping[str, Any]) -> PyTree:
         fields = vars(default)
         for field in overrides:
             if field not in fields:
                 raise unknown(f"env_params of {name}", field, fields)
-        check_limit(overrides.get(LIMIT, 1), name)
+        check_limit(overrides.get(raw.limit, 1), name, raw.limit)
         for field, value in overrides.items():
             check_number(value, fields[field], f"env_params.{field} of {name}")
         return jax.tree.map(
@@ -126,13 +175,10 @@ def _make_params(name: str, default: PyTree) -> Callable[[Mapping[str, Any]], Py
     return params
 
 
-def _stable_dtypes(env: Any, state: PyTree, next_state: PyTree, env_params: PyTree) -> PyTree:
-    """The dtype of every leaf of the state, the same after a reset and after a step.
-
-    Args:
-      state, next_state: shapes after a reset, and after a step from there.
-    """
+def _stable_dtypes(raw: RawEnv, forms: Forms, env_params: PyTree) -> PyTree:
+    """The dtype of every leaf of the state, the same after a reset and after a step."""
     action = jax.ShapeDtypeStruct((), jnp.int32)
+    step, state, next_state = raw.step or raw.renew, forms.state, forms.next_state
     dtypes = jax.tree.map(lambda leaf: leaf.dtype, state)
     while True:
         wider = jax.tree.map(
@@ -144,4 +190,4 @@ def _stable_dtypes(env: Any, state: PyTree, next_state: PyTree, env_params: PyTr
             return dtypes
         dtypes = wider
         state = jax.tree.map(lambda s, d: jax.ShapeDtypeStruct(s.shape, d), state, dtypes)
-        next_state = jax.eval_shape(env.step, jax.random.key(0), state, action, env_params)[1]
+        next_state = jax.eval_shape(step, jax.random.key(0), state, action, env_params)[1]

@@ -9,16 +9,18 @@ half a second.
 import importlib
 import os
 import sys
+from collections.abc import Callable
 from functools import partial
 from types import ModuleType
 from typing import Any, NamedTuple
 
+import jax
 import numpy as np
 
 from jaxq.config import words_as_values
 from jaxq.envs.encoding import Observations
-from jaxq.envs.episodes import from_gymnax
-from jaxq.envs.own import adapt
+from jaxq.envs.episodes import RawEnv, from_raw
+from jaxq.envs.probing import check_count, check_gymnax, num_actions_of, probe_gymnax
 from jaxq.errors import ConfigError, require_devices, unknown
 from jaxq.types import Env, PyTree
 
@@ -66,6 +68,96 @@ _STICKY_PROBABILITY = 0.1
 _NO_LIMIT = np.iinfo(np.int32).max
 
 
+def from_gymnax(
+    env: Any,
+    params: PyTree,
+    num_envs: int,
+    *,
+    time_limit: str = "bootstrap",
+    observations: Observations = "auto",
+    name: str | None = None,
+    sticky_actions: float = 0.0,
+) -> Env:
+    """Anyone's gymnax-1.0 environment as an ``Env``.
+
+    Args:
+      env: a gymnax environment (or wrapper) with a discrete action space.
+      params: its default parameters.
+      num_envs: E.
+      time_limit: what reaching gymnax's ``truncated`` means: ``"bootstrap"`` or ``"terminal"``.
+      observations: how they are shown to networks and stored, as ``encoding.make_encoder`` says:
+        ``"auto"`` follows from dtype and space, ``"binary"`` is for floats that are all 0 or 1.
+      name: for messages and results; the environment's own by default.
+      sticky_actions: how likely a step repeats the last action, as results say it.
+
+    Raises:
+      ConfigError: it breaks gymnax's contract (see ``probing``), continuous actions, observations
+        that are nested or do not fit what is said of them, an unknown time-limit policy.
+    """
+    name = name or getattr(env, "name", type(env).__name__)
+    check_count(num_envs, name)
+    check_gymnax(env, params, name)
+    num_actions = num_actions_of(env, params, name)
+    forms = probe_gymnax(env, params, name)
+    is_plain = _resets_as_gymnax_does(env)
+    raw = RawEnv(
+        num_actions,
+        env.observation_space(params),
+        params,
+        env.reset,
+        _without_reset(env) if is_plain else None,
+        None if is_plain else _with_its_own_reset(env),
+        time_limit=time_limit,
+        observations=observations,
+        sticky_actions=sticky_actions,
+    )
+    return from_raw(raw, name, num_envs, forms=forms)
+
+
+def adapt(raw: Any, params: PyTree, name: str, num_envs: int, time_limit: str | None) -> Env:
+    """A gymnax environment as an ``Env``, by what it says of itself."""
+
+    def said(attribute: str, default: str) -> str:
+        value = getattr(raw, attribute, default)
+        return value if isinstance(value, str) else default
+
+    return from_gymnax(
+        raw,
+        params,
+        num_envs,
+        time_limit=time_limit or said("time_limit", "bootstrap"),
+        observations=said("observations", "auto"),
+        name=name,
+    )
+
+
+def _resets_as_gymnax_does(env: Any) -> bool:
+    """Whether its parts may be used in place of its reset and step. Those of wrappers, and of
+    DeepSea, which carry something over into the next episode, may not."""
+    from gymnax.environments.environment import Environment
+
+    return isinstance(env, Environment) and all(
+        getattr(type(env), part) is getattr(Environment, part) and part not in vars(env)
+        for part in ("reset", "step")
+    )
+
+
+def _without_reset(env: Any) -> Callable:
+    def step(key: jax.Array, state: PyTree, action: jax.Array, params: PyTree) -> tuple:
+        obs, state, reward, terminated, _ = env.step_env(key, state, action, params)
+        return obs, state, reward, terminated, env.is_truncated(state, params)
+
+    return step
+
+
+def _with_its_own_reset(env: Any) -> Callable:
+    def renew(key: jax.Array, state: PyTree, action: jax.Array, params: PyTree) -> tuple:
+        *results, info = env.step(key, state, action, params)
+        return *results, info["final_observation"]
+
+    return renew
+
+
 def env_names() -> tuple[str, ...]:
     """Every name ``make_env`` accepts; last those that this process gave to ``gymnax.register``."""
     return (*_TRAITS, *_ORIGINALS, *_registered())
@@ -93,16 +185,15 @@ def make_env(
     if name in _registered():
         return adapt(raw, params, name, num_envs, time_limit)
     traits = _TRAITS[name.removesuffix(_ORIGINAL)]
-    env = from_gymnax(
+    return from_gymnax(
         raw,
         params,
         num_envs,
         time_limit=time_limit or traits.time_limit,
         observations=traits.observations,
         name=name,
+        sticky_actions=_STICKY_PROBABILITY if name in _ORIGINALS else 0.0,
     )
-    sticky = _STICKY_PROBABILITY if name in _ORIGINALS else 0.0
-    return env._replace(protocol={**env.protocol, "sticky_actions": sticky})
 
 
 def make_gymnax(name: str, kwargs: tuple[str, ...] = ()) -> tuple[Any, PyTree]:

@@ -16,7 +16,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from jaxq.config import words_as_values
-from jaxq.envs.episodes import from_gymnax
+from jaxq.envs.gymnax import adapt
 from jaxq.envs.probing import missing_method, probe_env
 from jaxq.errors import ConfigError
 from jaxq.types import Env, PyTree
@@ -75,23 +75,6 @@ def raw_of(thing: Any, name: str, kwargs: tuple[str, ...] = ()) -> tuple[Any, Py
     if type(made) is tuple and len(made) == 2 and _is_gymnax(made[0]):
         return made
     raise ConfigError(f"env={name} gave {_described(made)}; {_ACCEPTED}")
-
-
-def adapt(raw: Any, params: PyTree, name: str, num_envs: int, time_limit: str | None) -> Env:
-    """A gymnax environment as an ``Env``, by what it says of itself."""
-
-    def said(attribute: str, default: str) -> str:
-        value = getattr(raw, attribute, default)
-        return value if isinstance(value, str) else default
-
-    return from_gymnax(
-        raw,
-        params,
-        num_envs,
-        time_limit=time_limit or said("time_limit", "bootstrap"),
-        observations=said("observations", "auto"),
-        name=name,
-    )
 
 
 def _call(thing: Callable, name: str, kwargs: tuple[str, ...], **ours: Any) -> Any:

@@ -7,7 +7,7 @@ what is accepted. An error raised by somebody's own code stays as it is.
 import dataclasses
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -36,12 +36,37 @@ _FIELDS = (  # of an ``Env``, each with its type
     ("reset", Callable, "a function"),
     ("step", Callable, "a function"),
 )
-_STEP = "obs, state, reward, terminated, truncated, info"
+_STEP = "obs, state, reward, terminated, truncated"
 
 
-def probe_gymnax(env: Any, params: PyTree, name: str) -> tuple[Any, PyTree, PyTree]:
-    """Shapes and dtypes of an observation and a state of a gymnax-1.0 environment, and of the state
-    after a step from there.
+class Forms(NamedTuple):
+    """Shapes and dtypes of what an environment returns."""
+
+    obs: Any
+    state: PyTree  # after a reset
+    next_state: PyTree  # after a step from there
+
+
+def probe_raw(reset: Callable, step: Callable, params: PyTree, name: str) -> Forms:
+    """What ``reset`` and ``step`` of an ``episodes.RawEnv`` return.
+
+    Raises:
+      ConfigError: something else than its contract says.
+    """
+    key, action = jax.random.key(0), jax.ShapeDtypeStruct((), jnp.int32)
+    obs, state = shapes(f"reset of env={name}", "obs, state", reset, key, params)
+    check_not_empty(obs, name)
+    next_obs, next_state, *flags = shapes(
+        f"step of env={name}", _STEP, step, key, state, action, params
+    )
+    check_same(obs, next_obs, f"the observation of env={name}")
+    check_same(state, next_state, f"the state of env={name}", dtypes=False)
+    check_flags(dict(zip(("reward", "terminated", "truncated"), flags)), (), name)
+    return Forms(obs, state, next_state)
+
+
+def probe_gymnax(env: Any, params: PyTree, name: str) -> Forms:
+    """What a reset and a step of a gymnax-1.0 environment return.
 
     Args:
       params: its parameters, as ``check_gymnax`` accepts them.
@@ -59,7 +84,7 @@ def probe_gymnax(env: Any, params: PyTree, name: str) -> tuple[Any, PyTree, PyTr
     state = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype), state)
     with _explained(_explain_step, env, name, params, obs, state):
         next_obs, next_state, *flags, info = shapes(
-            f"step of env={name}", _STEP, env.step, key, state, action, params
+            f"step of env={name}", f"{_STEP}, info", env.step, key, state, action, params
         )
     check_same(obs, next_obs, f"the observation of env={name}")
     check_same(state, next_state, f"the state of env={name}", dtypes=False)
@@ -70,7 +95,7 @@ def probe_gymnax(env: Any, params: PyTree, name: str) -> tuple[Any, PyTree, PyTr
             f"gymnax 1.0's own step is accepted, which calls step_env."
         )
     check_same(obs, info["final_observation"], f"the final observation of env={name}")
-    return obs, state, next_state
+    return Forms(obs, state, next_state)
 
 
 def num_actions_of(env: Any, params: PyTree, name: str) -> int:
@@ -148,14 +173,14 @@ def check_number(value: Any, default: Any, what: str) -> None:
         raise ConfigError(f"{what}={value} must be a whole number that fits into 31 bits.")
 
 
-def check_limit(limit: Any, name: str) -> None:
+def check_limit(limit: Any, name: str, field: str = LIMIT) -> None:
     """Refuse a limit after which every episode has one step; one that is traced is not known."""
     if isinstance(limit, jax.core.Tracer):
         return
     if limit is not None and not isinstance(limit, str) and np.all(np.asarray(limit) >= 1):
         return
     raise ConfigError(
-        f"env={name} has {LIMIT}={limit}; 1 or more is accepted, and {np.iinfo(np.int32).max} is "
+        f"env={name} has {field}={limit}; 1 or more is accepted, and {np.iinfo(np.int32).max} is "
         f"no limit."
     )
 

@@ -10,7 +10,7 @@ import pytest
 from flax import struct
 from gymnax.environments import environment, spaces
 
-from jaxq.envs.episodes import from_gymnax
+from jaxq.envs.gymnax import from_gymnax
 from jaxq.envs.probing import probe_env
 from jaxq.errors import ConfigError
 from jaxq.types import Episode

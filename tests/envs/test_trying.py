@@ -9,8 +9,7 @@ import pytest
 from gymnax.environments import spaces
 from test_probing import Chain, Params, chain, changed
 
-from jaxq.envs.episodes import from_gymnax
-from jaxq.envs.gymnax import make_gymnax
+from jaxq.envs.gymnax import from_gymnax, make_gymnax
 from jaxq.envs.trying import Seen, _lengths, warn_of_random_steps
 from jaxq.errors import ConfigError
 

@@ -14,7 +14,7 @@ from PIL import Image
 
 from jaxq.config import HParams
 from jaxq.envs import gymnax as envs
-from jaxq.envs.episodes import from_gymnax
+from jaxq.envs.gymnax import from_gymnax
 from jaxq.errors import ConfigError
 from jaxq.reports.render import save_gif
 

@@ -1,0 +1,119 @@
+"""From a raw contract without resets to an ``Env``: by hand, on an environment of three lines."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from jaxq.envs.episodes import Bounds, Limit, RawEnv, from_raw
+from jaxq.envs.gymnax import from_gymnax, make_gymnax
+from jaxq.errors import ConfigError
+
+pytestmark = pytest.mark.usefixtures("compiled_quickly")
+
+NAME, END = "Counter", 7
+
+
+def look(count):
+    return jnp.array([count, 10.0])
+
+
+def reset(key, params):
+    """It begins at 0 with a Python number, and goes on with an array of floats."""
+    del key, params
+    return look(0), {"count": 0, "steps": 0}
+
+
+def step(key, state, action, params):
+    """The action is added, and is the reward; the task ends from ``END`` on."""
+    count, steps = state["count"] + action * 1.0, state["steps"] + 1
+    ends = steps >= params.max_steps_in_episode
+    return look(count), {"count": count, "steps": steps}, action, count >= END, ends
+
+
+def raw(**changes):
+    made = RawEnv(3, Bounds(0, 1), Limit(100), reset, step)
+    return made._replace(**changes)
+
+
+def play(env, actions, **overrides):
+    """Outcomes and episodes [T, E] of the actions [T, E], and the observations to act on."""
+    params = env.params(overrides)
+    obs, state = env.reset(jax.random.key(0), params)
+
+    def one(state, action):
+        obs, state, outcome, episode = env.step(jax.random.key(1), state, action, params)
+        return state, (obs, outcome, episode)
+
+    _, (after, outcome, episode) = jax.lax.scan(one, state, jnp.asarray(actions))
+    return np.concatenate([obs[None], after]), outcome, episode
+
+
+def test_every_environment_ends_for_itself_and_shows_what_was_last():
+    """The first ends with 2 + 2 + 2 + 2 >= 7, on the step of its limit; the second is cut there."""
+    obs, outcome, episode = play(from_raw(raw(), NAME, 2), [[2, 1]] * 5, max_steps_in_episode=4)
+    np.testing.assert_array_equal(outcome.terminated[:, 0], [0, 0, 0, 1, 0])
+    np.testing.assert_array_equal(outcome.terminated[:, 1], [0, 0, 0, 0, 0])
+    np.testing.assert_array_equal(outcome.done.T, [[0, 0, 0, 1, 0]] * 2)
+    np.testing.assert_array_equal(outcome.next_obs[..., 0].T, [[2, 4, 6, 8, 2], [1, 2, 3, 4, 1]])
+    np.testing.assert_array_equal(obs[..., 0].T, [[0, 2, 4, 6, 0, 2], [0, 1, 2, 3, 0, 1]])
+    np.testing.assert_array_equal(episode.total_reward[3:].T, [[8, 2], [4, 1]])
+    np.testing.assert_array_equal(episode.length[3:].T, [[4, 1]] * 2)
+    np.testing.assert_array_equal(episode.ended, outcome.done)
+
+
+def test_dtypes_are_those_after_many_steps():
+    env = from_raw(raw(), NAME, 2)
+    _, state = jax.eval_shape(env.reset, jax.random.key(0), env.params({}))
+    assert {k: v.dtype for k, v in state[0].items()} == {"count": jnp.float32, "steps": jnp.int32}
+    _, outcome, _ = play(env, [[1, 2]])
+    assert outcome.reward.dtype == jnp.float32  # of integer actions
+
+
+@pytest.mark.parametrize("policy", [None, "bootstrap", "terminal"])
+def test_what_a_limit_means_is_what_is_said_last(policy):
+    env = from_raw(raw(params=Limit(3), time_limit="terminal"), NAME, 1, policy)
+    _, outcome, _ = play(env, [[1]] * 3)
+    assert outcome.done[2, 0] and outcome.terminated[2, 0] == (policy != "bootstrap")
+    assert env.protocol["time_limit"] == (policy or "terminal")
+
+
+def test_what_resets_itself_gives_the_same_as_what_is_reset():
+    """CartPole by its parts, and by its own step as a wrapper would call it."""
+    made, params = make_gymnax("CartPole-v1")
+
+    class Wrapper:
+        def __getattr__(self, name):
+            return getattr(made, name)
+
+        reset, step = staticmethod(made.reset), staticmethod(made.step)
+
+    parts, whole = (from_gymnax(env, params, 2, name=NAME) for env in (made, Wrapper()))
+    actions = np.arange(120).reshape(60, 2) % 2
+    for a, b in zip(*(jax.tree.leaves(play(env, actions)) for env in (parts, whole))):
+        np.testing.assert_array_equal(a, b)
+
+
+@pytest.mark.parametrize(
+    "changes, message",
+    [
+        ({"reset": lambda key, params: look(0)}, "reset of env=Counter returns an array; 2 are"),
+        ({"step": lambda *a: step(*a)[:4]}, "step of env=Counter returns 4 values; 5 are accepted"),
+        ({"step": lambda *a: (*step(*a)[:4], 0.0)}, "truncated of env=Counter is"),
+        ({"observations": "image"}, "observations=image of env=Counter takes integers"),
+        ({"time_limit": "never"}, "time_limit=never does not exist"),
+        ({"params": Limit(0)}, "env=Counter has max_steps_in_episode=0; 1 or more"),
+    ],
+)
+def test_an_adapter_that_breaks_the_contract_is_refused(changes, message):
+    with pytest.raises(ConfigError, match=message):
+        from_raw(raw(**changes), NAME, 1)
+
+
+def test_a_limit_is_checked_under_the_name_that_the_library_gives_it():
+    class Params(Limit):
+        max_timesteps: int = 5
+
+    env = from_raw(raw(params=Params(9), limit="max_timesteps"), NAME, 1)
+    with pytest.raises(ConfigError, match="env=Counter has max_timesteps=0; 1 or more"):
+        env.params({"max_timesteps": 0})
