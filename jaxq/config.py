@@ -120,7 +120,7 @@ class Config:
     """
 
     env: str = "CartPole-v1"
-    """Environment: a gymnax id; MinAtar ids with -original follow Young & Tian (2019)."""
+    """Environment: a gymnax id, or LIBRARY/NAME; MinAtar ids with -original follow Young & Tian."""
     env_kwargs: tuple[str, ...] = ()
     """Arguments of the environment's class, such as size=10."""
     time_limit: Literal["default", "bootstrap", "terminal"] = "default"

@@ -9,6 +9,8 @@ from pathlib import Path
 import pytest
 from conftest import ROOT
 
+from jaxq.envs.libraries import LIBRARIES
+
 ROOM = re.compile(r"^    (\w+)  +\S", re.M)  # a line of a package's docstring: name, what it is
 
 
@@ -70,6 +72,7 @@ def test_slow_packages_are_imported_where_they_are_used(name):
     for imported, top in imports(MODULES[name]):
         package = imported.split(".")[0]
         assert package != "gymnax" or (name in ("envs.gymnax", "reports.render") and not top)
+        assert package not in LIBRARIES or (name == f"envs.{package}" and not top)
         lazy = ("matplotlib", "pygame", "optuna", "wandb", "tensorboardX", "ray")
         assert package not in lazy or not top
 

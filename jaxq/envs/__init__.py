@@ -8,6 +8,11 @@ May be imported by every floor above. Read ``episodes`` first: it says what a ti
     trying     a few random steps, and what is hardly meant
     episodes   any environment as an ``Env``: automatic resets, time limits, statistics
     previous   the last action and reward as part of what is observed
-    own        what a name of somebody's own environment may stand for
     gymnax     what gymnax calls things, and the protocols of its environments
+    own        what a name of somebody's own environment may stand for
+    craftax    what Craftax calls things
+    octax      what Octax calls things
+    pgx        what pgx calls things
+    xminigrid  what XLand-MiniGrid calls things
+    libraries  environments by name, whatever library they are from
 """

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import jax
 
 from jaxq.config import Config, HParams
-from jaxq.envs import gymnax as envs
+from jaxq.envs import gymnax, libraries
 from jaxq.envs import own as own_envs
 from jaxq.envs.probing import probe_env
 from jaxq.envs.trying import warn_of_random_steps
@@ -54,15 +54,23 @@ def make_env_from(config: Config, num_envs: int) -> Env:
         thing = resolve("env", config.env)
         env = own_envs.from_object(thing, config.env, num_envs, config.env_kwargs, time_limit)
     else:
-        env = envs.make_env(config.env, num_envs, config.env_kwargs, time_limit)
+        env = libraries.make_env(config.env, num_envs, config.env_kwargs, time_limit)
     return find("memory_inputs", config.memory_inputs).make(env)
 
 
 def make_raw_env_from(config: Config) -> tuple[Any, PyTree]:
-    """The gymnax environment behind that of ``config`` and its parameters, as for drawing it."""
+    """The gymnax environment behind that of ``config`` and its parameters, as for drawing it.
+
+    Raises:
+      ConfigError: it is of another library.
+    """
     if is_own(config.env):
         return own_envs.raw_of(resolve("env", config.env), config.env, config.env_kwargs)
-    return envs.make_gymnax(config.env, config.env_kwargs)
+    if libraries.library_of(config.env) != "gymnax":
+        raise ConfigError(
+            f"env={config.env} cannot be drawn; environments of gymnax and of one's own can."
+        )
+    return gymnax.make_gymnax(config.env, config.env_kwargs)
 
 
 def make_experiment(

@@ -280,8 +280,8 @@ def _protocol(run: Run, lane: int) -> Protocol:
     protocol = lane_protocol(run.scores, lane)
     if "env_kwargs" in protocol:
         return protocol
-    document, gymnax = run.document, protocol.get("gymnax", "unknown")
-    return make_protocol(protocol, gymnax, document["config"], [document["lanes"][lane]])
+    document, library = run.document, {"gymnax": protocol.get("gymnax", "unknown")}
+    return make_protocol(protocol, library, document["config"], [document["lanes"][lane]])
 
 
 def _sweep(name: str, settings: Sequence[Mapping[str, Any]], scores: Sequence[dict]) -> Sweep:

@@ -3,6 +3,7 @@
 import platform
 import subprocess
 import sys
+from collections.abc import Iterable
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
@@ -10,6 +11,7 @@ from typing import Any
 
 import jax
 
+from jaxq.envs.libraries import LIBRARIES, version_of
 from jaxq.runs.machine import bits_settings
 
 _PACKAGES = ("jax", "jaxlib", "flax", "optax", "gymnax", "numpy")
@@ -28,9 +30,13 @@ def describe() -> dict[str, Any]:
     }
 
 
-def versions() -> dict[str, str]:
-    """Of Python and of the packages on which a run's bits may depend."""
+def versions(asked: Iterable[str] = ()) -> dict[str, str]:
+    """Of Python and of the packages on which a run's bits may depend; of the libraries of
+    environments those that are imported, or are ``asked`` for."""
     packages = {name: version(name) for name in _PACKAGES}
+    for library in LIBRARIES:
+        if library in sys.modules or library in asked:
+            packages |= version_of(library)
     return {
         "python": platform.python_version(),
         "jaxq": sys.modules["jaxq"].__version__,

@@ -100,7 +100,7 @@ def _compare_machines(directory: Path, before: dict) -> None:
     changes = _changes(there, here, [name for name in there if name in here])
     if changes:
         raise ConfigError(f"resume={directory} was trained with a different {'; '.join(changes)}.")
-    there, here = before.get("versions", {}), versions()
+    there, here = before.get("versions", {}), versions(before.get("versions", {}))
     others = _changes(there, here, [name for name in there if name in here], "{} {}")
     if others:
         warnings.warn(

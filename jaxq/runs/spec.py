@@ -1,13 +1,13 @@
 """What a run is asked to do, as data, and what composes it."""
 
 from collections.abc import Iterable, Mapping, Sequence
-from importlib.metadata import version
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from jaxq.config import Config, HParams, replace_checked
 from jaxq.documents import plain_numbers
+from jaxq.envs.libraries import library_of, version_of
 from jaxq.errors import ConfigError
 from jaxq.recipes.experiment import Experiment, check_lanes, make_experiment
 from jaxq.recipes.reading import evaluation_steps, prefill_of, updates_after
@@ -179,8 +179,9 @@ def compose(spec: RunSpec, experiment: Experiment | None = None) -> Experiment:
 def protocol_of(spec: RunSpec, experiment: Experiment) -> dict[str, Any]:
     """What a reader must know to compare the scores of a run with others."""
     document = spec.document()
+    library = version_of(library_of(spec.config.env))
     protocol = make_protocol(
-        experiment.env.protocol, version("gymnax"), document["config"], document["lanes"]
+        experiment.env.protocol, library, document["config"], document["lanes"]
     )
     learned_from = document.get("dataset", {})
     return protocol | ({DATASET: learned_from["hash"]} if learned_from else {})

@@ -9,6 +9,7 @@ they were cut is not part of it: that is how well a score is known, and stands b
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from jaxq.envs.libraries import LIBRARIES
 from jaxq.settings import ENV_PARAM, format_value
 
 Protocol = dict[str, Any]
@@ -17,7 +18,7 @@ DATASET = "dataset"  # in a protocol, the hash of what was learned from without 
 
 def make_protocol(
     environment: Mapping[str, Any],
-    gymnax: str,
+    library: Mapping[str, str],
     config: Mapping[str, Any],
     lanes: Sequence[Mapping[str, Any]],
 ) -> Protocol:
@@ -25,13 +26,13 @@ def make_protocol(
 
     Args:
       environment: what the environment says, ``Env.protocol``.
-      gymnax: its version.
+      library: of the environment, with its version.
       config: structure, as in ``config.json``.
       lanes: the numbers of every lane, as in ``config.json``.
     """
     shared, _ = split([_of_numbers(numbers) for numbers in lanes])
     kwargs = sorted(config.get("env_kwargs", ()))
-    return {**environment, "gymnax": gymnax, "env_kwargs": kwargs, **shared}
+    return {**environment, **library, "env_kwargs": kwargs, **shared}
 
 
 def own_part(protocol: Protocol, numbers: Mapping[str, Any]) -> Protocol:
@@ -60,8 +61,9 @@ def protocol_words(protocol: Mapping[str, Any]) -> str:
     """What the scores under a protocol depend on, in a line."""
     rest = dict(protocol)
     words = [str(rest.pop("environment", "several environments"))]
-    if "gymnax" in rest:
-        words[0] += f" (gymnax {rest.pop('gymnax')})"
+    versions = [f"{name} {rest.pop(name)}" for name in ("gymnax", *LIBRARIES) if name in rest]
+    if versions:
+        words[0] += f" ({', '.join(versions)})"
     if "num_actions" in rest:
         words.append(f"{rest.pop('num_actions')} actions")
     if "sticky_actions" in rest:

@@ -54,7 +54,7 @@ def make_run(path, level=1.0, *, settings=({},), diverged=(), complete=True, met
         history.append(1_000 * time, {"loss": loss.ravel(), **own}, evaluation)
     write_history(path, history, history.arrays())
     last = history.arrays()["eval_return"][..., -1]
-    protocol = make_protocol(protocol, "1.0.1", document["config"], numbers)
+    protocol = make_protocol(protocol, {"gymnax": "1.0.1"}, document["config"], numbers)
     scores = [
         {"per_seed": last[lane], "episodes_per_seed": EPISODES, "episodes_cut": 0}
         | {"protocol": own_part(protocol, numbers[lane])}

@@ -15,7 +15,7 @@ SAYS = {
 
 
 def protocol_of(config, *lanes):
-    return make_protocol(SAYS, "1.0.1", config, [plain_numbers(lane) for lane in lanes])
+    return make_protocol(SAYS, {"gymnax": "1.0.1"}, config, [plain_numbers(lane) for lane in lanes])
 
 
 def test_what_a_protocol_holds():
@@ -52,6 +52,11 @@ def test_lanes_say_only_what_they_do_not_share():
     assert lane_protocols(document) == [protocol_of({}, lane) for lane in lanes]
     assert split(lane_protocols(document)) == (shared, own)
     assert own_part(protocol_of({}, lanes[0]), plain_numbers(lanes[0])) == {}
+
+
+def test_words_name_the_library_and_its_version():
+    says = make_protocol({"environment": "pgx/2048"}, {"pgx": "2.6.0"}, {}, [{}])
+    assert protocol_words(says) == "pgx/2048 (pgx 2.6.0), greedy evaluation"
 
 
 def test_words_of_a_protocol():

@@ -1,0 +1,81 @@
+"""Environments by name, whatever library they are from: ``craftax/Craftax-Classic-Symbolic-v1``.
+
+A name begins with its library's, and with nothing where it is gymnax's or somebody's own. A library
+is imported when one of its environments is made; which of them need an extra says ``LIBRARIES``.
+"""
+
+from importlib import import_module
+from importlib.metadata import PackageNotFoundError, version
+from types import ModuleType
+
+from jaxq.envs import gymnax
+from jaxq.envs.episodes import from_raw
+from jaxq.errors import ConfigError, require, unknown
+from jaxq.types import Env
+
+LIBRARIES = {  # library, and so extra and adapter -> packages that must be there to import it
+    "craftax": ("craftax",),
+    "octax": ("octax", "cv2"),  # which it imports without declaring it
+    "pgx": ("pgx",),
+    "xminigrid": ("xminigrid",),
+}
+
+
+def library_of(name: str) -> str:
+    """The library of an environment's name; that of gymnax is in none, as somebody's own."""
+    library, slash, _ = name.partition("/")
+    return library if slash and library in LIBRARIES else "gymnax"
+
+
+def version_of(library: str) -> dict[str, str]:
+    """A library with its version, as protocols say it."""
+    try:
+        return {library: version(library)}
+    except PackageNotFoundError:  # it is not there, or nobody installed it
+        return {library: "unknown"}
+
+
+def make_env(
+    name: str,
+    num_envs: int,
+    kwargs: tuple[str, ...] = (),
+    time_limit: str | None = None,
+) -> Env:
+    """The environment called ``name``, ``num_envs`` times.
+
+    Args:
+      name: a gymnax id, or that of another library behind the library's name and a slash.
+      num_envs: E.
+      kwargs: arguments of the environment's class, each ``"name=value"``; what is accepted say the
+        adapters.
+      time_limit: ``"bootstrap"`` or ``"terminal"``; None takes the environment's own policy.
+
+    Raises:
+      ConfigError: unknown name, a library that is not installed, actions that are continuous or
+        chosen by several players, or arguments the class does not take.
+    """
+    library = library_of(name)
+    if library == "gymnax":
+        return gymnax.make_env(name, num_envs, kwargs, time_limit)
+    adapter, known = adapter_of(library), name.removeprefix(f"{library}/")
+    if known not in adapter.names():
+        getattr(adapter, "refuse", lambda name: None)(name)
+        raise unknown("env", name, [f"{library}/{known}" for known in adapter.names()])
+    try:
+        raw = adapter.make_raw(known, kwargs)
+    except TypeError as error:
+        raise ConfigError(
+            f"env_kwargs={list(kwargs)} is not accepted by {name}: {error}."
+        ) from error
+    return from_raw(raw, name, num_envs, time_limit)
+
+
+def adapter_of(library: str) -> ModuleType:
+    """The module that says what a library calls things.
+
+    Raises:
+      ConfigError: the library is not installed.
+    """
+    for package in LIBRARIES[library]:
+        require(f"env={library}/...", package, library)
+    return import_module(f"jaxq.envs.{library}")

@@ -1,0 +1,286 @@
+"""Environments of other libraries: each against a loop over the library's own interface.
+
+What needs a library is skipped where it is not installed; ``jaxq[pgx]`` and the like install it.
+"""
+
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from jaxq.envs.libraries import LIBRARIES, library_of, make_env
+from jaxq.errors import ConfigError
+from jaxq.learning.returns import fold_window
+from jaxq.types import Step
+
+pytestmark = pytest.mark.usefixtures("compiled_quickly")
+
+LIMIT, STEPS, ENVS = 9, 24, 2  # every episode is cut, some twice
+
+
+class Seen(NamedTuple):
+    """What a step of the library's own shows."""
+
+    obs: Any
+    state: Any
+    reward: Any
+    terminated: Any  # without the time limit
+
+
+def of_craftax(name):
+    """Without its own limit every ``done`` of Craftax is a termination."""
+    from craftax.craftax_env import make_craftax_env_from_name
+
+    env = make_craftax_env_from_name(name, auto_reset=False)
+    params = env.default_params.replace(max_timesteps=10**6)
+    as_shown = (
+        (lambda obs: (obs * 255 + 0.5).astype(jnp.uint8)) if "Pixels" in name else (lambda x: x)
+    )
+
+    def step(key, state, action):
+        obs, state, reward, done, _ = env.step(key, state, action, params)
+        return Seen(as_shown(obs), state, reward, done)
+
+    def reset(key):
+        obs, state = env.reset(key, params)
+        return as_shown(obs), state
+
+    return reset, step, "max_timesteps"
+
+
+def of_pgx(name):
+    import pgx
+
+    env = pgx.make(name)
+
+    def reset(key):
+        state = env.init(key)
+        return state.observation, state
+
+    def step(key, state, action):
+        state = env.step(state, action, key)
+        return Seen(state.observation, state, state.rewards.sum(), state.terminated)
+
+    return reset, step, "max_steps_in_episode"
+
+
+def of_octax(name):
+    from octax.environments import create_environment
+
+    env, _ = create_environment(name)
+
+    def reset(key):
+        state, obs, _ = env.reset(key)
+        return jnp.moveaxis(jnp.swapaxes(obs, 1, 2), 0, -1), state
+
+    def step(key, state, action):
+        state, obs, reward, terminated, _, _ = env.step(state, action)
+        return Seen(jnp.moveaxis(jnp.swapaxes(obs, 1, 2), 0, -1), state, reward, terminated)
+
+    return reset, step, "max_steps_in_episode"
+
+
+def of_xminigrid(name):
+    import xminigrid
+
+    env, params = xminigrid.make(name, max_steps=LIMIT)
+    one_hot = jax.nn.one_hot
+
+    def show(obs):
+        parts = one_hot(obs[..., 0], 13, dtype=bool), one_hot(obs[..., 1], 12, dtype=bool)
+        return jnp.concatenate(parts, axis=-1)
+
+    def reset(key):
+        timestep = env.reset(params, key)
+        return show(timestep.observation), timestep
+
+    def step(key, state, action):
+        timestep = env.step(params, state, action)
+        ends = timestep.last() & (timestep.discount == 0)
+        return Seen(show(timestep.observation), timestep, timestep.reward, ends)
+
+    return reset, step, "max_steps_in_episode"
+
+
+NATIVE = {"craftax": of_craftax, "pgx": of_pgx, "octax": of_octax, "xminigrid": of_xminigrid}
+FAST = ("pgx/minatar-breakout", "octax/pong", "xminigrid/MiniGrid-DoorKey-6x6")
+_PGX = (
+    "2048",
+    *(f"minatar-{g}" for g in "asterix breakout freeway seaquest space_invaders".split()),
+)
+_OCTAX = (
+    "airplane blinky brix cavern1 deep filter flight_runner missile pong rocket shooting_stars "
+    "space_flight1 spacejam squash submarine tank target_shooter1 tetris ufo vertical_brix "
+    "wipe_off worm"
+).split()
+_MINIGRID = (
+    "BlockedUnlockPickUp DoorKey-6x6 Empty-5x5 EmptyRandom-6x6 FourRooms LockedRoom MemoryS8 "
+    "Playground Unlock UnlockPickUp"
+).split()
+NAMES = (
+    "craftax/Craftax-Classic-Symbolic-v1",
+    "craftax/Craftax-Symbolic-v1",
+    *(f"pgx/{name}" for name in _PGX),
+    *(f"octax/{name}" for name in _OCTAX),
+    *(f"xminigrid/MiniGrid-{name}" for name in _MINIGRID),
+    "xminigrid/XLand-MiniGrid-R1-9x9",
+)
+
+
+def installed(name):
+    for package in LIBRARIES[library_of(name)]:
+        pytest.importorskip(package)
+
+
+def by_hand(name, key, actions):
+    """Steps of every environment in turn, reset by hand: arrays [T, E] by name."""
+    reset, step, _ = NATIVE[library_of(name)](name.partition("/")[2])
+    reset, step = jax.jit(reset), jax.jit(step)
+    key_reset, *keys = key
+    states = [list(reset(k)) for k in jax.random.split(key_reset, ENVS)]
+    clocks, totals, rows = [0] * ENVS, [0.0] * ENVS, []
+    for key, action in zip(keys, actions):
+        row = []
+        for e, key_env in enumerate(jax.random.split(key, ENVS)):
+            key_step, key_next = jax.random.split(key_env)
+            seen = step(key_step, states[e][1], action[e])
+            reward, terminated = np.float32(seen.reward), bool(seen.terminated)
+            clocks[e], totals[e] = clocks[e] + 1, totals[e] + reward
+            done = terminated or clocks[e] >= LIMIT
+            states[e] = list(reset(key_next)) if done else [seen.obs, seen.state]
+            row.append(
+                {
+                    "obs": states[e][0],
+                    "next_obs": seen.obs,
+                    "reward": reward,
+                    "terminated": terminated,
+                    "done": done,
+                    "length": clocks[e],
+                    "total_reward": totals[e],
+                }
+            )
+            if done:
+                clocks[e], totals[e] = 0, 0.0
+        rows.append(row)
+    return {k: np.array([[np.asarray(c[k]) for c in row] for row in rows]) for k in rows[0][0]}
+
+
+def as_env(name, keys, actions, steps=LIMIT, policy=None):
+    """The same steps of the ``Env``, in one scan."""
+    env = make_env(name, ENVS, (), policy)
+    limit = NATIVE[library_of(name)](name.partition("/")[2])[2]
+
+    @jax.jit
+    def play(limit_steps, keys):
+        params = env.params({limit: limit_steps})
+        _, state = env.reset(keys[0], params)
+
+        def one(state, inputs):
+            obs, state, outcome, episode = env.step(inputs[0], state, inputs[1], params)
+            return state, {"obs": obs, **outcome._asdict(), **episode._asdict()}
+
+        return jax.lax.scan(one, state, (keys[1:], actions))[1]
+
+    return play(steps, keys)
+
+
+@pytest.mark.filterwarnings("ignore:.*has no goal")
+@pytest.mark.parametrize(
+    "name", [n if n in FAST else pytest.param(n, marks=pytest.mark.slow) for n in NAMES]
+)
+def test_an_adapter_gives_what_the_library_gives_and_splits_its_limit(name):
+    """Observations before and after resets, rewards, ends and statistics, under a forced limit."""
+    installed(name)
+    keys = jax.random.split(jax.random.key(1), STEPS + 1)
+    num_actions = make_env(name, 1).num_actions
+    actions = jax.random.randint(jax.random.key(2), (STEPS, ENVS), 0, num_actions)
+    expected, found = by_hand(name, keys, actions), as_env(name, keys, actions)
+    for what, value in expected.items():
+        np.testing.assert_allclose(found[what], value, rtol=1e-6, atol=1e-6, err_msg=what)
+    assert np.all(found["ended"] == found["done"])
+    cut = found["done"] & ~found["terminated"]
+    assert cut.any() or name == "pgx/2048", "the forced limit cut nothing"
+    assert np.all(found["length"][cut] == LIMIT)
+
+
+@pytest.mark.filterwarnings("ignore:.*has no goal")
+@pytest.mark.parametrize(
+    "name", [n if n in FAST else pytest.param(n, marks=pytest.mark.slow) for n in NAMES]
+)
+def test_what_is_carried_through_a_vmapped_scan_keeps_its_form(name):
+    installed(name)
+    env = make_env(name, ENVS)
+    params = env.params({})
+    actions = jnp.zeros((3, ENVS), jnp.int32)
+
+    def member(key):
+        obs, state = env.reset(key, params)
+
+        def one(loop, action):
+            obs, state, outcome, episode = env.step(key, loop[1], action, params)
+            return (obs, state), (outcome, episode)
+
+        return jax.lax.scan(one, (obs, state), actions)
+
+    (obs, state), (outcome, _) = jax.eval_shape(
+        jax.vmap(member), jax.random.split(jax.random.key(0), 5)
+    )
+    assert obs.shape == (5, ENVS, *env.obs_spec.shape) and obs.dtype == env.obs_spec.dtype
+    assert outcome.reward.dtype == jnp.float32 and outcome.done.dtype == jnp.bool_
+    assert not any(leaf.weak_type for leaf in jax.tree.leaves((obs, state, outcome)))
+
+
+@pytest.mark.parametrize("policy", ["bootstrap", "terminal"])
+@pytest.mark.parametrize(
+    "name", [*FAST, pytest.param("craftax/Craftax-Classic-Symbolic-v1", marks=pytest.mark.slow)]
+)
+def test_a_forced_limit_bootstraps_unless_it_belongs_to_the_task(name, policy):
+    """A reward of 1 on every step and no end but a limit of T = 4: the fixed point of one value for
+    all states is 1 / (1 - gamma) = 100, or 1 / (1 - gamma (1 - 1 / T)) where the limit ends it."""
+    installed(name)
+    keys, limit = jax.random.split(jax.random.key(3), STEPS + 1), 4
+    seen = as_env(name, keys, jnp.zeros((STEPS, ENVS), jnp.int32), limit, policy)
+    fields = {k: v[:, None] for k, v in seen.items() if k in Step._fields}  # windows of one step
+    steps = Step(**fields, action=jnp.zeros((STEPS, 1, ENVS), jnp.int32))
+    folded = jax.vmap(jax.vmap(fold_window, (1, None)), (0, None))(steps, 0.99)
+    value = 1 / (1 - folded.discount.mean())
+    ends = 1 - (policy == "terminal") / limit
+    np.testing.assert_allclose(value, 1 / (1 - 0.99 * ends), rtol=1e-3)
+
+
+@pytest.mark.parametrize("library, packages", LIBRARIES.items())
+def test_a_missing_library_is_one_sentence(library, packages, monkeypatch):
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    with pytest.raises(ConfigError) as caught:
+        make_env(f"{library}/anything", 1)
+    assert str(caught.value) == (
+        f"env={library}/... needs {packages[0]}, which is not installed; pip install "
+        f"'jaxq[{library}]' installs it."
+    )
+
+
+def test_names_of_no_library_are_unknown_names_of_gymnax():
+    assert (library_of("CartPole-v1"), library_of("mine:Env")) == ("gymnax", "gymnax")
+    with pytest.raises(ConfigError, match="env=ALE/Pong-v5 does not exist"):
+        make_env("ALE/Pong-v5", 1)
+
+
+@pytest.mark.parametrize(
+    "name, kwargs, message",
+    [
+        ("pgx/chess", (), "env=pgx/chess is played by several; a game for one player is accepted"),
+        ("pgx/minatar-brekout", (), "did you mean pgx/minatar-breakout"),
+        ("pgx/minatar-breakout", ("sticky=0",), "env_kwargs=.*sticky"),
+        ("octax/pingpong", (), "env=octax/pingpong does not exist"),
+        ("xminigrid/MiniGrid-DoorKey-7x7", (), "did you mean xminigrid/MiniGrid-DoorKey"),
+        ("xminigrid/MiniGrid-Empty-5x5", ("view=5",), "env_kwargs=.*view"),
+        ("xminigrid/XLand-MiniGrid-R1-9x9", ("benchmark=trivial",), "did you mean trivial-21k"),
+        ("craftax/Craftax-v1", (), "did you mean craftax/Craftax-Pixels-v1"),
+    ],
+)
+def test_what_a_library_does_not_have_is_one_sentence(name, kwargs, message):
+    installed(name)
+    with pytest.raises(ConfigError, match=message):
+        make_env(name, 1, kwargs)
