@@ -35,6 +35,8 @@ class Arguments:
     """Cells; all of the suite by default."""
     seeds: int | None = None
     """Seeds of every cell; as many as the suite says by default."""
+    at_once: int | None = None
+    """Seeds of one run; by default as many as two CPU cores train in an hour."""
     out: Path = kept.DIRECTORY
     """Where the data lies."""
     runs: Path = Path("runs/reference")
@@ -43,7 +45,7 @@ class Arguments:
 
 def reference(arguments: list[str], console: Console) -> None:
     args = read(Arguments, arguments, prog="reference.py", description=__doc__)
-    tasks.check_counts(args, ("seeds",))
+    tasks.check_counts(args, ("seeds", "at_once"))
     suite = cells(args.suite)
     for name in args.names:
         if name not in suite:
@@ -57,7 +59,8 @@ def reference(arguments: list[str], console: Console) -> None:
             missing = [s for s in seeds if have is None or s not in have.document["seeds"]]
             if not missing:
                 break
-            run = _train(cell, missing[: cell.at_once], args.runs / args.suite, console)
+            at_once = args.at_once or cell.at_once
+            run = _train(cell, missing[:at_once], args.runs / args.suite, console)
             kept.write_cell(path, kept.joined(have, run) if have else run)
             kept.write_manifest(args.suite, args.out)
             tasks.say(console, f"Kept: {path}")
