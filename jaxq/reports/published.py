@@ -27,7 +27,8 @@ _YOUNG_TIAN_DIFFERS = (
 )
 _REVISITING = "Obando-Ceron & Castro 2021, figures (arXiv 2011.14826)"
 _REVISITING_DIFFERS = (
-    "training return, mean over the last of ten iterations of 1M steps, where ours is greedy"
+    "training return, mean over the last of ten iterations of 1M steps, where ours is greedy; no "
+    "hidden layer, where ours has one of 128"
 )
 _ZOO = "RL Baselines3 Zoo, benchmark.md"
 _ZOO_DIFFERS = "one agent, its mean over 150,000 steps; target periods are 250 and 600 steps"
