@@ -37,6 +37,8 @@ def jaxq(workload: dict) -> Callable[[], tuple[int, float]]:
     from jaxq.runs.population import Population
 
     machine.use_cores()
+    if workload["members"] <= (workload.get("batch") or 1):
+        machine.use_one_core()  # as train.py does
     _, preset, _ = load_preset(workload["preset"], workload.get("trust", ()))
     config = replace(preset.config, **workload["config"])
     experiment = make_experiment(config, preset.hparams)

@@ -3,6 +3,7 @@
 Both can only be chosen before JAX is used for the first time. Importing gymnax uses JAX.
 """
 
+import contextlib
 import functools
 import os
 import warnings
@@ -86,6 +87,30 @@ def use_cores(count: int | None = None) -> None:
     except RuntimeError:  # the devices are there
         if jax.default_backend() == "cpu" and len(jax.local_devices()) < (count or num_cores()):
             _warn_too_late()
+
+
+def use_one_core() -> None:
+    """One device with the threads of one core, for a process that trains a single batch.
+
+    A program that cannot use two cores is handed from one to the other and back, which costs more
+    than the second core gives. XLA makes as many threads as there are cores that the process may
+    use at the moment when the device is made; they may then run on any. Compiling, which has
+    threads of its own, keeps all cores. Nothing happens where the devices are there already.
+    """
+    if not hasattr(os, "sched_setaffinity") or num_cores() == 1:
+        return
+    try:
+        jax.config.update("jax_num_cpu_devices", 1)
+    except RuntimeError:  # the devices are there
+        return
+    cores = os.sched_getaffinity(0)
+    os.sched_setaffinity(0, {min(cores)})
+    try:
+        jax.local_devices()
+    finally:
+        for thread in Path("/proc/self/task").iterdir():  # those made now are on that core, too
+            with contextlib.suppress(OSError):  # it has ended
+                os.sched_setaffinity(int(thread.name), cores)
 
 
 def keep_programs() -> None:

@@ -5,6 +5,7 @@ import subprocess
 import sys
 import textwrap
 import warnings
+from pathlib import Path
 
 import jax
 import pytest
@@ -58,18 +59,45 @@ def test_a_script_gets_what_the_command_line_gets(late, tmp_path):
         jax.jit(lambda x: jax.numpy.linalg.svd(jax.numpy.sort(x) @ x.T))(jax.numpy.ones((9, 9)))
         print(len(jax.local_devices()), jax.config.jax_compilation_cache_dir)
     """
+    run = _script(code, tmp_path)
+    assert run.stdout.split() == ["1" if late else "3", str(tmp_path / "jaxq")]
+    assert run.stderr.count("call jaxq.use_machine()") == (1 if late else 0)
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(machine.num_cores() == 1, reason="there is one core")
+@pytest.mark.parametrize("late", [False, True])
+def test_one_core_is_for_one_device_and_no_thread_stays_on_it(late, tmp_path):
+    """Two processes of one member each would otherwise share the first core."""
+    code = f"""
+        import os
+        import jax
+        from jaxq.runs import machine
+        machine.use_machine()
+        if {late}:
+            jax.jit(lambda x: x + 1)(1.0)
+        machine.use_one_core()
+        jax.jit(lambda x: x + 1)(1.0)
+        threads = map(int, os.listdir("/proc/self/task"))
+        masks = {{len(os.sched_getaffinity(thread)) for thread in threads}}
+        print(len(jax.local_devices()), masks == {{machine.num_cores()}})
+    """
+    devices = str(machine.num_cores()) if late else "1"
+    assert _script(code, tmp_path).stdout.split() == [devices, "True"]
+
+
+def _script(code: str, cache: Path) -> subprocess.CompletedProcess:
+    """What a script says whose JAX nobody has set up."""
     clean = {name: value for name, value in os.environ.items() if not name.startswith("JAX_")}
-    environment = {**clean, "XDG_CACHE_HOME": str(tmp_path), "JAX_PLATFORMS": "cpu"}
     run = subprocess.run(
         [sys.executable, "-c", textwrap.dedent(code)],
         cwd=ROOT,
-        env=environment,
+        env={**clean, "XDG_CACHE_HOME": str(cache), "JAX_PLATFORMS": "cpu"},
         capture_output=True,
         text=True,
     )
     assert run.returncode == 0, run.stderr
-    assert run.stdout.split() == ["1" if late else "3", str(tmp_path / "jaxq")]
-    assert run.stderr.count("call jaxq.use_machine()") == (1 if late else 0)
+    return run
 
 
 # Setting of JAX -> value, and what becomes of a run: it is refused, or has the same or other bits.
