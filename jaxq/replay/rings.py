@@ -124,7 +124,26 @@ def _slots(block: jax.Array) -> jax.Array:
 
 def write(ring: jax.Array, head: jax.Array, block: jax.Array) -> jax.Array:
     """``ring`` with the records ``block`` [K, E, words] from slot ``head`` on."""
-    return jax.lax.dynamic_update_slice(ring, _slots(block), (head, 0))
+    return _put(ring, _slots(block), head)
+
+
+@jax.custom_batching.custom_vmap
+def _put(ring: jax.Array, rows: jax.Array, head: jax.Array) -> jax.Array:
+    return jax.lax.dynamic_update_slice_in_dim(ring, rows, head, axis=-2)
+
+
+@_put.def_vmap
+def _put_batch(size: int, batched: list[bool], *arguments: jax.Array) -> tuple[jax.Array, bool]:
+    """All members write at the same place. JAX would make a scatter of it, for which a TPU reads
+    the whole ring in another layout at every write."""
+    ring_and_rows, head = arguments[:2], arguments[2]
+    if batched[2]:
+        raise ValueError("members that write at places of their own have no common clock.")
+    whole = [
+        value if is_batched else jnp.broadcast_to(value, (size, *value.shape))
+        for value, is_batched in zip(ring_and_rows, batched)
+    ]
+    return _put(*whole, head), True
 
 
 def _first_carry(steps: Step) -> Step:
