@@ -1,5 +1,6 @@
-"""Presets as XLA compiles them: for this machine, or for a GPU that need not be there."""
+"""Presets as XLA compiles them: for this machine, or for a GPU or TPU that need not be there."""
 
+import os
 import re
 from collections import Counter
 from collections.abc import Iterator
@@ -80,6 +81,13 @@ def h100() -> jax.Device:
     """A device to compile for; needs the extra ``kernels``."""
     topology = topologies.get_topology_desc(platform="cuda", target_config=_H100, topology="1x1x1")
     return topology.devices[0]
+
+
+@cache
+def tpu() -> jax.Device:
+    """A TPU v5e to compile for; needs libtpu, see the extra ``kernels``."""
+    os.environ["TPU_SKIP_MDS_QUERY"] = "1"  # there is none to ask about itself
+    return topologies.get_topology_desc("v5e:2x2", platform="tpu").devices[0]
 
 
 def compile_for_gpu(lowered: Lowered):
