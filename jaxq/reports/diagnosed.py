@@ -10,6 +10,7 @@ from jaxq.reports.sources import Lane
 from jaxq.scoring import inside, stats
 from jaxq.scoring.canvas import seeds_left
 from jaxq.scoring.measured import best_of
+from jaxq.scoring.protocol import steps_words
 from jaxq.scoring.scores import INSIDE, diagnoses
 
 
@@ -29,7 +30,7 @@ def section(title: str, lanes: Sequence[Lane]) -> list[Section]:
     if len(best) < len(having):
         few = f"Of the {len(best)} lanes of highest IQM out of {len(having)} that have them. "
     ending = f"{inside.CAPTION} {few}{tables.context([having[label] for label in best])}"
-    environment = lanes[0].protocol["environment"]
+    environment, counted = lanes[0].protocol["environment"], steps_words(lanes[0].protocol)
     names = [n for n in inside.WORDS if any(INSIDE + n in having[label].curves for label in best)]
     rows = [
         [name.replace("_", " "), *(_last(having[label], INSIDE + name) for label in best)]
@@ -48,7 +49,7 @@ def section(title: str, lanes: Sequence[Lane]) -> list[Section]:
                 figures.picture(
                     "While learning",
                     f"Mean over seeds and its interval. {ending}",
-                    lambda file: inside.draw_diagnostics(file, runs, environment),
+                    lambda file: inside.draw_diagnostics(file, runs, environment, counted=counted),
                 ),
             ],
         )

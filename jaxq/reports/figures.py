@@ -76,19 +76,21 @@ def of_lanes(lanes: Sequence[Lane], ending: str) -> list[Picture]:
         ),
     ]
     if len(lanes) <= len(plots.COLORS):
-        pictures.insert(1, _of_seeds(curves, environment, ending))
+        pictures.insert(1, _of_seeds(curves, environment, counted, ending))
     names = dict.fromkeys(name for lane in lanes for name in own_metrics(lane.curves))
     return [*pictures, *(_of_metric(name, lanes) for name in names)]
 
 
-def _of_seeds(curves: Mapping[str, Mapping], environment: str, ending: str) -> Picture:
+def _of_seeds(
+    curves: Mapping[str, Mapping], environment: str, counted: str, ending: str
+) -> Picture:
     return picture(
         "Every seed",
         f"Evaluation return of every seed while learning, its IQM, and the tolerance interval of "
         f"seeds: at every time it holds at least 90% of all seeds, those never trained included, "
         f"with 95% confidence; where that takes more seeds it is their range, with the share that "
         f"the range holds (Patterson et al. 2024, JMLR 25:318). {ending}",
-        lambda file: draw_seeds(file, curves, environment),
+        lambda file: draw_seeds(file, curves, environment, counted=counted),
     )
 
 
@@ -99,11 +101,12 @@ def _of_metric(name: str, lanes: Sequence[Lane]) -> Picture:
     few = " of the lanes that have it" if len(having) < len(lanes) else ""
     few = f" of the {len(best)} lanes of highest IQM" if len(best) < len(having) else few
     runs = {label: having[label].curves for label in best}
+    environment, counted = lanes[0].protocol["environment"], steps_words(lanes[0].protocol)
     return picture(
         f"Metric {name}",
         f"{name} while learning{few}: mean over seeds and its interval. "
         f"{tables.context([having[label] for label in best])}",
-        lambda file: draw_metric(file, runs, name, lanes[0].protocol["environment"]),
+        lambda file: draw_metric(file, runs, name, environment, counted=counted),
     )
 
 

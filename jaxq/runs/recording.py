@@ -34,7 +34,7 @@ def record(directory: Path, spec: RunSpec) -> Listener:
         plots.draw_curves(directory / files.CURVES, curves, title, labels, note, x_axis)
         if diagnoses(curves):
             lanes = inside.lanes_of(curves, labels)
-            inside.draw_diagnostics(directory / files.DIAGNOSTICS, lanes, title, note)
+            inside.draw_diagnostics(directory / files.DIAGNOSTICS, lanes, title, note, x_axis)
 
     return Listener(write, draw)
 

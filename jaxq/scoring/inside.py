@@ -61,12 +61,17 @@ def lanes_of(
 
 
 def draw_diagnostics(
-    path: Target, runs: Mapping[str, Mapping[str, np.ndarray]], title: str, note: str = ""
+    path: Target,
+    runs: Mapping[str, Mapping[str, np.ndarray]],
+    title: str,
+    note: str = "",
+    counted: str = "environment steps",
 ) -> None:
     """A panel for everything that any of some runs has measured: mean and 95% bootstrap interval.
 
     Args:
       runs: label -> ``steps`` [T] and diagnostics [1, S, T], by their names in ``metrics.npz``.
+      counted: what ``steps`` are.
     """
     found = {name for arrays in runs.values() for name in diagnoses(arrays)}
     words = {INSIDE + name: text for name, text in WORDS.items() if INSIDE + name in found}
@@ -94,5 +99,5 @@ def draw_diagnostics(
         figure.legend(handles.values(), handles.keys(), frameon=False, **place)
     figure.suptitle(textwrap.fill(title, 100), fontsize=11)
     lines = f"mean and 95% bootstrap interval over {seed_words(counts or [0])}"
-    add_caption(figure, f"environment steps per seed; {lines}", note)
+    add_caption(figure, f"{counted} per seed; {lines}", note)
     save(figure, path)

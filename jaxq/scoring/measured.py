@@ -23,7 +23,11 @@ _COLUMNS = 3
 
 
 def draw_seeds(
-    path: Target, runs: Mapping[str, Mapping[str, np.ndarray]], title: str, note: str = ""
+    path: Target,
+    runs: Mapping[str, Mapping[str, np.ndarray]],
+    title: str,
+    note: str = "",
+    counted: str = "environment steps",
 ) -> None:
     """A small panel per run: every seed as a thin line, the IQM, and the tolerance band of seeds.
 
@@ -33,6 +37,7 @@ def draw_seeds(
 
     Args:
       runs: label -> ``steps`` [T] and ``eval_return`` [1, S, T].
+      counted: what ``steps`` are.
     """
     columns = min(2 if len(runs) == 4 else _COLUMNS, len(runs))
     rows = math.ceil(len(runs) / columns)
@@ -55,7 +60,7 @@ def draw_seeds(
         axes.set_xlim(left=0)
     figure.suptitle(textwrap.fill(title, int(9 * figure.get_figwidth())), fontsize=11)
     figure.supylabel("evaluation return", fontsize=9)
-    lines = "environment steps per seed; thick: IQM, thin: every seed; band: tolerance interval of"
+    lines = f"{counted} per seed; thick: IQM, thin: every seed; band: tolerance interval of"
     add_caption(figure, f"{lines} seeds (95% confidence)", note)
     save(figure, path)
 
@@ -74,12 +79,14 @@ def draw_metric(
     name: str,
     title: str,
     note: str = "",
+    counted: str = "environment steps",
 ) -> None:
     """A metric of some runs while they learn: its mean over seeds with a 95% bootstrap interval.
 
     Args:
       runs: label -> ``steps`` [T] and ``name`` [1, S, T]. Seeds of NaN alone are left out, and a
         time at which another seed has none is a gap.
+      counted: what ``steps`` are.
     """
     figure = make_figure(8.0, 4.6)
     axes = figure.add_subplot()
@@ -96,7 +103,7 @@ def draw_metric(
         )
         style = "o" if values.shape[1] == 1 else "-"
         axes.plot(arrays["steps"], interval.point, style, color=color, linewidth=2.0, label=label)
-    axes.set(title=title, xlabel="environment steps per seed", ylabel=name.replace("$", r"\$"))
+    axes.set(title=title, xlabel=f"{counted} per seed", ylabel=name.replace("$", r"\$"))
     add_legend(figure, axes, len(runs))
     axes.margins(x=0.01)
     axes.set_xlim(left=0)
