@@ -7,6 +7,7 @@ in this list; so do the modules inside it, in the order in which its docstring n
     printing   text for people
     schedules  numbers that change with the clock
     types      the data that flows, and the contracts between parts
+    legal      which actions are legal, and random ones among them
     config     ``Config`` (static) and ``HParams`` (traced)
     documents  both as JSON holds them
     settings   what a lane changes, by name

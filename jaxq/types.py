@@ -34,6 +34,14 @@ class ObservationActionReward(NamedTuple):
     reward: PyTree  # [] float32 as the environment gave it, 0 at the beginning; () if not shown
 
 
+class ObservationLegalActions(NamedTuple):
+    """An observation beside the actions that are legal there: no others are taken or valued, and no
+    network sees which they are. Where nothing is legal nothing follows; there all actions count."""
+
+    obs: jax.Array  # [*obs]
+    legal: jax.Array  # [A] bool
+
+
 class Outcome(NamedTuple):
     """What one step of every environment came to, before any automatic reset."""
 
@@ -97,7 +105,9 @@ class Env(NamedTuple):
     ``step(key, env_state, action [E], env_params) -> (obs, env_state, Outcome, Episode)``
 
     The ``obs`` of a step is the one to act on next: after an episode's end the first of a new one.
-    An observation is an array, or an ``ObservationActionReward`` around one.
+    An observation is an array, or an ``ObservationLegalActions`` around one, or an
+    ``ObservationActionReward`` around either. So what is legal goes wherever a state goes, into a
+    replay as one bit an action.
     """
 
     name: str
@@ -160,7 +170,8 @@ class Selection(NamedTuple):
     """How actions are selected while training by what remembers something, as optax has states.
 
     ``init(num_envs) -> state``, leaves [E, ...], as every episode begins; ``()`` for nothing
-    ``select(state, key, q_values [E, A], amount) -> (action [E], state)``
+    ``select(state, key, q_values [E, A], amount) -> (action [E], state)``, with ``legal=[E, A]``
+    as well where observations say what is legal
     """
 
     init: Callable
@@ -293,8 +304,9 @@ class Trainer(NamedTuple):
 
 
 def observation_of(obs: PyTree) -> Any:
-    """The observation alone, or its spec, without action and reward."""
-    return obs.obs if isinstance(obs, ObservationActionReward) else obs
+    """The observation alone, or its spec, without what is beside it."""
+    beside = isinstance(obs, ObservationActionReward | ObservationLegalActions)
+    return observation_of(obs.obs) if beside else obs
 
 
 def rows_of(tree: PyTree) -> int:

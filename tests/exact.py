@@ -10,13 +10,19 @@ from typing import NamedTuple
 import numpy as np
 import tabular
 
-from jaxq.types import Step
+from jaxq.types import ObservationLegalActions, Step
 
 
 class Tables(NamedTuple):
     transition: np.ndarray  # [S, A, S]
     reward: np.ndarray  # [S, A, S]
     ends: np.ndarray  # [S], 1 where entering ends the task
+    legal: np.ndarray | bool = True  # [S, A], or all
+
+
+def of_legal(mdp: Tables, q: np.ndarray) -> np.ndarray:
+    """Values [S, A] with -inf for the others."""
+    return np.where(mdp.legal, q, -np.inf)
 
 
 def tables(params: dict, num_states: int, num_actions: int) -> Tables:
@@ -43,6 +49,15 @@ def sparse_mdp(seed: int = 1) -> Tables:
     return Tables(transition, reward, np.eye(10)[9])
 
 
+def masked_mdp() -> Tables:
+    """The same, and in most states one action or two are illegal: half of all."""
+    mdp = sparse_mdp()
+    random = np.random.default_rng(3)
+    legal = random.random(mdp.transition.shape[:2]) < 0.4
+    legal[np.arange(len(legal)), random.integers(legal.shape[1], size=len(legal))] = True
+    return mdp._replace(legal=legal)
+
+
 def iterate(backup, num_states: int, num_actions: int, *shape: int) -> np.ndarray:
     """The fixed point of ``backup`` of values [S, A, ...]."""
     values = np.zeros((num_states, num_actions, *shape))
@@ -60,21 +75,23 @@ def expect(mdp: Tables, values: np.ndarray, gamma: float) -> np.ndarray:
 
 
 def optimal(mdp: Tables, gamma: float) -> np.ndarray:
-    return iterate(lambda q: expect(mdp, q.max(axis=1), gamma), *mdp.transition.shape[:2])
+    return iterate(
+        lambda q: expect(mdp, of_legal(mdp, q).max(axis=1), gamma), *mdp.transition.shape[:2]
+    )
 
 
 def softmax(q: np.ndarray, temperature: float) -> tuple[np.ndarray, np.ndarray]:
-    """The policy and its logarithm."""
+    """The policy and its logarithm, which is 0 for what is illegal."""
     scaled = (q - q.max(axis=1, keepdims=True)) / temperature
     log_policy = scaled - np.log(np.exp(scaled).sum(axis=1, keepdims=True))
-    return np.exp(log_policy), log_policy
+    return np.exp(log_policy), np.where(np.isfinite(q), log_policy, 0.0)
 
 
 def soft(mdp: Tables, gamma: float, temperature: float, alpha=0.0, clip=1.0) -> np.ndarray:
     """Soft Q-learning, or Munchausen with ``alpha``."""
 
     def backup(q):
-        policy, log_policy = softmax(q, temperature)
+        policy, log_policy = softmax(of_legal(mdp, q), temperature)
         value = (policy * (q - temperature * log_policy)).sum(axis=1)
         bonus = alpha * np.clip(temperature * log_policy, -clip, 0.0)
         return expect(mdp, value, gamma) + bonus
@@ -86,9 +103,11 @@ def lambda_values(mdp: Tables, gamma: float, td_lambda: float, length: int) -> n
     """Peng's Q(lambda) over ``length`` steps of a uniform policy; lambda 1 is n-step."""
 
     def backup(q):
-        total = expect(mdp, q.max(axis=1), gamma)
+        best = of_legal(mdp, q).max(axis=1)
+        total = expect(mdp, best, gamma)
         for _ in range(length - 1):
-            future = (1 - td_lambda) * q.max(axis=1) + td_lambda * total.mean(axis=1)
+            mean = total.mean(axis=1, where=mdp.legal)
+            future = (1 - td_lambda) * best + td_lambda * mean
             total = expect(mdp, future, gamma)
         return total
 
@@ -101,7 +120,7 @@ def rescaled(mdp: Tables, gamma: float) -> np.ndarray:
     scaled = h(grid)
 
     def backup(u):
-        value = np.interp(u.max(axis=1), scaled, grid)
+        value = np.interp(of_legal(mdp, u).max(axis=1), scaled, grid)
         targets = h(mdp.reward + gamma * (1 - mdp.ends) * value)
         return np.einsum("sat,sat->sa", mdp.transition, targets)
 
@@ -123,10 +142,11 @@ def quantiles(
     num_states, num_actions, _ = mdp.transition.shape
 
     def backup(theta):
-        policy, bonus = np.eye(num_actions)[theta.mean(axis=2).argmax(axis=1)], 0.0
+        means = of_legal(mdp, theta.mean(axis=2))
+        policy, bonus = np.eye(num_actions)[means.argmax(axis=1)], 0.0
         entropy = np.zeros((num_states, 1))
         if temperature:
-            policy, log_policy = softmax(theta.mean(axis=2), temperature)
+            policy, log_policy = softmax(means, temperature)
             entropy = -temperature * (policy * log_policy).sum(axis=1, keepdims=True)
             bonus = alpha * np.clip(temperature * log_policy, -1.0, 0.0)[..., None, None]
         value = np.einsum("sa,sak->sk", policy, theta) + entropy
@@ -163,7 +183,8 @@ def categorical(mdp: Tables, gamma: float, atoms: np.ndarray) -> np.ndarray:
     operator = mdp.transition[..., None, None] * spread  # [S, A, S', K, K]
 
     def backup(probs):
-        best = probs[np.arange(num_states), (probs @ atoms).argmax(axis=1)]  # [S', K]
+        means = of_legal(mdp, probs @ atoms)
+        best = probs[np.arange(num_states), means.argmax(axis=1)]  # [S', K]
         return np.einsum("tk,satkj->saj", best, operator)
 
     start = np.full((num_states, num_actions, len(atoms)), 1.0 / len(atoms))
@@ -181,7 +202,8 @@ def histogram(mdp: Tables, gamma: float, edges: np.ndarray, sigma: float) -> np.
     erf = np.vectorize(math.erf)
 
     def backup(q):
-        targets = mdp.reward + gamma * (1 - mdp.ends) * q.max(axis=1)  # [S, A, S']
+        values = of_legal(mdp, q).max(axis=1)
+        targets = mdp.reward + gamma * (1 - mdp.ends) * values  # [S, A, S']
         below = erf((edges - targets[..., None]) / (math.sqrt(2.0) * sigma))
         probs = np.diff(below) / (below[..., -1:] - below[..., :1])
         return np.einsum("sat,satk,k->sa", mdp.transition, probs, centers)
@@ -193,12 +215,13 @@ def enumerate_windows(mdp: Tables, length: int) -> tuple[Step, np.ndarray]:
     """All windows of a uniform policy, leaves [N, T, ...], and their probabilities [N].
 
     Every (state, action) begins a window with total probability 1. What follows an end is rubbish
-    that nothing may look at.
+    that nothing may look at. The policy takes no illegal action, and observations say which are.
     """
     num_states, num_actions, _ = mdp.transition.shape
+    legal = np.broadcast_to(mdp.legal, (num_states, num_actions))
     rows: list[tuple[list, float]] = []
     for state, action in product(range(num_states), range(num_actions)):
-        if not mdp.ends[state]:
+        if not mdp.ends[state] and legal[state, action]:
             rows.append(([(state, action)], 1.0))
     windows = [([], start[0], 1.0) for start, _ in rows]
     for depth in range(length):
@@ -214,18 +237,27 @@ def enumerate_windows(mdp: Tables, length: int) -> tuple[Step, np.ndarray]:
                 if depth + 1 == length or ends:
                     nexts = [(None, 0)]
                 else:
-                    nexts = [(following, a) for a in range(num_actions)]
+                    nexts = [(following, a) for a in np.flatnonzero(legal[following])]
                 longer += [([*steps, step], n, probability / len(nexts)) for n in nexts]
         windows = longer
     columns = np.array([[list(step) for step in steps] for steps, _, _ in windows], float)
     obs, action, reward, terminated, done, next_obs = np.moveaxis(columns, -1, 0)
     eye = np.eye(num_states, dtype=np.float32)
+
+    def shown(states: np.ndarray):
+        states = states.astype(int)
+        return (
+            eye[states]
+            if mdp.legal is True
+            else ObservationLegalActions(eye[states], legal[states])
+        )
+
     steps = Step(
-        obs=eye[obs.astype(int)],
+        obs=shown(obs),
         action=action.astype(np.uint8),
         reward=reward.astype(np.float32),
         terminated=terminated > 0,
         done=done > 0,
-        next_obs=eye[next_obs.astype(int)],
+        next_obs=shown(next_obs),
     )
     return steps, np.array([weight for _, _, weight in windows], np.float32)

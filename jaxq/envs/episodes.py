@@ -12,9 +12,10 @@ import jax.numpy as jnp
 from flax import struct
 
 from jaxq.envs.encoding import Observations, make_encoder, strong
+from jaxq.envs.forms import check_legal
 from jaxq.envs.probing import LIMIT, Forms, check_count, check_limit, check_number, probe_raw
 from jaxq.errors import unknown
-from jaxq.types import Env, Episode, Outcome, PyTree
+from jaxq.types import Env, Episode, ObservationLegalActions, Outcome, PyTree, observation_of
 
 TIME_LIMITS = ("bootstrap", "terminal")
 
@@ -29,6 +30,8 @@ class RawEnv(NamedTuple):
     ``renew(key, state, action [], params) -> (obs, state, reward, terminated, truncated, final
     obs)`` in place of ``step``, for what can only reset itself: after an episode's end ``obs`` and
     ``state`` are those of the next one
+
+    ``obs`` is an array, or an ``ObservationLegalActions`` around one.
     """
 
     num_actions: int
@@ -82,7 +85,10 @@ def from_raw(
     check_limit(getattr(raw.params, raw.limit, 1), name, raw.limit)
     overrides_of = _make_params(name, raw)
     forms = forms or probe_raw(raw.reset, raw.step, overrides_of({}), name)
-    encode = make_encoder(name, raw.space, forms.obs, raw.observations)
+    encode = _beside_legal_actions(
+        make_encoder(name, raw.space, observation_of(forms.obs), raw.observations)
+    )
+    check_legal(forms.obs, (raw.num_actions,), f"env={name}")
     obs_spec = jax.eval_shape(encode, forms.obs)
     state_dtypes = _stable_dtypes(raw, forms, overrides_of({}))
     renew = raw.renew or _renewed(raw)
@@ -112,7 +118,7 @@ def from_raw(
         done = terminated | truncated  # [E]
         if time_limit == "terminal":
             terminated = done  # bootstrap: a step that both terminates and truncates terminates
-        next_obs = jax.vmap(encode)(final_obs)  # [E, *obs]
+        next_obs = jax.vmap(encode)(final_obs)  # [E, *obs], with what is legal there
         # The episode that a step belongs to includes that step; the next one starts from zero.
         running = ~totals.ended
         totals = Episode(
@@ -129,7 +135,20 @@ def from_raw(
         "num_actions": raw.num_actions,
         "sticky_actions": raw.sticky_actions,
     }
+    if isinstance(forms.obs, ObservationLegalActions):
+        protocol["illegal_actions"] = "never taken"
     return Env(name, num_envs, raw.num_actions, obs_spec, protocol, overrides_of, reset, step)
+
+
+def _beside_legal_actions(encode: Callable) -> Callable:
+    """``encode`` of the observation alone, with what is legal as it is."""
+
+    def encoded(obs: PyTree) -> PyTree:
+        if isinstance(obs, ObservationLegalActions):
+            return obs._replace(obs=encode(obs.obs), legal=strong(obs.legal, bool))
+        return encode(obs)
+
+    return encoded
 
 
 def _renewed(raw: RawEnv) -> Callable:
@@ -141,7 +160,7 @@ def _renewed(raw: RawEnv) -> Callable:
         done = terminated | truncated
         first_obs, first_state = raw.reset(key_reset, params)
         state = jax.tree.map(lambda new, old: _choose(done, new, old), first_state, state)
-        obs = _choose(done, first_obs, final_obs)
+        obs = jax.tree.map(lambda new, old: _choose(done, new, old), first_obs, final_obs)
         return obs, state, reward, terminated, truncated, final_obs
 
     return jax.jit(renew)  # traced once for all that use it

@@ -11,7 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxq.errors import ConfigError
-from jaxq.types import PyTree
+from jaxq.types import ObservationLegalActions, PyTree
 
 _NUMBERS = (bool, int, float, np.generic, np.ndarray)
 
@@ -88,7 +88,30 @@ def check_same(first: PyTree, second: PyTree, what: str, dtypes: bool = True) ->
             )
 
 
-def check_is(found: Any, spec: jax.ShapeDtypeStruct, what: str) -> None:
+def check_legal(obs: Any, shape: tuple[int, ...], what: str) -> None:
+    """What an observation says of actions is one ``bool`` for each."""
+    if not isinstance(obs, ObservationLegalActions):
+        return
+    found = obs.legal
+    if not (hasattr(found, "dtype") and found.shape == shape and found.dtype == jnp.bool_):
+        form = _form(found) if hasattr(found, "dtype") else "nested"
+        raise ConfigError(
+            f"the legal actions of {what} are {form}; bool{list(shape)} is accepted, one for every "
+            f"action."
+        )
+
+
+def check_is(found: Any, spec: PyTree, what: str) -> None:
+    """Refuse what is not of the form that a specification says."""
+    if isinstance(spec, ObservationLegalActions):
+        if not isinstance(found, ObservationLegalActions):
+            raise ConfigError(
+                f"{what} is of type {type(found).__name__}; by its obs_spec an "
+                f"ObservationLegalActions is accepted."
+            )
+        for name in spec._fields:
+            check_is(getattr(found, name), getattr(spec, name), f"{name} of {what}")
+        return
     if not hasattr(found, "dtype") or (found.shape, found.dtype) != (spec.shape, spec.dtype):
         form = _form(found) if hasattr(found, "dtype") else "nested"
         raise ConfigError(f"{what} is {form}; by its obs_spec {_form(spec)} is accepted.")

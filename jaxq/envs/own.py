@@ -9,6 +9,8 @@ Accepted is whatever, called with the arguments of ``env_kwargs``, gives one of
 A gymnax environment says itself, with attributes that are strings, what its time limit means
 (``time_limit``, by default "bootstrap") and how its observations are shown to networks
 (``observations``, by default "auto"; see ``encoding``). Attributes of other types are its own.
+Where not all actions are legal in every state, its ``reset_env`` and ``step_env`` give in the place
+of an observation a ``types.ObservationLegalActions`` around one.
 """
 
 import inspect

@@ -16,6 +16,7 @@ import numpy as np
 from jaxq.envs.forms import (
     check_flags,
     check_is,
+    check_legal,
     check_not_empty,
     check_numbers,
     check_same,
@@ -25,7 +26,14 @@ from jaxq.envs.forms import (
     shapes,
 )
 from jaxq.errors import ConfigError
-from jaxq.types import Env, Episode, Outcome, PyTree
+from jaxq.types import (
+    Env,
+    Episode,
+    ObservationActionReward,
+    Outcome,
+    PyTree,
+    observation_of,
+)
 
 LIMIT = "max_steps_in_episode"  # what gymnax calls a time limit
 _METHODS = ("reset", "step", "action_space", "observation_space")  # of a gymnax environment
@@ -200,8 +208,10 @@ def probe_env(env: Any, num_envs: int, name: str) -> Env:
         )
     if not isinstance(env.num_actions, int | np.integer) or env.num_actions < 1:
         raise ConfigError(f"env={name} has num_actions={env.num_actions}; 1 or more is accepted.")
-    if not all(hasattr(env.obs_spec, field) for field in ("shape", "dtype")):
+    alone = observation_of(env.obs_spec)
+    if isinstance(env.obs_spec, ObservationActionReward) or not _is_spec(alone):
         raise ConfigError(f"env={name} has an obs_spec without shape and dtype; both are needed.")
+    check_legal(env.obs_spec, (env.num_actions,), f"the obs_spec of env={name}")
     for field, kind, accepted in _FIELDS:
         if not isinstance(value := getattr(env, field), kind):
             found = f"{field} of env={name} is of type {type(value).__name__}"
@@ -211,7 +221,9 @@ def probe_env(env: Any, num_envs: int, name: str) -> Env:
     check_numbers(params, f"params of env={name}")
     actions = jax.ShapeDtypeStruct((num_envs,), jnp.int32)
     obs, state = shapes(f"reset of env={name}", "obs, env_state", env.reset, key, params)
-    spec = jax.ShapeDtypeStruct((num_envs, *env.obs_spec.shape), env.obs_spec.dtype)
+    spec = jax.tree.map(
+        lambda leaf: jax.ShapeDtypeStruct((num_envs, *leaf.shape), leaf.dtype), env.obs_spec
+    )
     check_is(obs, spec, f"the observation of env={name} after a reset")
     check_not_empty(obs, name)
     names = "obs, env_state, Outcome, Episode"
@@ -231,6 +243,10 @@ def probe_env(env: Any, num_envs: int, name: str) -> Env:
     del flags["next_obs"]
     check_flags(flags, (num_envs,), name)
     return env
+
+
+def _is_spec(spec: Any) -> bool:
+    return all(hasattr(spec, field) for field in ("shape", "dtype"))
 
 
 def _space(method: Callable, params: PyTree, what: str) -> Any:

@@ -13,6 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxq.envs.probing import LIMIT
+from jaxq.legal import legal_actions, uniform
 from jaxq.types import Env, PyTree, observation_of
 
 NUM_ENVS, NUM_STEPS = 8, 500
@@ -64,7 +65,8 @@ def warn_of_random_steps(env: Env, raw: tuple[Any, PyTree] | None = None) -> Non
             _bounds(space),
         )
         limit = getattr(params, LIMIT, np.inf)
-        shape = list(jax.eval_shape(reset, jax.random.split(jax.random.key(0), 1))[0].shape[1:])
+        first, _ = jax.eval_shape(reset, jax.random.split(jax.random.key(0), 1))
+        shape = list(observation_of(first).shape[1:])
         declared = np.atleast_1d(getattr(space, "shape", shape)).tolist()
         if declared != shape:
             warnings.warn(
@@ -125,18 +127,20 @@ def _play(
     """Random actions, in one small program."""
     low, high = bounds
 
-    def one(state: PyTree, key: jax.Array) -> tuple[PyTree, Seen]:
+    def one(playing: PyTree, key: jax.Array) -> tuple[PyTree, Seen]:
+        legal, state = playing
         key_step, key_action = jax.random.split(key)
-        action = jax.random.randint(key_action, (num_envs,), 0, num_actions)
-        state, obs, reward, terminated, done = step(key_step, state, action)
+        action = uniform(key_action, num_envs, num_actions, legal)
+        playing, obs, reward, terminated, done = step(key_step, state, action)
         flat = obs.astype(jnp.float32).reshape(num_envs, -1)
         outside = ((obs < low) | (obs > high)).reshape(num_envs, -1).any(axis=1)
-        return state, Seen(flat.min(axis=1), flat.max(axis=1), outside, reward, terminated, done)
+        return playing, Seen(flat.min(axis=1), flat.max(axis=1), outside, reward, terminated, done)
 
     def play(key: jax.Array) -> Seen:
         key_reset, key_steps = jax.random.split(key)
-        _, state = reset(key_reset)
-        return jax.lax.scan(one, state, jax.random.split(key_steps, NUM_STEPS))[1]
+        obs, state = reset(key_reset)
+        playing = legal_actions(obs), state
+        return jax.lax.scan(one, playing, jax.random.split(key_steps, NUM_STEPS))[1]
 
     # It runs once: what optimizing it takes is more than it saves, above all where an observation
     # is constant, as that of an image still to be drawn.
@@ -152,14 +156,16 @@ _QUICKLY = {
 
 
 def _of_env(result: tuple) -> tuple:
-    _, state, outcome, _ = result
+    """What acting goes on from, and what is seen."""
+    obs, state, outcome, _ = result
     next_obs = observation_of(outcome.next_obs)
-    return state, next_obs, outcome.reward, outcome.terminated, outcome.done
+    return (legal_actions(obs), state), next_obs, outcome.reward, outcome.terminated, outcome.done
 
 
 def _of_gymnax(result: tuple) -> tuple:
-    _, state, reward, terminated, truncated, info = result
-    return state, info["final_observation"], reward, terminated, terminated | truncated
+    obs, state, reward, terminated, truncated, info = result
+    final_obs = observation_of(info["final_observation"])
+    return (legal_actions(obs), state), final_obs, reward, terminated, terminated | truncated
 
 
 def _bounds(space: Any) -> tuple[Any, Any]:

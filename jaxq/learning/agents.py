@@ -7,8 +7,10 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
-from jaxq.errors import wrong_object
+from jaxq.errors import ConfigError, wrong_object
 from jaxq.learning import exploration
+from jaxq.legal import legal_actions
+from jaxq.networks.legal import of_legal_actions
 from jaxq.types import Agent, Network, PyTree, Selection, rows_of
 
 
@@ -28,7 +30,8 @@ def make_agent(
     """An agent from three exchangeable functions.
 
     While acting every environment has draws of its own; a network that draws nothing sees all of
-    them in one call. Greedily there is no noise.
+    them in one call. Greedily there is no noise. Where observations say which actions are legal, no
+    other is chosen or valued; the network then sees the observation alone.
 
     Args:
       network: see ``Network``.
@@ -46,6 +49,7 @@ def make_agent(
     if not isinstance(network, Network):
         raise wrong_object("network", network, "a jaxq Network, as from_flax makes of a module,")
 
+    network = of_legal_actions(network)
     selection = select_action
     if not isinstance(selection, Selection):
         selection = exploration.without_state(select_action)
@@ -70,7 +74,9 @@ def make_agent(
             q_values, carry = jax.vmap(alone)(jax.random.split(key_network, rows), obs, carry)
         else:
             q_values, carry = together(key_network, obs, carry)
-        action, state = selection.select(state, key_select, q_values, amount)
+        action, state = selection.select(
+            state, key_select, q_values, amount, **_among(selection, obs)
+        )
         return action, _together(carry, state)
 
     def act_greedy(params, carry, obs):
@@ -95,6 +101,19 @@ def make_agent(
 def _together(carry: PyTree, state: PyTree) -> PyTree:
     """The carry of an agent: that of its network, if selecting actions remembers nothing."""
     return Carry(carry, state) if jax.tree.leaves(state) else carry
+
+
+def _among(selection: Selection, obs: PyTree) -> dict[str, jax.Array]:
+    """What beside the values is told how actions are selected."""
+    if (legal := legal_actions(obs)) is None:
+        return {}
+    if not exploration.takes_legal(selection.select):
+        raise ConfigError(
+            "action_selection is a function without a parameter legal, and the environment says "
+            "which actions are legal; select(key, q_values, amount, legal=None) is accepted, with "
+            "legal [E, A] bool."
+        )
+    return {"legal": legal}
 
 
 def _apart(carry: PyTree) -> tuple[PyTree, PyTree]:

@@ -3,7 +3,8 @@
 A backup is a function ``backup(values, a_tm1, hparams) -> Lookahead``. It sees values before and
 after the step; what it does not look at is never computed. Every loss takes any backup whose parts
 it honours, so greedy, double, soft and Munchausen learning exist once, whatever is learned: values,
-quantiles or ensembles.
+quantiles or ensembles. An action that is not legal has the worst value that there is
+(``networks.legal``), so that a maximum or a softmax leaves it out.
 """
 
 from collections.abc import Callable

@@ -23,7 +23,8 @@ def cloning_loss(
     is the action which was taken.
     """
     del target_params, hparams
-    logits = network.apply(params, steps.obs[:, 0], key, ())[0].q_values  # [B, A]
+    obs = jax.tree.map(lambda leaf: leaf[:, 0], steps.obs)
+    logits = network.apply(params, obs, key, ())[0].q_values  # [B, A]
     action = steps.action[:, 0].astype(jnp.int32)
     chances = jax.nn.log_softmax(logits)
     loss = -jnp.take_along_axis(chances, action[:, None], axis=1)[:, 0]

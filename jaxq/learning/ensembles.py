@@ -15,6 +15,7 @@ from jaxq.learning import td
 from jaxq.learning.backups import Values, honours
 from jaxq.learning.losses import each, evaluate, on_transitions, scalar_output, td_errors
 from jaxq.networks.ensembles import convex_weights
+from jaxq.networks.legal import mean_value
 from jaxq.types import LossOutput, Network, PyTree, Transition
 
 
@@ -33,7 +34,7 @@ def bootstrapped_loss(
     errors = jax.vmap(lambda q_values: td_errors(q_values, batch, hparams, backup), 1, 1)(members)
     size = jnp.sum(mask * jnp.abs(errors), axis=1) / jnp.maximum(mask.sum(axis=1), 1.0)
     loss = jnp.sum(mask * td.huber_loss(errors, hparams.huber_delta), axis=1)
-    aux = {"q_value": members.online_tm1.mean(axis=(1, 2)), "td_error": size}
+    aux = {"q_value": mean_value(members.online_tm1, batch.obs), "td_error": size}
     return LossOutput(loss, size, aux)
 
 
@@ -47,7 +48,7 @@ def random_mixture_loss(
     weights = convex_weights(key, members.online_tm1.shape[1:2])
     mix = partial(jnp.einsum, "n,bna->ba", weights, precision="highest")
     q_values = jax.tree.map(mix, members)
-    return scalar_output(td_errors(q_values, batch, hparams, backup), q_values, hparams)
+    return scalar_output(td_errors(q_values, batch, hparams, backup), q_values, batch, hparams)
 
 
 @honours("policy", "entropy", "bonus", "online")
@@ -66,7 +67,7 @@ def maxmin_loss(
     chosen = jax.random.randint(key, (rows,), 0, count)
     q_values = jax.tree.map(lambda values: values.min(axis=1), members)
     q_values = q_values._replace(online_tm1=members.online_tm1[jnp.arange(rows), chosen])
-    return scalar_output(td_errors(q_values, batch, hparams, backup), q_values, hparams)
+    return scalar_output(td_errors(q_values, batch, hparams, backup), q_values, batch, hparams)
 
 
 def _values_of_each_target(
@@ -92,4 +93,4 @@ def averaged_loss(
     q_values = q_values._replace(
         target_t=q_values.target_t.mean(axis=0), target_tm1=q_values.target_tm1.mean(axis=0)
     )
-    return scalar_output(td_errors(q_values, batch, hparams, backup), q_values, hparams)
+    return scalar_output(td_errors(q_values, batch, hparams, backup), q_values, batch, hparams)

@@ -14,6 +14,7 @@ from jaxq.config import HParams
 from jaxq.learning import td
 from jaxq.learning.backups import Values, honours
 from jaxq.learning.losses import each, on_transitions, td_errors
+from jaxq.networks.legal import mean_value
 from jaxq.types import LossOutput, Network, PyTree, Transition
 
 
@@ -62,5 +63,5 @@ def _sum_of_links(
     errors = jax.vmap(lambda q: td_errors(q, batch, hparams, backup), 1, 1)(values)
     size = jnp.abs(errors).mean(axis=1)
     loss = td.huber_loss(errors, hparams.huber_delta).sum(axis=1)
-    aux = {"q_value": values.online_tm1.mean(axis=(1, 2)), "td_error": size}
+    aux = {"q_value": mean_value(values.online_tm1, batch.obs), "td_error": size}
     return LossOutput(loss, size, aux)

@@ -16,6 +16,7 @@ import jax.numpy as jnp
 from jaxq.config import HParams
 from jaxq.learning import backups, returns, td
 from jaxq.learning.backups import Lookahead, Values
+from jaxq.networks.legal import mean_value
 from jaxq.types import LossOutput, Network, PyTree, Step, Transition
 
 
@@ -71,7 +72,7 @@ def on_transitions(
 def q_loss(outputs: Values, batch: Transition, hparams: HParams, backup: Callable) -> LossOutput:
     """DQN (Mnih et al. 2015, equation 2), over windows of any length."""
     q_values = each(outputs, "q_values")
-    return scalar_output(td_errors(q_values, batch, hparams, backup), q_values, hparams)
+    return scalar_output(td_errors(q_values, batch, hparams, backup), q_values, batch, hparams)
 
 
 @backups.honours("policy", "online")
@@ -91,7 +92,7 @@ def categorical_loss(
     loss = jax.vmap(td.categorical_td, (0, None, 0, 0, 0))(
         logits_tm1, outputs.online_tm1.atoms, batch.reward, batch.discount, probs_t
     )
-    return LossOutput(loss, loss, {"q_value": outputs.online_tm1.q_values.mean(axis=-1)})
+    return LossOutput(loss, loss, {"q_value": mean_value(outputs.online_tm1.q_values, batch.obs)})
 
 
 @backups.honours("policy", "entropy", "bonus", "online")
@@ -112,7 +113,7 @@ def histogram_loss(
     loss = jax.vmap(td.hl_gauss, (0, None, 0, None))(
         logits_tm1, outputs.online_tm1.atoms, targets, hparams.sigma_ratio
     )
-    aux = {"q_value": q_values.online_tm1.mean(axis=-1), "td_error": jnp.abs(errors)}
+    aux = {"q_value": mean_value(q_values.online_tm1, batch.obs), "td_error": jnp.abs(errors)}
     return LossOutput(loss, jnp.abs(errors), aux)
 
 
@@ -135,7 +136,8 @@ def quantile_loss(
     loss = jax.vmap(td.quantile_regression, (0, 0, 0, None))(
         quantiles_tm1, outputs.online_tm1.fractions, targets, hparams.huber_delta
     )
-    return LossOutput(loss, loss, {"q_value": outputs.online_tm1.quantiles.mean(axis=(1, 2))})
+    q_value = mean_value(outputs.online_tm1.quantiles, batch.obs, axis=1)
+    return LossOutput(loss, loss, {"q_value": q_value})
 
 
 def td_errors(q_values: Values, batch: Transition, hparams: HParams, backup: Callable) -> jax.Array:
@@ -176,12 +178,14 @@ def each(outputs: Values, field: str) -> Values:
     return Values(*(getattr(output, field) for output in outputs))
 
 
-def scalar_output(errors: jax.Array, q_values: Values, hparams: HParams) -> LossOutput:
+def scalar_output(
+    errors: jax.Array, q_values: Values, batch: Transition, hparams: HParams
+) -> LossOutput:
     """The output of a loss on TD errors [B] of values [B, A]."""
     return LossOutput(
         loss=td.huber_loss(errors, hparams.huber_delta),
         priority=jnp.abs(errors),
-        aux={"q_value": q_values.online_tm1.mean(axis=-1), "td_error": jnp.abs(errors)},
+        aux={"q_value": mean_value(q_values.online_tm1, batch.obs), "td_error": jnp.abs(errors)},
     )
 
 

@@ -27,4 +27,4 @@ def lambda_loss(
     carry = jax.tree.map(lambda x: x[:, 0], steps.carry)
     q_values, _ = unroll(network, params, key, carry, steps)
     errors = jax.lax.stop_gradient(returns) - taken(q_values, steps.action)
-    return sequence_output(errors, q_values, hparams)
+    return sequence_output(errors, q_values, steps.obs, hparams)

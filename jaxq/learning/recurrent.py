@@ -10,6 +10,7 @@ import jax.numpy as jnp
 from jaxq.config import HParams
 from jaxq.learning import backups, returns, td
 from jaxq.learning.backups import Values, honours
+from jaxq.networks.legal import mean_value
 from jaxq.types import LossOutput, Network, PyTree, Step, where
 
 _MAX_SHARE = 0.9  # of the largest TD error in the priority (Kapturowski et al. 2019, section 2.3)
@@ -131,16 +132,18 @@ def recurrent_q_loss(
         rewards, discounts, value_t, late.done
     )
     targets = jax.lax.stop_gradient(rescaling.forth(totals))
-    return sequence_output(targets - taken(online_tm1, late.action), online_tm1, hparams)
+    return sequence_output(targets - taken(online_tm1, late.action), online_tm1, late.obs, hparams)
 
 
-def sequence_output(errors: jax.Array, q_values: jax.Array, hparams: HParams) -> LossOutput:
-    """The output of a loss on TD errors [B, T] of values [B, T, A]."""
+def sequence_output(
+    errors: jax.Array, q_values: jax.Array, obs: PyTree, hparams: HParams
+) -> LossOutput:
+    """The output of a loss on TD errors [B, T] of values [B, T, A] of ``obs`` [B, T, *obs]."""
     size = jnp.abs(errors)
     return LossOutput(
         loss=td.huber_loss(errors, hparams.huber_delta).mean(axis=1),
         priority=_MAX_SHARE * size.max(axis=1) + (1.0 - _MAX_SHARE) * size.mean(axis=1),
-        aux={"q_value": q_values.mean(axis=(1, 2)), "td_error": size.mean(axis=1)},
+        aux={"q_value": mean_value(q_values, obs, rows=2), "td_error": size.mean(axis=1)},
     )
 
 

@@ -9,7 +9,7 @@ import chex
 import jax
 import jax.numpy as jnp
 
-from jaxq.types import Step, Transition
+from jaxq.types import PyTree, Step, Transition
 
 
 def fold_window(steps: Step, gamma: jax.Array) -> Transition:
@@ -31,13 +31,17 @@ def fold_window(steps: Step, gamma: jax.Array) -> Transition:
     if window > 1:
         last = jnp.where(jnp.any(steps.done), last, window - 1)  # ... or of the last step
     return Transition(
-        obs=steps.obs[0],
+        obs=_at(0, steps.obs),
         action=steps.action[0],
         reward=jnp.sum(jnp.where(ended_before == 0, weights * steps.reward, 0.0)),
         discount=gamma ** (last + 1) * (1.0 - steps.terminated[last]),
-        next_obs=steps.next_obs[last],
-        carry=jax.tree.map(lambda leaf: leaf[0], steps.carry),
+        next_obs=_at(last, steps.next_obs),
+        carry=_at(0, steps.carry),
     )
+
+
+def _at(row: jax.Array | int, tree: PyTree) -> PyTree:
+    return jax.tree.map(lambda leaf: leaf[row], tree)
 
 
 def lambda_returns(

@@ -5,7 +5,7 @@ import jax.numpy as jnp
 
 from jaxq.config import HParams
 from jaxq.networks.statistics import EPSILON, join, moments, observe, split
-from jaxq.types import Agent, PyTree
+from jaxq.types import Agent, PyTree, rows_of
 
 
 def with_scaled_rewards(agent: Agent) -> Agent:
@@ -18,7 +18,7 @@ def with_scaled_rewards(agent: Agent) -> Agent:
 
     def init(key: jax.Array, obs: jax.Array) -> PyTree:
         weights, statistics = split(agent.init(key, obs))
-        seen = {**moments(), "sums": jnp.zeros(len(obs))}
+        seen = {**moments(), "sums": jnp.zeros(rows_of(obs))}
         return join(weights, {**statistics, "rewards": seen})
 
     def observe_rewards(params: PyTree, reward: jax.Array, done: jax.Array, hparams: HParams):

@@ -33,7 +33,7 @@ def q_prediction(
       step: leaves [...], of one environment.
     """
     q_tm1, q_t = (
-        network.apply(params, obs[None], None, ())[0].q_values[0]
+        network.apply(params, jax.tree.map(lambda x: x[None], obs), None, ())[0].q_values[0]
         for params, obs in ((params_tm1, step.obs), (params_t, step.next_obs))
     )
     reward, discount = hparams.reward_scale * step.reward, hparams.gamma * (1.0 - step.terminated)

@@ -17,6 +17,7 @@ import optax
 from jaxq.config import HParams
 from jaxq.learning.plasticity import dormant_scores
 from jaxq.learning.traces import TraceRule
+from jaxq.legal import legal_actions, uniform
 from jaxq.networks.ensembles import EnsembleCarry, MixtureCarry
 from jaxq.networks.statistics import split
 from jaxq.types import Agent, Clock, Env, Network, PyTree, Trainer
@@ -104,7 +105,8 @@ def hold_out(env: Env, key: jax.Array, hparams: HParams) -> PyTree:
 
     def step(playing, key):
         key_act, key_env = jax.random.split(key)
-        action = jax.random.randint(key_act, (env.num_envs,), 0, env.num_actions)
+        legal = legal_actions(playing[0])
+        action = uniform(key_act, env.num_envs, env.num_actions, legal)
         obs, env_state, _, _ = env.step(key_env, playing[1], action, env_params)
         return (obs, env_state), None
 

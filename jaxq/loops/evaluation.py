@@ -8,6 +8,7 @@ import jax.numpy as jnp
 
 from jaxq.config import HParams
 from jaxq.learning.exploration import mix_uniform
+from jaxq.legal import legal_actions
 from jaxq.types import Agent, Env, PyTree
 
 
@@ -55,7 +56,8 @@ def make_evaluator(
             step, key, obs, env_state, carry, estimate, result = loop
             key, _, key_mix, key_env = jax.random.split(key, 4)
             action, value, carry = agent.act_greedy(params, carry, obs)
-            action = mix_uniform(key_mix, action, hparams.eval_epsilon, env.num_actions)
+            epsilon, legal = hparams.eval_epsilon, legal_actions(obs)
+            action = mix_uniform(key_mix, action, epsilon, env.num_actions, legal)
             obs, env_state, outcome, _ = env.step(key_env, env_state, action, env_params)
             counts = ~result.finished  # [K] still in its first episode
             if diagnose:

@@ -27,7 +27,7 @@ from jaxq.loops.rollout import (
     observed,
     step_shapes,
 )
-from jaxq.loops.updating import follow, make_restart, make_update
+from jaxq.loops.updating import first, follow, make_restart, make_update
 from jaxq.types import Agent, Clock, Env, PyTree, Regulariser, Replay, Step, Target, Trainer
 
 
@@ -95,7 +95,7 @@ def make_trainer(
         return state._replace(replay=ring), clock._replace(steps=clock.steps + block_steps)
 
     def look(state: TrainState, clock: Clock, key: jax.Array, hparams: HParams) -> jax.Array:
-        return replay.sample(state.replay, clock, key, hparams).steps.obs[:, 0]
+        return first(replay.sample(state.replay, clock, key, hparams).steps.obs)
 
     def learn(state: TrainState, clock: Clock, hparams: HParams, key: jax.Array):
         """One gradient update on one sample."""

@@ -18,7 +18,7 @@ import optax
 from jaxq.config import HParams
 from jaxq.learning import regularisers
 from jaxq.loops.rollout import Schedules, episode_metrics, observed, record_shapes
-from jaxq.loops.updating import follow, make_restart, make_update
+from jaxq.loops.updating import first, follow, make_restart, make_update
 from jaxq.replay.datasets import Windows
 from jaxq.types import (
     Agent,
@@ -94,7 +94,7 @@ def make_offline_trainer(
         state: OfflineState, clock: Clock, key: jax.Array, hparams: HParams, records: jax.Array
     ) -> jax.Array:
         del clock, hparams
-        return draw(state, key, records).steps.obs[:, 0]
+        return first(draw(state, key, records).steps.obs)
 
     def learn(state: OfflineState, clock: Clock, hparams: HParams, records: jax.Array):
         """One gradient update on one sample."""

@@ -40,7 +40,7 @@ def make_update(
 
         views = Look(
             elsewhere=lambda: values_of(look()),
-            here=lambda: (values_of(steps.obs[:, 0]), steps.action[:, 0]),
+            here=lambda: (values_of(first(steps.obs)), steps.action[:, 0]),
         )
 
         def objective(params):
@@ -58,6 +58,11 @@ def make_update(
         return state, output, learning_metrics(output) | metrics
 
     return update
+
+
+def first(windows: PyTree) -> PyTree:
+    """Of leaves [B, T, ...] the first of every window, [B, ...]."""
+    return jax.tree.map(lambda leaf: leaf[:, 0], windows)
 
 
 def follow(target: Target, state: PyTree, clock: Clock, hparams: HParams) -> PyTree:

@@ -14,6 +14,7 @@ is made of has a name here, such as ``networks.from_flax`` and ``networks.QOutpu
     ensembles   several copies of a module as one network
     iterated    chains of values, each of which follows the one before
     statistics  running statistics, and networks whose observations they normalise
+    legal       networks that value legal actions only
 """
 
 from importlib import import_module as _import_module

@@ -18,7 +18,8 @@ contract:
 | `reset` | ``reset(learner, anew, hparams) -> Learner``, see ``learning.plasticity`` |
 | `trace` | ``make_trace(config) -> TraceRule`` |
 | `action_selection` | ``select(key, q_values [E, A], amount) -> action [E]``, or |
-| | ``make_selection(config) -> Selection`` of what remembers something |
+| | ``make_selection(config) -> Selection`` of what remembers something; with a parameter |
+| | ``legal`` where observations say what is legal, see ``learning.exploration`` |
 | `exploration` | ``schedule(start, end, num_steps, step) -> amount`` |
 | `env` | see ``envs.own`` |
 """

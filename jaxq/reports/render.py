@@ -16,6 +16,7 @@ import numpy as np
 from jaxq.config import HParams
 from jaxq.errors import ConfigError
 from jaxq.learning.exploration import mix_uniform
+from jaxq.legal import legal_actions
 from jaxq.types import Agent, Env, PyTree
 
 _DRAWN = (  # what gymnax's visualizer knows and has discrete actions; of others it draws empty axes
@@ -77,7 +78,8 @@ def _play(env, agent, params, hparams, key, max_steps):
     def step(key, obs, env_state, carry):
         key, key_mix, key_env = jax.random.split(key, 3)
         action, _, carry = agent.act_greedy(params, carry, obs)
-        action = mix_uniform(key_mix, action, hparams.eval_epsilon, env.num_actions)
+        epsilon, legal = hparams.eval_epsilon, legal_actions(obs)
+        action = mix_uniform(key_mix, action, epsilon, env.num_actions, legal)
         obs, env_state, outcome, _ = env.step(key_env, env_state, action, env_params)
         return key, obs, env_state, carry, outcome.reward[0], outcome.done[0]
 

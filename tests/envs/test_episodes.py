@@ -8,6 +8,7 @@ import pytest
 from jaxq.envs.episodes import Bounds, Limit, RawEnv, from_raw
 from jaxq.envs.gymnax import from_gymnax, make_gymnax
 from jaxq.errors import ConfigError
+from jaxq.types import ObservationLegalActions
 
 pytestmark = pytest.mark.usefixtures("compiled_quickly")
 
@@ -117,3 +118,50 @@ def test_a_limit_is_checked_under_the_name_that_the_library_gives_it():
     env = from_raw(raw(params=Params(9), limit="max_timesteps"), NAME, 1)
     with pytest.raises(ConfigError, match="env=Counter has max_timesteps=0; 1 or more"):
         env.params({"max_timesteps": 0})
+
+
+def shown(count, legal=None):
+    """From 2 on the third action is illegal, from 4 on the second as well."""
+    legal = jnp.array([True, count < 4, count < 2]) if legal is None else legal
+    return ObservationLegalActions(look(count), legal)
+
+
+def raw_with_legal_actions(**changes):
+    def step_and_show(key, state, action, params):
+        _, state, *flags = step(key, state, action, params)
+        return shown(state["count"]), state, *flags
+
+    return raw(reset=lambda *x: (shown(0), reset(*x)[1]), step=step_and_show)._replace(**changes)
+
+
+def test_what_is_legal_is_told_before_a_reset_and_after_it():
+    """As above: the first ends at 8, the second at 4, of whose end the third says nothing."""
+    env = from_raw(raw_with_legal_actions(), NAME, 2)
+    assert env.obs_spec.legal == jax.ShapeDtypeStruct((3,), bool)
+    assert env.obs_spec.obs == jax.ShapeDtypeStruct((2,), jnp.float32)
+    assert env.protocol["illegal_actions"] == "never taken"
+    assert "illegal_actions" not in from_raw(raw(), NAME, 2).protocol
+    params = env.params({"max_steps_in_episode": 4})
+    obs, state = env.reset(jax.random.key(0), params)
+    np.testing.assert_array_equal(obs.legal, np.ones((2, 3), bool))
+    expected = {0: [1, 1, 1], 1: [1, 1, 1], 2: [1, 1, 0], 3: [1, 1, 0]}
+    for after in ([2, 1], [4, 2], [6, 3], [0, 0], [2, 1]):
+        obs, state, outcome, _ = env.step(jax.random.key(1), state, jnp.array([2, 1]), params)
+        counts = np.asarray(outcome.next_obs.obs[:, 0])
+        assert counts.tolist() == ([8, 4] if after == [0, 0] else after)
+        np.testing.assert_array_equal(obs.legal, [expected.get(c, [1, 0, 0]) for c in after])
+        last = [expected.get(c, [1, 0, 0]) for c in counts]
+        np.testing.assert_array_equal(outcome.next_obs.legal, last)
+
+
+@pytest.mark.parametrize(
+    "legal, found", [(jnp.ones(2, bool), r"bool\[2\]"), (jnp.ones(3), r"float32\[3\]")]
+)
+def test_what_is_legal_is_one_bool_for_every_action(legal, found):
+    wrong = raw_with_legal_actions(
+        reset=lambda key, params: (shown(0, legal), reset(key, params)[1]),
+        step=lambda *x: (shown(0, legal), *step(*x)[1:]),
+    )
+    message = rf"the legal actions of env=Counter are {found}; bool\[3\] is accepted, one for every"
+    with pytest.raises(ConfigError, match=message):
+        from_raw(wrong, NAME, 2)

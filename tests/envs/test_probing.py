@@ -1,5 +1,6 @@
 """What an environment may return, and the sentence for everything else."""
 
+import warnings
 from types import SimpleNamespace
 from typing import Any, NamedTuple
 
@@ -9,11 +10,13 @@ import numpy as np
 import pytest
 from flax import struct
 from gymnax.environments import environment, spaces
+from gymnax.wrappers import StickyActionWrapper
 
 from jaxq.envs.gymnax import from_gymnax
 from jaxq.envs.probing import probe_env
+from jaxq.envs.trying import warn_of_random_steps
 from jaxq.errors import ConfigError
-from jaxq.types import Episode
+from jaxq.types import Episode, ObservationLegalActions
 
 
 @struct.dataclass
@@ -349,3 +352,52 @@ def test_a_parameter_is_of_the_kind_of_its_default(value, message):
 def test_a_limit_of_none_is_told_how_no_limit_is_said():
     with pytest.raises(ConfigError, match=r"max_steps_in_episode=None; .* is no limit"):
         from_gymnax(Chain(), Params(max_steps_in_episode=None), 2)
+
+
+def with_legal_actions(self, position):
+    """Nobody goes left at the left end, or right from 3 on."""
+    legal = jnp.array([position > 0, position < 3])
+    return ObservationLegalActions(position.astype(jnp.float32)[None], legal)
+
+
+class Left(Chain):
+    """It never reaches its goal; what an illegal action gives is no number."""
+
+    look = with_legal_actions
+
+    def step_env(self, key, state, action, params):
+        legal = self.look(state.position).legal
+        obs, after, reward, ended, info = super().step_env(key, state, action, params)
+        return obs, after, jnp.where(legal[action], reward, jnp.nan), ended & False, info
+
+
+def test_an_environment_of_gymnax_may_say_what_is_legal():
+    made = Left()
+    for wrapped in (made, StickyActionWrapper(made, 0.0)):
+        env = from_gymnax(wrapped, made.default_params, 2, name="Left")
+        spec = env.obs_spec
+        assert isinstance(spec, ObservationLegalActions)
+        assert spec.legal.shape == (2,) and spec.obs.shape == (1,)
+        assert probe_env(env, 2, "ready") is env
+        with pytest.raises(ConfigError, match="the legal actions of the obs_spec of env=ready are"):
+            wide = jax.ShapeDtypeStruct((3,), bool)
+            probe_env(env._replace(obs_spec=spec._replace(legal=wide)), 2, "ready")
+        with pytest.raises(ConfigError, match=r"legal of the observation of env=ready after a "):
+            probe_env(env._replace(num_actions=3, obs_spec=spec._replace(legal=wide)), 2, "ready")
+        with pytest.raises(ConfigError, match="after a reset is nested; by its obs_spec float32"):
+            probe_env(env._replace(obs_spec=spec.obs), 2, "ready")
+    with pytest.raises(
+        ConfigError, match="of type ShapeDtypeStruct; by its obs_spec an Observatio"
+    ):
+        plain = from_gymnax(chain(), Params(), 2)
+        probe_env(plain._replace(obs_spec=spec), 2, "ready")
+
+
+def test_random_steps_take_legal_actions():
+    """Illegal ones would give a reward that is not finite."""
+    made = Left()
+    env = from_gymnax(made, made.default_params, 2, name="Left")
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        warn_of_random_steps(env)
+        warn_of_random_steps(env, (made, made.default_params))

@@ -6,10 +6,12 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from jaxq.errors import ConfigError
 from jaxq.learning import losses
 from jaxq.learning.agents import make_agent
 from jaxq.networks import heads, layers, modules
 from jaxq.networks import torsos as networks
+from jaxq.types import ObservationLegalActions
 
 pytestmark = pytest.mark.usefixtures("compiled_quickly")
 
@@ -47,3 +49,13 @@ def test_a_network_that_draws_nothing_sees_all_environments_at_once(dense, rows)
     spy = make_agent(network._replace(apply=apply), losses.q_loss)
     action, _ = jax.eval_shape(spy.act, params, (), jax.random.key(1), OBS, 0.0)
     assert seen[-1] == rows and action.shape == (6,)
+
+
+def test_who_chooses_actions_without_looking_at_what_is_legal_is_refused():
+    obs = ObservationLegalActions(OBS, jnp.ones((6, 4), bool))
+    network = network_of(layers.Dense)
+    params = jax.eval_shape(network.init, jax.random.key(0), OBS)
+    blind = make_agent(network, losses.q_loss, lambda key, q_values, amount: q_values.argmax(-1))
+    assert jax.eval_shape(blind.act, params, (), jax.random.key(1), OBS, 0.0)[0].shape == (6,)
+    with pytest.raises(ConfigError, match="without a parameter legal, and the environment says"):
+        jax.eval_shape(blind.act, params, (), jax.random.key(1), obs, 0.0)

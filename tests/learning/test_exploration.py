@@ -6,7 +6,15 @@ import numpy as np
 import pytest
 
 from jaxq import schedules
-from jaxq.learning.exploration import Persistence, epsilon_greedy, ez_greedy, zipf
+from jaxq.learning.exploration import (
+    Persistence,
+    Repetition,
+    epsilon_greedy,
+    ez_greedy,
+    softmax,
+    zipf,
+)
+from jaxq.networks.legal import ILLEGAL
 
 pytestmark = pytest.mark.usefixtures("compiled_quickly")
 
@@ -136,3 +144,51 @@ def test_linear_schedule(num_steps, step, expected):
 def test_exponential_schedule(num_steps, step, expected):
     value = schedules.exponential(1.0, 0.2, jnp.float32(num_steps), jnp.int32(step))
     assert float(value) == pytest.approx(expected)
+
+
+LEGAL = np.array([[True, False, True], [False, False, True]])
+
+
+@pytest.mark.parametrize("break_ties", [False, True])
+def test_epsilon_is_spread_over_legal_actions(break_ties):
+    """The values of the others are as a network gives them."""
+    hidden = np.where(LEGAL, [[0.0, 2.0, 1.0], [3.0, 1.0, 2.0]], ILLEGAL)
+    options = {"break_ties": break_ties, "legal": jnp.asarray(LEGAL)}
+    np.testing.assert_array_equal(actions(hidden, 0.0, **options), np.tile([2, 2], (4_000, 1)))
+    chosen = actions(hidden, 1.0, **options)
+    np.testing.assert_allclose(np.bincount(chosen[:, 0]) / 4_000, [0.5, 0.0, 0.5], atol=0.03)
+    assert set(chosen[:, 1]) == {2}
+
+
+def test_where_all_actions_are_legal_the_same_are_drawn():
+    q_values, every = jax.random.normal(KEYS[0], (2, 3)), jnp.ones((2, 3), bool)
+    for options in ({}, {"break_ties": True}):
+        plain, told = (actions(q_values, 0.5, **options, **more) for more in ({}, {"legal": every}))
+        np.testing.assert_array_equal(plain, told)
+
+
+def test_softmax_gives_no_probability_to_an_illegal_action():
+    hidden = jnp.asarray(np.where(LEGAL, 0.0, ILLEGAL))
+    act = jax.jit(jax.vmap(lambda key: softmax(key, hidden, 1e3, legal=LEGAL)))
+    chosen = np.asarray(act(KEYS))
+    np.testing.assert_allclose(np.bincount(chosen[:, 0]) / 4_000, [0.5, 0.0, 0.5], atol=0.03)
+    assert set(chosen[:, 1]) == {2}
+
+
+def test_a_repetition_ends_where_its_action_is_not_legal():
+    """Action 0 would be taken three times more; it is legal in the first environment only, and in
+    the second the step is one like any other."""
+    selection, q_values = ez_greedy(9), jnp.array([[0.0, 1.0, 0.0]] * 2)
+    state = Repetition(jnp.array([0, 0]), jnp.array([3, 3]))
+    legal = jnp.array([[True, True, True], [False, True, True]])
+    select = jax.jit(selection.select)
+    action, after = select(state, KEYS[0], q_values, Persistence(0.0, 2.0), legal=legal)
+    np.testing.assert_array_equal(action, [0, 1])
+    np.testing.assert_array_equal(after.remaining, [2, 0])
+    begin = jax.jit(jax.vmap(lambda k: select(state, k, q_values, Persistence(1.0, 2.0), legal)))
+    action, after = begin(KEYS[:400])
+    assert set(np.asarray(action)[:, 0]) == {0} and set(np.asarray(action)[:, 1]) == {1, 2}
+    every = legal | True
+    told = select(state, KEYS[0], q_values, Persistence(0.5, 2.0), legal=every)
+    plain = select(state, KEYS[0], q_values, Persistence(0.5, 2.0))
+    jax.tree.map(np.testing.assert_array_equal, told, plain)

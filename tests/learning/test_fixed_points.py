@@ -22,13 +22,16 @@ from jaxq.learning.targets import polyak, stack
 from jaxq.networks import ensembles as member_networks
 from jaxq.networks import heads, layers, modules
 from jaxq.networks import torsos as networks
+from jaxq.networks.legal import of_legal_actions
 from jaxq.recipes.agents import AGENTS
 
 pytestmark = pytest.mark.usefixtures("compiled_quickly")
 
 LOSSES = {name: row.make[0] for name, row in AGENTS.items()}
-MDPS = {"lake": exact.lake, "random": exact.sparse_mdp}
-NAMES = pytest.mark.parametrize("name", [pytest.param("lake", marks=pytest.mark.slow), "random"])
+MDPS = {"lake": exact.lake, "random": exact.sparse_mdp, "some illegal": exact.masked_mdp}
+NAMES = pytest.mark.parametrize(
+    "name", [pytest.param("lake", marks=pytest.mark.slow), "random", "some illegal"]
+)
 GAMMA = 0.9
 HPARAMS = HParams(gamma=GAMMA, temperature=0.1)
 ZEROS = partial(nn.Dense, use_bias=False, kernel_init=nn.initializers.zeros)
@@ -47,8 +50,8 @@ def table(num_actions: int, module=heads.ValueNetwork, num_outputs: int = 1, **f
 
 def learn(loss, network, steps, weights, hparams, optimizer, updates, target=None):
     """Parameters after full-batch updates; the target network follows every update."""
-    target = target or polyak()
-    params = network.init(jax.random.key(0), steps.obs[:1, 0])
+    target, network = target or polyak(), of_legal_actions(network)
+    params = network.init(jax.random.key(0), jax.tree.map(lambda x: x[:1, 0], steps.obs))
     state = params, target.init(params), optimizer.init(params)
 
     def update(state, key):
@@ -73,8 +76,8 @@ def learned(network, params, num_states):
 
 
 def assert_close(q_values, expected, mdp, tolerance=0.02):
-    lives = mdp.ends == 0
-    np.testing.assert_allclose(np.asarray(q_values)[lives], expected[lives], atol=tolerance)
+    seen = (mdp.ends == 0)[:, None] & np.broadcast_to(mdp.legal, mdp.transition.shape[:2])
+    np.testing.assert_allclose(np.asarray(q_values)[seen], expected[seen], atol=tolerance)
 
 
 SGD = optax.sgd(1.0)  # every (state, action) has total weight 1: one update is one exact backup
@@ -94,6 +97,15 @@ def test_values(name, backup):
     assert_close(learned(network, params, len(mdp.ends)).q_values, expected, mdp, 1e-3)
 
 
+def test_what_is_illegal_would_change_what_is_learned():
+    """Else the fixed points of the masked problem would show nothing."""
+    masked, mdp = exact.masked_mdp(), exact.sparse_mdp()
+    assert 0.3 < masked.legal.mean() < 0.7 and masked.legal.any(axis=1).all()
+    for values in (exact.optimal, lambda mdp, gamma: exact.soft(mdp, gamma, 0.1)):
+        off = np.abs(values(masked, GAMMA) - values(mdp, GAMMA))
+        assert off[(mdp.ends == 0)[:, None] & masked.legal].min() > 0.1
+
+
 @NAMES
 def test_three_step_windows_of_a_uniform_policy(name):
     mdp, steps, weights = mdp_and_windows(name, 3)
@@ -111,7 +123,7 @@ def test_lambda_returns_of_a_uniform_policy(name):
 
     def loss(network, params, target_params, key, steps, hparams):
         """PQN: the returns are computed by the parameters before the update."""
-        rows = steps.next_obs.reshape(-1, steps.next_obs.shape[-1])
+        rows = jax.tree.map(lambda x: x.reshape(-1, x.shape[-1]), steps.next_obs)
         q_values = network.apply(target_params, rows, None, ())[0][0]
         values = q_values.max(axis=-1).reshape(steps.done.shape)
         discounts = GAMMA * (1.0 - steps.terminated)
@@ -200,7 +212,7 @@ def test_categorical(name):
     output = learned(network, params, len(mdp.ends))
     probs = exact.categorical(mdp, GAMMA, atoms)
     assert_close(output.q_values, probs @ atoms, mdp)
-    if name == "random":  # on the lake some actions are equally good
+    if name != "lake":  # where some actions are equally good
         assert_close(jax.nn.softmax(output.logits), probs, mdp, 0.02)
     assert_close(output.q_values, exact.optimal(mdp, GAMMA), mdp, 0.03)
 
