@@ -2,8 +2,8 @@
 
 Its MinAtar games are those of Young & Tian (2019), with sticky actions (0.1) and, other than those,
 with the minimal set of actions; ``env_kwargs`` change both. They are licensed under the GPL 3.0,
-where pgx itself is Apache 2.0. In 2048 some actions are illegal, and nothing masks them: pgx ends
-the game at one, with a reward of -1.
+where pgx itself is Apache 2.0. In 2048 a move that would change nothing is illegal; observations
+say so (``types.ObservationLegalActions``).
 
 pgx has no time limit: ``max_steps_in_episode`` is ours, and by default none. The 2,500 frames of
 Freeway belong to the game, which terminates there.
@@ -15,10 +15,11 @@ import numpy as np
 from jaxq.config import words_as_values
 from jaxq.envs.episodes import Bounds, Limit, RawEnv
 from jaxq.errors import ConfigError
-from jaxq.types import PyTree
+from jaxq.types import ObservationLegalActions, PyTree
 
 _MINATAR = ("asterix", "breakout", "freeway", "seaquest", "space_invaders")
 _NAMES = ("2048", *(f"minatar-{game}" for game in _MINATAR))
+_SOME_ILLEGAL = ("2048",)  # in the others all actions are legal everywhere
 _NEVER = np.iinfo(np.int32).max
 
 
@@ -51,14 +52,19 @@ def make_raw(name: str, kwargs: tuple[str, ...]) -> RawEnv:
 
     env = type(pgx.make(name))(**words_as_values(kwargs, "env_kwargs"))
 
-    def reset(key: jax.Array, params: PyTree) -> tuple[jax.Array, PyTree]:
+    def shown(state: PyTree) -> PyTree:
+        if name not in _SOME_ILLEGAL:
+            return state.observation
+        return ObservationLegalActions(state.observation, state.legal_action_mask)
+
+    def reset(key: jax.Array, params: PyTree) -> tuple[PyTree, PyTree]:
         state = env.init(key)
-        return state.observation, state
+        return shown(state), state
 
     def step(key: jax.Array, state: PyTree, action: jax.Array, params: PyTree) -> tuple:
         state = env.step(state, action, key)
         truncated = state._step_count >= params.max_steps_in_episode
-        return state.observation, state, state.rewards[0], state.terminated, truncated
+        return shown(state), state, state.rewards[0], state.terminated, truncated
 
     sticky = float(getattr(env, "sticky_action_prob", 0.0))
     params = Limit(_NEVER)

@@ -3,6 +3,7 @@
 from dataclasses import replace
 
 from jaxq.config import Config, HParams, Preset
+from jaxq.recipes.boards import BOARDS
 from jaxq.recipes.methods import METHODS
 from jaxq.recipes.minatar import MINATAR
 
@@ -298,5 +299,6 @@ PRESETS = {
     **{f"r2d2-{cell}-memorychain": _with_cell("r2d2", cell) for cell in _CELLS},
     "bootstrapped-dqn-deepsea": _on_deep_sea("bootstrapped-dqn"),
     "dqn-deepsea": _on_deep_sea("dqn", epsilon_start=0.05),
+    **BOARDS,
     **MINATAR,
 }

@@ -3,6 +3,7 @@
 What needs a library is skipped where it is not installed; ``jaxq[pgx]`` and the like install it.
 """
 
+from functools import partial
 from typing import Any, NamedTuple
 
 import jax
@@ -13,7 +14,8 @@ import pytest
 from jaxq.envs.libraries import LIBRARIES, library_of, make_env
 from jaxq.errors import ConfigError
 from jaxq.learning.returns import fold_window
-from jaxq.types import Step
+from jaxq.legal import legal_actions, uniform
+from jaxq.types import ObservationLegalActions, Step
 
 pytestmark = pytest.mark.usefixtures("compiled_quickly")
 
@@ -55,13 +57,18 @@ def of_pgx(name):
 
     env = pgx.make(name)
 
+    def shown(state):
+        if name != "2048":
+            return state.observation
+        return ObservationLegalActions(state.observation, state.legal_action_mask)
+
     def reset(key):
         state = env.init(key)
-        return state.observation, state
+        return shown(state), state
 
     def step(key, state, action):
         state = env.step(state, action, key)
-        return Seen(state.observation, state, state.rewards.sum(), state.terminated)
+        return Seen(shown(state), state, state.rewards.sum(), state.terminated)
 
     return reset, step, "max_steps_in_episode"
 
@@ -164,7 +171,8 @@ def by_hand(name, key, actions):
             if done:
                 clocks[e], totals[e] = 0, 0.0
         rows.append(row)
-    return {k: np.array([[np.asarray(c[k]) for c in row] for row in rows]) for k in rows[0][0]}
+    cells = [jax.tree.map(lambda *x: np.stack(x), *row) for row in rows]
+    return jax.tree.map(lambda *x: np.stack(x), *cells)
 
 
 def as_env(name, keys, actions, steps=LIMIT, policy=None):
@@ -197,8 +205,9 @@ def test_an_adapter_gives_what_the_library_gives_and_splits_its_limit(name):
     num_actions = make_env(name, 1).num_actions
     actions = jax.random.randint(jax.random.key(2), (STEPS, ENVS), 0, num_actions)
     expected, found = by_hand(name, keys, actions), as_env(name, keys, actions)
+    close = partial(np.testing.assert_allclose, rtol=1e-6, atol=1e-6)
     for what, value in expected.items():
-        np.testing.assert_allclose(found[what], value, rtol=1e-6, atol=1e-6, err_msg=what)
+        jax.tree.map(partial(close, err_msg=what), found[what], value)
     assert np.all(found["ended"] == found["done"])
     cut = found["done"] & ~found["terminated"]
     assert cut.any() or name == "pgx/2048", "the forced limit cut nothing"
@@ -227,7 +236,8 @@ def test_what_is_carried_through_a_vmapped_scan_keeps_its_form(name):
     (obs, state), (outcome, _) = jax.eval_shape(
         jax.vmap(member), jax.random.split(jax.random.key(0), 5)
     )
-    assert obs.shape == (5, ENVS, *env.obs_spec.shape) and obs.dtype == env.obs_spec.dtype
+    expected = [((5, ENVS, *spec.shape), spec.dtype) for spec in jax.tree.leaves(env.obs_spec)]
+    assert [(leaf.shape, leaf.dtype) for leaf in jax.tree.leaves(obs)] == expected
     assert outcome.reward.dtype == jnp.float32 and outcome.done.dtype == jnp.bool_
     assert not any(leaf.weak_type for leaf in jax.tree.leaves((obs, state, outcome)))
 
@@ -248,6 +258,31 @@ def test_a_forced_limit_bootstraps_unless_it_belongs_to_the_task(name, policy):
     value = 1 / (1 - folded.discount.mean())
     ends = 1 - (policy == "terminal") / limit
     np.testing.assert_allclose(value, 1 / (1 - 0.99 * ends), rtol=1e-3)
+
+
+@pytest.mark.slow
+def test_random_games_of_2048_take_legal_moves_only():
+    """A move that would change nothing is illegal; pgx would end the game there, with -1."""
+    installed("pgx/2048")
+    env = make_env("pgx/2048", 8)
+    assert env.protocol["illegal_actions"] == "never taken"
+
+    @jax.jit
+    def play(key):
+        obs, state = env.reset(key, env.params({}))
+
+        def one(loop, key):
+            obs, state = loop
+            action = uniform(key, 8, 4, legal_actions(obs))
+            obs, state, outcome, episode = env.step(key, state, action, env.params({}))
+            return (obs, state), (obs.legal, outcome, episode)
+
+        return jax.lax.scan(one, (obs, state), jax.random.split(key, 600))[1]
+
+    legal, outcome, episode = play(jax.random.key(0))
+    assert outcome.reward.min() >= 0 and episode.ended.sum() > 10
+    assert 0.5 < legal.mean() < 0.98  # else nothing was masked
+    assert not np.any(outcome.done & ~outcome.terminated)
 
 
 @pytest.mark.parametrize("library, packages", LIBRARIES.items())
