@@ -35,14 +35,17 @@ __version__ = "0.2.0"
 
 # Public name -> the module that defines it.
 _NAMES = {
+    "Bounds": "envs.episodes",
     "Config": "config",
     "ConfigError": "errors",
+    "CountedLimit": "envs.episodes",
     "HParams": "config",
     "Lookahead": "learning.backups",
     "LossOutput": "types",
     "METHODS": "recipes.methods",
     "PRESETS": "recipes.presets",
     "Preset": "config",
+    "RawEnv": "envs.episodes",
     "RunSpec": "runs.spec",
     "Spread": "runs.spreading",
     "Stop": "runs.stopping",
@@ -50,6 +53,7 @@ _NAMES = {
     "add_seeds": "runs.runner",
     "declares": "recipes.own",
     "from_gymnax": "envs.gymnax",
+    "from_raw": "envs.episodes",
     "load_policy": "runs.policy",
     "make_agent": "learning.agents",
     "make_agent_from": "recipes.agents",

@@ -85,12 +85,12 @@ def main(program: Callable[[list[str], Console], None]) -> None:
     except BrokenPipeError:  # whoever read the output has read enough
         sys.exit(128 + signal.SIGPIPE)
     except ConfigError as error:
-        _say_error(str(error))
+        say_error(str(error))
         sys.exit(2)
     except OSError as error:
         if error.filename is None and error.errno is None:
             raise
-        _say_error(_disk(error))
+        say_error(_disk(error))
         sys.exit(1)
     except KeyboardInterrupt:  # before the first chunk, or a second time: the user means it
         console.print("\nStopped at once.")
@@ -116,7 +116,8 @@ def _show_warning(message: Warning | str, *where: Any, **more: Any) -> None:
     make_console(stderr=True).print(line, soft_wrap=True, highlight=False)
 
 
-def _say_error(sentence: str) -> None:
+def say_error(sentence: str) -> None:
+    """What is wrong, as one line to standard error."""
     line = f"[bold red]error:[/] {escape(sentence)}"
     make_console(stderr=True).print(line, soft_wrap=True, highlight=False)
 

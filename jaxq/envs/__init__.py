@@ -5,8 +5,9 @@ May be imported by every floor above. Read ``episodes`` first: it says what a ti
     encoding   how observations are shown to networks and stored
     forms      shapes and dtypes of what somebody's functions return
     probing    what an environment returns, and what cannot be trained on
-    trying     a few random steps, and what is hardly meant
+    contract   what gymnax says that an environment returns
     episodes   any environment as an ``Env``: automatic resets, time limits, statistics
+    trying     a few random steps, what is hardly meant, how fast they are
     previous   the last action and reward as part of what is observed
     gymnax     what gymnax calls things, and the protocols of its environments
     own        what a name of somebody's own environment may stand for

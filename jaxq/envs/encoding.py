@@ -17,9 +17,10 @@ OBSERVATIONS = get_args(Observations)
 MAX_ONE_HOT = 65_536  # inputs; beyond, the first layer alone would be most of any network
 MAX_CATEGORIES = 32  # values of one byte that ``auto`` takes for categories, not for brightness
 
+_KINDS = (jnp.bool_, jnp.integer, jnp.floating)
 _WHAT_ELSE = (
     "accepted in its place: observations='numbers', or 'image' for bytes, given to from_gymnax or "
-    "as an attribute of the environment's class."
+    "RawEnv or as an attribute of the environment's class."
 )
 
 
@@ -28,7 +29,8 @@ def make_encoder(name: str, space: Any, obs: Any, observations: Observations) ->
 
     Args:
       name: of the environment, for messages.
-      space: gymnax's; its bounds are read for integers only.
+      space: gymnax's; its bounds are read for integers only. Without one (None) bytes have their
+        own.
       obs: shape and dtype of one observation, as the environment returns it.
       observations: one of
 
@@ -42,18 +44,27 @@ def make_encoder(name: str, space: Any, obs: Any, observations: Observations) ->
           ``"image"`` if their dtype is ``uint8``, they have two or more dimensions and the space
           is a box of more than ``MAX_CATEGORIES`` values; else ``"one-hot"``.
 
+        Observations of several arrays are one row of ``"numbers"``, as ``flattened`` has it.
+
     Raises:
-      ConfigError: a nested observation, or integers that do not fit what ``observations`` says.
+      ConfigError: integers that do not fit what ``observations`` says, or several arrays that are
+        to be something else than numbers.
     """
     if observations not in OBSERVATIONS:
         raise unknown(f"observations of {name}", observations, OBSERVATIONS)
+    for leaf in jax.tree.leaves(obs):
+        if not any(jnp.issubdtype(leaf.dtype, kind) for kind in _KINDS):
+            raise ConfigError(
+                f"env={name} has an observation of {leaf.dtype}; booleans, integers and floats are "
+                f"accepted."
+            )
     if not isinstance(obs, jax.ShapeDtypeStruct):
-        raise ConfigError(f"env={name} has a nested observation; a single array is accepted.")
-    if not any(jnp.issubdtype(obs.dtype, kind) for kind in (jnp.bool_, jnp.integer, jnp.floating)):
-        raise ConfigError(
-            f"env={name} has an observation of {obs.dtype}; booleans, integers and floats are "
-            f"accepted."
-        )
+        if observations not in ("auto", "numbers"):
+            raise ConfigError(
+                f"observations={observations} of env={name} takes one array, and there are "
+                f"{len(jax.tree.leaves(obs))}; accepted: auto, numbers."
+            )
+        return flattened
     chosen = observations == "auto"
     if chosen:
         observations = _kind(space, obs)
@@ -71,19 +82,28 @@ def make_encoder(name: str, space: Any, obs: Any, observations: Observations) ->
     return lambda obs: strong(obs, jnp.float32)
 
 
+def flattened(obs: Any) -> jax.Array:
+    """An observation of several arrays as one row [N] of ``float32``.
+
+    The arrays stand in it as ``jax.tree.leaves`` has them: those of a dictionary by its sorted
+    keys, those of a tuple or a dataclass as they are written there; each in its own order.
+    """
+    return jnp.concatenate([strong(leaf, jnp.float32).ravel() for leaf in jax.tree.leaves(obs)])
+
+
 def _kind(space: Any, obs: jax.ShapeDtypeStruct) -> Observations:
     """What ``auto`` means for observations like ``obs``."""
     if obs.dtype == bool:
         return "binary"
     if not jnp.issubdtype(obs.dtype, jnp.integer):
         return "numbers"
-    low, high = _bounds(space)
+    low, high = _bounds(space, obs.dtype)
     is_image = obs.dtype == jnp.uint8 and len(obs.shape) >= 2 and high - low >= MAX_CATEGORIES
     return "image" if is_image else "one-hot"
 
 
 def _as_image(name: str, space: Any, obs: jax.ShapeDtypeStruct) -> Callable:
-    low, high = _bounds(space)
+    low, high = _bounds(space, obs.dtype)
     if obs.dtype != jnp.uint8 and not 0 <= low <= high <= 255:
         raise ConfigError(
             f"observations=image of env={name} takes integers from 0 to 255, not from {low:.10g} "
@@ -94,11 +114,11 @@ def _as_image(name: str, space: Any, obs: jax.ShapeDtypeStruct) -> Callable:
 
 def _as_one_hot(name: str, space: Any, obs: jax.ShapeDtypeStruct, chosen: bool) -> Callable:
     """``chosen``: by this house, for want of anything said of them."""
-    low, high = _bounds(space)
+    low, high = _bounds(space, obs.dtype)
     if not (math.isfinite(low) and math.isfinite(high)):
         raise ConfigError(
-            f"env={name} has integer observations without finite bounds, which cannot be one-hot; "
-            f"{_WHAT_ELSE}"
+            f"env={name} has integer observations without finite bounds, as a space or "
+            f"jaxq.Bounds has them, which cannot be one-hot; {_WHAT_ELSE}"
         )
     low, high = int(low), int(high)
     if high < low:
@@ -119,8 +139,10 @@ def _as_one_hot(name: str, space: Any, obs: jax.ShapeDtypeStruct, chosen: bool) 
     return lambda obs: (obs[..., None] == classes).reshape(-1)
 
 
-def _bounds(space: Any) -> tuple[float, float]:
+def _bounds(space: Any, dtype: Any) -> tuple[float, float]:
     """The lowest and the highest value of any element, inclusive; exact below 2^53."""
+    if space is None:
+        return (0.0, 255.0) if dtype == jnp.uint8 else (-math.inf, math.inf)
     if hasattr(space, "n"):
         return 0.0, float(space.n) - 1.0
     return float(np.min(space.low)), float(np.max(space.high))

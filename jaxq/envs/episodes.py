@@ -9,19 +9,56 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from flax import struct
 
 from jaxq.envs.encoding import Observations, make_encoder, strong
 from jaxq.envs.forms import check_legal
-from jaxq.envs.probing import LIMIT, Forms, check_count, check_limit, check_number, probe_raw
+from jaxq.envs.probing import (
+    LIMIT,
+    Forms,
+    check_count,
+    check_limit,
+    check_number,
+    check_raw,
+    probe_raw,
+)
 from jaxq.errors import unknown
 from jaxq.types import Env, Episode, ObservationLegalActions, Outcome, PyTree, observation_of
 
 TIME_LIMITS = ("bootstrap", "terminal")
+NEVER = np.iinfo(np.int32).max  # steps; a limit that is none
+
+
+class Limit(struct.PyTreeNode):
+    """Parameters where a library has none that can be traced."""
+
+    max_steps_in_episode: int
+
+
+class CountedLimit(Limit):
+    """A limit of steps that is counted here, for a ``step`` that knows of none.
+
+    What an environment's own numbers are may stand in a class of its own that inherits from this::
+
+        class Params(jaxq.CountedLimit):
+            slip: float = 0.1
+    """
+
+    max_steps_in_episode: int = NEVER
+
+
+class Counted(NamedTuple):
+    """The state of an environment beside the steps of its episode."""
+
+    state: PyTree
+    steps: jax.Array  # [] int32
 
 
 class RawEnv(NamedTuple):
-    """One environment of some library, which does not reset itself.
+    """One environment of some library or of one's own, which does not reset itself.
+
+    Two functions are enough: ``RawEnv(num_actions=2, reset=reset, step=step)``.
 
     ``reset(key, params) -> (obs, state)``
     ``step(key, state, action [], params) -> (obs, state, reward [], terminated [], truncated [])``;
@@ -31,25 +68,20 @@ class RawEnv(NamedTuple):
     obs)`` in place of ``step``, for what can only reset itself: after an episode's end ``obs`` and
     ``state`` are those of the next one
 
-    ``obs`` is an array, or an ``ObservationLegalActions`` around one.
+    ``obs`` is an array, several as ``encoding.flattened`` has them, or an
+    ``ObservationLegalActions`` around either.
     """
 
-    num_actions: int
-    space: Any  # of observations, read for integers: ``low`` and ``high``, inclusive, or ``n``
-    params: PyTree  # the defaults: a dataclass of numbers with ``replace``
-    reset: Callable
-    step: Callable | None
+    num_actions: int | None = None
+    space: Any = None  # of observations, read for integers: ``low`` and ``high``, inclusive; ``n``
+    params: PyTree = CountedLimit()  # the defaults: a dataclass of numbers with ``replace``
+    reset: Callable | None = None
+    step: Callable | None = None
     renew: Callable | None = None
     limit: str = LIMIT  # what the library calls the parameter that limits an episode's steps
     time_limit: str = "bootstrap"  # what reaching it means, if nobody says
     observations: Observations = "auto"  # see ``encoding``
     sticky_actions: float = 0.0  # how likely a step repeats the last action; for the protocol
-
-
-class Limit(struct.PyTreeNode):
-    """Parameters where a library has none that can be traced."""
-
-    max_steps_in_episode: int
 
 
 class Bounds(NamedTuple):
@@ -75,16 +107,18 @@ def from_raw(
       forms: what a reset and a step return, if that is known.
 
     Raises:
-      ConfigError: it breaks the contract of ``RawEnv``, observations that are nested or do not fit
-        what is said of them, an unknown time-limit policy.
+      ConfigError: it breaks the contract of ``RawEnv``, observations that do not fit what is said
+        of them, an unknown time-limit policy.
     """
     check_count(num_envs, name)
     time_limit = time_limit or raw.time_limit
     if time_limit not in TIME_LIMITS:
         raise unknown("time_limit", time_limit, TIME_LIMITS)
-    check_limit(getattr(raw.params, raw.limit, 1), name, raw.limit)
+    check_raw(raw, name)
     overrides_of = _make_params(name, raw)
-    forms = forms or probe_raw(raw.reset, raw.step, overrides_of({}), name)
+    forms = forms or probe_raw(raw, overrides_of({}), name)
+    if isinstance(raw.params, CountedLimit) and raw.step:
+        raw, forms = _counting(raw, forms)
     encode = _beside_legal_actions(
         make_encoder(name, raw.space, observation_of(forms.obs), raw.observations)
     )
@@ -151,13 +185,31 @@ def _beside_legal_actions(encode: Callable) -> Callable:
     return encoded
 
 
+def _counting(raw: RawEnv, forms: Forms) -> tuple[RawEnv, Forms]:
+    """``raw`` with its limit of steps, of which its ``step`` knows nothing."""
+
+    def reset(key: jax.Array, params: PyTree) -> tuple:
+        obs, state = raw.reset(key, params)
+        return obs, Counted(state, jnp.int32(0))
+
+    def step(key: jax.Array, counted: Counted, action: jax.Array, params: PyTree) -> tuple:
+        obs, state, reward, terminated, truncated = raw.step(key, counted.state, action, params)
+        steps = counted.steps + 1
+        truncated |= steps >= params.max_steps_in_episode
+        return obs, Counted(state, steps), reward, terminated, truncated
+
+    count = jax.ShapeDtypeStruct((), jnp.int32)
+    states = Counted(forms.state, count), Counted(forms.next_state, count)
+    return raw._replace(reset=reset, step=step), Forms(forms.obs, *states)
+
+
 def _renewed(raw: RawEnv) -> Callable:
     """``RawEnv.renew`` of an environment that does not reset itself."""
 
     def renew(key: jax.Array, state: PyTree, action: jax.Array, params: PyTree) -> tuple:
         key_step, key_reset = jax.random.split(key)
         final_obs, state, reward, terminated, truncated = raw.step(key_step, state, action, params)
-        done = terminated | truncated
+        done = strong(terminated, bool) | strong(truncated, bool)
         first_obs, first_state = raw.reset(key_reset, params)
         state = jax.tree.map(lambda new, old: _choose(done, new, old), first_state, state)
         obs = jax.tree.map(lambda new, old: _choose(done, new, old), first_obs, final_obs)

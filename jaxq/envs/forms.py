@@ -3,7 +3,9 @@
 All of them raise ``ConfigError``, with what was found.
 """
 
+import traceback
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import Any
 
 import jax
@@ -13,6 +15,7 @@ import numpy as np
 from jaxq.errors import ConfigError
 from jaxq.types import ObservationLegalActions, PyTree
 
+_HOUSE = Path(__file__).parents[1]
 _NUMBERS = (bool, int, float, np.generic, np.ndarray)
 
 
@@ -29,7 +32,25 @@ def shapes(what: str, names: str, function: Callable, *args: Any) -> tuple:
             check_numbers(value, f"{name} from {what}")
         return tuple(result)
 
-    return jax.eval_shape(checked, *args)
+    try:
+        return jax.eval_shape(checked, *args)
+    except jax.errors.ConcretizationTypeError as error:
+        place = _raised_at(error)
+        if place is None:
+            raise
+        raise ConfigError(
+            f"{what} decides in Python what is only known when it runs ({place}); jnp.where, "
+            f"jax.lax.cond and functions of jax.numpy are accepted there."
+        ) from error
+
+
+def _raised_at(error: Exception) -> str | None:
+    """File and line of somebody's own code where an error arose."""
+    frames = traceback.extract_tb(error.__traceback__)
+    places = [(Path(frame.filename), frame.lineno) for frame in frames]
+    places = [(path, line) for path, line in places if "site-packages" not in path.parts]
+    places = [(path, line) for path, line in places if _HOUSE not in path.parents]
+    return f"{places[-1][0].name}, line {places[-1][1]}" if places else None
 
 
 def check_numbers(values: PyTree, what: str) -> None:

@@ -15,12 +15,12 @@ from types import ModuleType
 from typing import Any, NamedTuple
 
 import jax
-import numpy as np
 
 from jaxq.config import words_as_values
+from jaxq.envs import contract
 from jaxq.envs.encoding import Observations
-from jaxq.envs.episodes import RawEnv, from_raw
-from jaxq.envs.probing import check_count, check_gymnax, num_actions_of, probe_gymnax
+from jaxq.envs.episodes import NEVER, RawEnv, from_raw
+from jaxq.envs.probing import LIMIT, Forms, check_count, check_limit
 from jaxq.errors import ConfigError, require_devices, unknown
 from jaxq.types import Env, PyTree
 
@@ -65,7 +65,6 @@ _DOWNLOADS = "MNISTBandit-bsuite"
 _ORIGINAL = "-original"
 _ORIGINALS = tuple(name + _ORIGINAL for name in _TRAITS if name.endswith("MinAtar"))
 _STICKY_PROBABILITY = 0.1
-_NO_LIMIT = np.iinfo(np.int32).max
 
 
 def from_gymnax(
@@ -73,62 +72,74 @@ def from_gymnax(
     params: PyTree,
     num_envs: int,
     *,
-    time_limit: str = "bootstrap",
-    observations: Observations = "auto",
+    time_limit: str | None = "bootstrap",
+    observations: Observations | None = "auto",
     name: str | None = None,
     sticky_actions: float = 0.0,
 ) -> Env:
     """Anyone's gymnax-1.0 environment as an ``Env``.
 
     Args:
-      env: a gymnax environment (or wrapper) with a discrete action space.
+      env: a gymnax environment (or wrapper) with a discrete action space; one of before 1.0 as
+        ``own`` says.
       params: its default parameters.
       num_envs: E.
-      time_limit: what reaching gymnax's ``truncated`` means: ``"bootstrap"`` or ``"terminal"``.
+      time_limit: what reaching gymnax's ``truncated`` means: ``"bootstrap"`` or ``"terminal"``;
+        None takes what it says of itself.
       observations: how they are shown to networks and stored, as ``encoding.make_encoder`` says:
-        ``"auto"`` follows from dtype and space, ``"binary"`` is for floats that are all 0 or 1.
+        ``"auto"`` follows from dtype and space, ``"binary"`` is for floats that are all 0 or 1;
+        None takes what it says of itself.
       name: for messages and results; the environment's own by default.
       sticky_actions: how likely a step repeats the last action, as results say it.
 
     Raises:
-      ConfigError: it breaks gymnax's contract (see ``probing``), continuous actions, observations
-        that are nested or do not fit what is said of them, an unknown time-limit policy.
+      ConfigError: it breaks gymnax's contract (see ``contract``), continuous actions, observations
+        that do not fit what is said of them, an unknown time-limit policy.
     """
     name = name or getattr(env, "name", type(env).__name__)
     check_count(num_envs, name)
-    check_gymnax(env, params, name)
-    num_actions = num_actions_of(env, params, name)
-    forms = probe_gymnax(env, params, name)
-    is_plain = _resets_as_gymnax_does(env)
-    raw = RawEnv(
-        num_actions,
-        env.observation_space(params),
-        params,
-        env.reset,
-        _without_reset(env) if is_plain else None,
-        None if is_plain else _with_its_own_reset(env),
-        time_limit=time_limit,
-        observations=observations,
-        sticky_actions=sticky_actions,
-    )
+    raw, forms = raw_and_forms(env, params, name, time_limit, observations)
+    raw = raw._replace(sticky_actions=sticky_actions)
     return from_raw(raw, name, num_envs, forms=forms)
 
 
-def adapt(raw: Any, params: PyTree, name: str, num_envs: int, time_limit: str | None) -> Env:
-    """A gymnax environment as an ``Env``, by what it says of itself."""
+def raw_and_forms(
+    env: Any,
+    params: PyTree,
+    name: str,
+    time_limit: str | None = None,
+    observations: str | None = None,
+) -> tuple[RawEnv, Forms | None]:
+    """A gymnax environment without its resets, and what it returns, if that is known.
+
+    Args:
+      time_limit, observations: as ``from_gymnax`` has them.
+
+    Raises:
+      ConfigError: as ``from_gymnax``.
+    """
 
     def said(attribute: str, default: str) -> str:
-        value = getattr(raw, attribute, default)
+        value = getattr(env, attribute, default)
         return value if isinstance(value, str) else default
 
-    return from_gymnax(
-        raw,
+    contract.check_gymnax(env, params, name)
+    space = contract.space_of(env.observation_space, params, f"observation_space of env={name}")
+    raw = RawEnv(
+        contract.num_actions_of(env, params, name),
+        space,
         params,
-        num_envs,
         time_limit=time_limit or said("time_limit", "bootstrap"),
-        observations=said("observations", "auto"),
-        name=name,
+        observations=observations or said("observations", "auto"),
     )
+    check_limit(getattr(params, LIMIT, 1), name)
+    if contract.is_split(env, params, raw.time_limit, name):
+        contract.probe_parts(env, params, name)
+        return raw._replace(reset=env.reset_env, step=_split(env)), None
+    forms = contract.probe_gymnax(env, params, name)
+    if _resets_as_gymnax_does(env):
+        return raw._replace(reset=env.reset, step=_without_reset(env)), forms
+    return raw._replace(reset=env.reset, renew=_with_its_own_reset(env)), forms
 
 
 def _resets_as_gymnax_does(env: Any) -> bool:
@@ -146,6 +157,18 @@ def _without_reset(env: Any) -> Callable:
     def step(key: jax.Array, state: PyTree, action: jax.Array, params: PyTree) -> tuple:
         obs, state, reward, terminated, _ = env.step_env(key, state, action, params)
         return obs, state, reward, terminated, env.is_truncated(state, params)
+
+    return step
+
+
+def _split(env: Any) -> Callable:
+    """A step whose ``done`` is told apart: the task ends where it does without a limit, too."""
+
+    def step(key: jax.Array, state: PyTree, action: jax.Array, params: PyTree) -> tuple:
+        endless = params.replace(**{LIMIT: NEVER}) if hasattr(params, LIMIT) else params
+        obs, state_t, reward, done, _ = env.step_env(key, state, action, params)
+        *_, terminated, _ = env.step_env(key, state, action, endless)
+        return obs, state_t, reward, terminated, done & ~terminated
 
     return step
 
@@ -181,19 +204,27 @@ def make_env(
     Raises:
       ConfigError: unknown name, continuous actions, or arguments the class does not take.
     """
-    raw, params = make_gymnax(name, kwargs)
+    check_count(num_envs, name)
+    raw, forms = raw_of(name, kwargs, time_limit)
+    return from_raw(raw, name, num_envs, forms=forms)
+
+
+def raw_of(
+    name: str, kwargs: tuple[str, ...] = (), time_limit: str | None = None
+) -> tuple[RawEnv, Forms | None]:
+    """The environment called ``name`` without resets, and what it returns, if that is known.
+
+    Raises:
+      ConfigError: as ``make_env``.
+    """
+    env, params = make_gymnax(name, kwargs)
     if name in _registered():
-        return adapt(raw, params, name, num_envs, time_limit)
+        return raw_and_forms(env, params, name, time_limit)
     traits = _TRAITS[name.removesuffix(_ORIGINAL)]
-    return from_gymnax(
-        raw,
-        params,
-        num_envs,
-        time_limit=time_limit or traits.time_limit,
-        observations=traits.observations,
-        name=name,
-        sticky_actions=_STICKY_PROBABILITY if name in _ORIGINALS else 0.0,
-    )
+    time_limit = time_limit or traits.time_limit
+    raw, forms = raw_and_forms(env, params, name, time_limit, traits.observations)
+    sticky = _STICKY_PROBABILITY if name in _ORIGINALS else 0.0
+    return raw._replace(sticky_actions=sticky), forms
 
 
 def make_gymnax(name: str, kwargs: tuple[str, ...] = ()) -> tuple[Any, PyTree]:
@@ -232,7 +263,7 @@ def make_gymnax(name: str, kwargs: tuple[str, ...] = ()) -> tuple[Any, PyTree]:
     if original:
         raw = StickyActionWrapper(raw, _STICKY_PROBABILITY)
         if base != "Freeway-MinAtar":  # whose limit is part of the game
-            params = params.replace(max_steps_in_episode=_NO_LIMIT)
+            params = params.replace(max_steps_in_episode=NEVER)
     return raw, params
 
 

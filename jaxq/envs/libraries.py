@@ -9,7 +9,8 @@ from importlib.metadata import PackageNotFoundError, version
 from types import ModuleType
 
 from jaxq.envs import gymnax
-from jaxq.envs.episodes import from_raw
+from jaxq.envs.episodes import RawEnv, from_raw
+from jaxq.envs.probing import Forms, check_count
 from jaxq.errors import ConfigError, require, unknown
 from jaxq.types import Env
 
@@ -54,20 +55,35 @@ def make_env(
       ConfigError: unknown name, a library that is not installed, actions that are continuous or
         chosen by several players, or arguments the class does not take.
     """
+    check_count(num_envs, name)
+    raw, forms = raw_of(name, kwargs, time_limit)
+    return from_raw(raw, name, num_envs, time_limit, forms)
+
+
+def raw_of(
+    name: str, kwargs: tuple[str, ...] = (), time_limit: str | None = None
+) -> tuple[RawEnv, Forms | None]:
+    """The environment called ``name`` without resets, and what it returns, if that is known.
+
+    Args:
+      name, kwargs, time_limit: as ``make_env`` has them.
+
+    Raises:
+      ConfigError: as ``make_env``.
+    """
     library = library_of(name)
     if library == "gymnax":
-        return gymnax.make_env(name, num_envs, kwargs, time_limit)
+        return gymnax.raw_of(name, kwargs, time_limit)
     adapter, known = adapter_of(library), name.removeprefix(f"{library}/")
     if known not in adapter.names():
         getattr(adapter, "refuse", lambda name: None)(name)
         raise unknown("env", name, [f"{library}/{known}" for known in adapter.names()])
     try:
-        raw = adapter.make_raw(known, kwargs)
+        return adapter.make_raw(known, kwargs), None
     except TypeError as error:
         raise ConfigError(
             f"env_kwargs={list(kwargs)} is not accepted by {name}: {error}."
         ) from error
-    return from_raw(raw, name, num_envs, time_limit)
 
 
 def adapter_of(library: str) -> ModuleType:

@@ -1,7 +1,9 @@
 """An environment of one's own: what a name like ``module:function`` may stand for.
 
-Accepted is whatever, called with the arguments of ``env_kwargs``, gives one of
+Accepted is a ``RawEnv`` (see ``episodes``), and whatever, called with the arguments of
+``env_kwargs``, gives one of
 
+* a ``RawEnv``: two functions, of which the one tells the end of the task from the limit of steps;
 * a gymnax-1.0 environment, as its class does, which is then used with its ``default_params``;
 * a pair (gymnax environment, parameters);
 * an ``Env`` ready-made, from a function that has a parameter ``num_envs``.
@@ -9,23 +11,35 @@ Accepted is whatever, called with the arguments of ``env_kwargs``, gives one of
 A gymnax environment says itself, with attributes that are strings, what its time limit means
 (``time_limit``, by default "bootstrap") and how its observations are shown to networks
 (``observations``, by default "auto"; see ``encoding``). Attributes of other types are its own.
-Where not all actions are legal in every state, its ``reset_env`` and ``step_env`` give in the place
-of an observation a ``types.ObservationLegalActions`` around one.
+Where not all actions are legal in every state, its ``reset_env`` and ``step_env`` (of a ``RawEnv``,
+``reset`` and ``step``) give in the place of an observation a ``types.ObservationLegalActions``
+around one.
+
+A class of before gymnax 1.0 returns one ``done`` for the end of the task and for its limit of
+steps, and values bootstrap through the one and not through the other. So it is refused, until an
+attribute ``done = "termination"`` says that without ``max_steps_in_episode`` it is the end alone::
+
+    class Mine(old_library.Environment):
+        done = "termination"
+
+Then a step ends the task where it does so without a limit, and any other ``done`` is the limit.
 """
 
 import inspect
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 from jaxq.config import words_as_values
-from jaxq.envs.gymnax import adapt
-from jaxq.envs.probing import missing_method, probe_env
+from jaxq.envs.contract import is_merged, missing_method
+from jaxq.envs.episodes import RawEnv, from_raw
+from jaxq.envs.gymnax import raw_and_forms
+from jaxq.envs.probing import Forms, check_count, probe_env
 from jaxq.errors import ConfigError
 from jaxq.types import Env, PyTree
 
 _ACCEPTED = (
-    "accepted: a gymnax-1.0 class, a function that returns its environment or a pair of "
-    "environment and parameters, or one with a parameter num_envs that returns a jaxq Env."
+    "accepted: a gymnax-1.0 class, a jaxq RawEnv, a function that returns one of them or a pair of "
+    "gymnax environment and parameters, or one with a parameter num_envs that returns a jaxq Env."
 )
 
 
@@ -50,8 +64,9 @@ def from_object(
       ConfigError: anything else than is accepted, or arguments that ``thing`` does not take.
     """
     if "num_envs" not in _parameters_of(thing):
-        raw, params = raw_of(thing, name, kwargs)
-        return adapt(raw, params, name, num_envs, time_limit)
+        check_count(num_envs, name)
+        raw, forms = raw_of(thing, name, kwargs, time_limit)
+        return from_raw(raw, name, num_envs, time_limit, forms)
     policy = {} if time_limit is None else {"time_limit": time_limit}
     env = _call(thing, name, kwargs, num_envs=num_envs, **policy)
     if not isinstance(env, Env):
@@ -61,17 +76,51 @@ def from_object(
     return probe_env(env, num_envs, name)
 
 
-def raw_of(thing: Any, name: str, kwargs: tuple[str, ...] = ()) -> tuple[Any, PyTree]:
-    """The gymnax environment that ``thing`` makes and its parameters, as for drawing it.
+def raw_of(
+    thing: Any, name: str, kwargs: tuple[str, ...] = (), time_limit: str | None = None
+) -> tuple[RawEnv, Forms | None]:
+    """What ``thing`` makes, without resets, and what that returns, if it is known.
 
     Raises:
       ConfigError: as ``from_object``, and where an ``Env`` is ready-made: it hides its own.
     """
+    made = _make(thing, name, kwargs)
+    if isinstance(made, RawEnv):
+        return made, None
+    return raw_and_forms(*made, name, time_limit, None)
+
+
+def gymnax_of(thing: Any, name: str, kwargs: tuple[str, ...] = ()) -> tuple[Any, PyTree]:
+    """The gymnax environment that ``thing`` makes and its parameters, as for drawing it.
+
+    Raises:
+      ConfigError: as ``raw_of``, and where it makes a ``RawEnv``.
+    """
+    made = _make(thing, name, kwargs)
+    if isinstance(made, RawEnv):
+        raise ConfigError(f"env={name} is a RawEnv, which cannot be drawn; a gymnax class can.")
+    return made
+
+
+def form_of(thing: Any, name: str, kwargs: tuple[str, ...] = ()) -> str:
+    """What ``thing`` makes, in words."""
+    if "num_envs" in _parameters_of(thing):
+        return "a jaxq Env, ready-made"
+    made = _make(thing, name, kwargs)
+    if isinstance(made, RawEnv):
+        return "a jaxq RawEnv"
+    return "a gymnax class of before 1.0" if is_merged(*made) else "a gymnax-1.0 class"
+
+
+def _make(thing: Any, name: str, kwargs: tuple[str, ...]) -> RawEnv | tuple[Any, PyTree]:
+    """A ``RawEnv``, or a gymnax environment and its parameters."""
     if "num_envs" in _parameters_of(thing):
         raise ConfigError(
             f"env={name} makes an Env ready-made, whose gymnax environment, if any, is not known."
         )
     made = _call(thing, name, kwargs)
+    if isinstance(made, RawEnv):
+        return made
     if _is_gymnax(made) and hasattr(made, "default_params"):
         return made, made.default_params
     if type(made) is tuple and len(made) == 2 and _is_gymnax(made[0]):
@@ -79,8 +128,15 @@ def raw_of(thing: Any, name: str, kwargs: tuple[str, ...] = ()) -> tuple[Any, Py
     raise ConfigError(f"env={name} gave {_described(made)}; {_ACCEPTED}")
 
 
-def _call(thing: Callable, name: str, kwargs: tuple[str, ...], **ours: Any) -> Any:
+def _call(thing: Any, name: str, kwargs: tuple[str, ...], **ours: Any) -> Any:
     """``thing`` called with its arguments and ours; errors from inside it are its own."""
+    if isinstance(thing, RawEnv):
+        if kwargs:
+            raise ConfigError(
+                f"env_kwargs={list(kwargs)} is not accepted by {name}, which is a RawEnv; a "
+                f"function that returns one has arguments."
+            )
+        return thing
     if not callable(thing):
         raise ConfigError(f"env={name} is {_described(thing)}; {_ACCEPTED}")
     arguments = words_as_values(kwargs, "env_kwargs")

@@ -5,8 +5,8 @@ what is accepted. An error raised by somebody's own code stays as it is.
 """
 
 import dataclasses
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager, suppress
+import inspect
+from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 import jax
@@ -36,7 +36,6 @@ from jaxq.types import (
 )
 
 LIMIT = "max_steps_in_episode"  # what gymnax calls a time limit
-_METHODS = ("reset", "step", "action_space", "observation_space")  # of a gymnax environment
 _FIELDS = (  # of an ``Env``, each with its type
     ("name", str, "a text"),
     ("protocol", Mapping, "a mapping"),
@@ -44,7 +43,7 @@ _FIELDS = (  # of an ``Env``, each with its type
     ("reset", Callable, "a function"),
     ("step", Callable, "a function"),
 )
-_STEP = "obs, state, reward, terminated, truncated"
+STEP = "obs, state, reward, terminated, truncated"
 
 
 class Forms(NamedTuple):
@@ -55,98 +54,54 @@ class Forms(NamedTuple):
     next_state: PyTree  # after a step from there
 
 
-def probe_raw(reset: Callable, step: Callable, params: PyTree, name: str) -> Forms:
-    """What ``reset`` and ``step`` of an ``episodes.RawEnv`` return.
+def check_raw(raw: Any, name: str) -> None:
+    """Refuse an ``episodes.RawEnv`` that lacks something, and a reset or step called otherwise.
 
     Raises:
-      ConfigError: something else than its contract says.
+      ConfigError: names what is missing, or the field.
     """
-    key, action = jax.random.key(0), jax.ShapeDtypeStruct((), jnp.int32)
-    obs, state = shapes(f"reset of env={name}", "obs, state", reset, key, params)
-    check_not_empty(obs, name)
-    next_obs, next_state, *flags = shapes(
-        f"step of env={name}", _STEP, step, key, state, action, params
-    )
-    check_same(obs, next_obs, f"the observation of env={name}")
-    check_same(state, next_state, f"the state of env={name}", dtypes=False)
-    check_flags(dict(zip(("reward", "terminated", "truncated"), flags)), (), name)
-    return Forms(obs, state, next_state)
-
-
-def probe_gymnax(env: Any, params: PyTree, name: str) -> Forms:
-    """What a reset and a step of a gymnax-1.0 environment return.
-
-    Args:
-      params: its parameters, as ``check_gymnax`` accepts them.
-      name: for messages.
-
-    Raises:
-      ConfigError: it is none, or returns what gymnax's contract does not say.
-    """
-    check_limit(getattr(params, LIMIT, 1), name)
-    _space(env.observation_space, params, f"observation_space of env={name}")
-    key, action = jax.random.key(0), jax.ShapeDtypeStruct((), jnp.int32)
-    with _explained(_explain_reset, env, name, params):
-        obs, state = shapes(f"reset of env={name}", "obs, state", env.reset, key, params)
-    check_not_empty(obs, name)
-    state = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype), state)
-    with _explained(_explain_step, env, name, params, obs, state):
-        next_obs, next_state, *flags, info = shapes(
-            f"step of env={name}", f"{_STEP}, info", env.step, key, state, action, params
-        )
-    check_same(obs, next_obs, f"the observation of env={name}")
-    check_same(state, next_state, f"the state of env={name}", dtypes=False)
-    check_flags(dict(zip(("reward", "terminated", "truncated"), flags)), (), name)
-    if not isinstance(info, Mapping) or "final_observation" not in info:
+    if not _is_count(raw.num_actions):
         raise ConfigError(
-            f"step of env={name} has no info['final_observation'], what an episode showed last; "
-            f"gymnax 1.0's own step is accepted, which calls step_env."
+            f"env={name} has num_actions={raw.num_actions}; a whole number of 1 or more is "
+            f"accepted."
         )
-    check_same(obs, info["final_observation"], f"the final observation of env={name}")
-    return Forms(obs, state, next_state)
+    calls = {"reset": "key, params", "step": "key, state, action, params"}
+    if raw.renew is not None:
+        calls["renew"] = calls.pop("step")
+    for field, arguments in calls.items():
+        if not callable(function := getattr(raw, field)):
+            found = "None" if function is None else f"of type {type(function).__name__}"
+            raise ConfigError(
+                f"{field} of env={name} is {found}; a function {field}({arguments}) is accepted."
+            )
+        _check_call(function, field, arguments, name)
+    check_params(raw.params, name)
+    check_limit(getattr(raw.params, raw.limit, 1), name, raw.limit)
 
 
-def num_actions_of(env: Any, params: PyTree, name: str) -> int:
-    """How many actions a gymnax environment has.
+def _check_call(function: Callable, field: str, arguments: str, name: str) -> None:
+    try:
+        signature = inspect.signature(function)
+    except ValueError:  # Python does not know how it is called
+        return
+    try:
+        signature.bind(*arguments.split(", "))
+    except TypeError as error:
+        raise ConfigError(
+            f"{field} of env={name} cannot be called as {field}({arguments}): {error}."
+        ) from error
+
+
+def check_params(params: Any, name: str) -> None:
+    """Refuse parameters that cannot be replaced, or traced.
 
     Raises:
-      ConfigError: its action space is missing, not discrete, or empty.
+      ConfigError: says what they are, or names the parameter.
     """
-    space = _space(env.action_space, params, f"action_space of env={name}")
-    count = getattr(space, "n", None)
-    if count is None or np.ndim(count):
-        dtype = getattr(space, "dtype", None)
-        is_integer = dtype is not None and jnp.issubdtype(dtype, jnp.integer)
-        kind = f"actions from a {type(space).__name__} of integers" if is_integer else None
-        if hasattr(space, "spaces"):
-            kind = f"actions from a {type(space).__name__} of spaces"
-        raise ConfigError(
-            f"env={name} has {kind or 'continuous actions'}; discrete ones are accepted."
-        )
-    if int(count) != count or count < 1:
-        raise ConfigError(f"env={name} has {count} actions; 1 or more are accepted.")
-    return int(count)
-
-
-def missing_method(env: Any) -> str | None:
-    """What it takes to be a gymnax environment and ``env`` has not; gymnasium's spaces are no
-    methods."""
-    return next((name for name in _METHODS if not callable(getattr(env, name, None))), None)
-
-
-def check_gymnax(env: Any, params: PyTree, name: str) -> None:
-    """Refuse what is no gymnax environment, and parameters that cannot be replaced, or traced.
-
-    Raises:
-      ConfigError: names what is missing, or the parameter.
-    """
-    if method := missing_method(env):
-        raise ConfigError(
-            f"env={name} has no method {method}; a gymnax-1.0 environment is accepted."
-        )
     is_dataclass = dataclasses.is_dataclass(params) and not isinstance(params, type)
     if not (is_dataclass and callable(getattr(params, "replace", None))):
         kind = "None" if params is None else f"of type {type(params).__name__}"
+        kind = f"the class {params.__name__}" if isinstance(params, type) else kind
         raise ConfigError(
             f"env={name} has parameters that are {kind}; a flax.struct dataclass is accepted."
         )
@@ -156,6 +111,27 @@ def check_gymnax(env: Any, params: PyTree, name: str) -> None:
                 f"env={name} has a parameter {place(path)} of type {type(leaf).__name__}; numbers "
                 f"and arrays are accepted, and other fields with pytree_node=False."
             )
+
+
+def probe_raw(raw: Any, params: PyTree, name: str) -> Forms:
+    """What an ``episodes.RawEnv`` returns.
+
+    Raises:
+      ConfigError: something else than its contract says.
+    """
+    key, action = jax.random.key(0), jax.ShapeDtypeStruct((), jnp.int32)
+    obs, state = shapes(f"reset of env={name}", "obs, state", raw.reset, key, params)
+    check_not_empty(obs, name)
+    what, names, step = ("step", STEP, raw.step)
+    if raw.renew is not None:
+        what, names, step = "renew", f"{STEP}, final obs", raw.renew
+    next_obs, next_state, *flags = shapes(
+        f"{what} of env={name}", names, step, key, state, action, params
+    )
+    check_same(obs, flags[-1] if raw.renew else next_obs, f"the observation of env={name}")
+    check_same(state, next_state, f"the state of env={name}", dtypes=False)
+    check_flags(dict(zip(("reward", "terminated", "truncated"), flags)), (), name)
+    return Forms(obs, state, next_state)
 
 
 def check_count(num_envs: Any, name: str) -> None:
@@ -206,7 +182,7 @@ def probe_env(env: Any, num_envs: int, name: str) -> Env:
         raise ConfigError(
             f"env={name} made {env.num_envs} environments where num_envs={num_envs} was asked for."
         )
-    if not isinstance(env.num_actions, int | np.integer) or env.num_actions < 1:
+    if not _is_count(env.num_actions):
         raise ConfigError(f"env={name} has num_actions={env.num_actions}; 1 or more is accepted.")
     alone = observation_of(env.obs_spec)
     if isinstance(env.obs_spec, ObservationActionReward) or not _is_spec(alone):
@@ -249,51 +225,5 @@ def _is_spec(spec: Any) -> bool:
     return all(hasattr(spec, field) for field in ("shape", "dtype"))
 
 
-def _space(method: Callable, params: PyTree, what: str) -> Any:
-    try:
-        space = method(params)
-    except NotImplementedError:
-        space = None
-    if space is None:
-        raise ConfigError(f"{what} is missing; gymnax's spaces are accepted.")
-    return space
-
-
-@contextmanager
-def _explained(explain: Callable, *what: Any) -> Iterator[None]:
-    """Refuse what makes gymnax's own methods fail, if the parts of it that they call show it."""
-    try:
-        yield
-    except ConfigError:
-        raise
-    except (TypeError, ValueError, AttributeError):
-        with suppress(NotImplementedError):  # it has no such parts
-            explain(*what)
-        raise
-
-
-def _explain_reset(env: Any, name: str, params: PyTree) -> None:
-    if callable(getattr(env, "reset_env", None)):
-        key = jax.random.key(0)
-        shapes(f"reset_env of env={name}", "obs, state", env.reset_env, key, params)
-
-
-def _explain_step(env: Any, name: str, params: PyTree, obs: Any, state: PyTree) -> None:
-    if not callable(getattr(env, "step_env", None)):
-        return
-    key, action = jax.random.key(0), jax.ShapeDtypeStruct((), jnp.int32)
-    names = "obs, state, reward, terminated, info"
-    next_obs, next_state, reward, terminated, _ = shapes(
-        f"step_env of env={name}", names, env.step_env, key, state, action, params
-    )
-    check_same(obs, next_obs, f"the observation of env={name}")
-    check_same(state, next_state, f"the state of env={name}")
-    check_flags({"reward": reward, "terminated": terminated}, (), name)
-    try:
-        truncated = jax.eval_shape(env.is_truncated, next_state, params)
-    except AttributeError as error:
-        raise ConfigError(
-            f"env={name} has a time limit that cannot be read ({error}); accepted: a state with "
-            f"time and parameters with {LIMIT}, or an is_truncated of its own."
-        ) from error
-    check_flags({"truncated": truncated}, (), name)
+def _is_count(value: Any) -> bool:
+    return isinstance(value, int | np.integer) and not isinstance(value, bool) and value >= 1

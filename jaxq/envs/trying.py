@@ -1,18 +1,20 @@
-"""A few random steps of somebody's environment, and a warning for what is legal and hardly meant.
+"""A few random steps of somebody's environment: what is legal and hardly meant, and how fast it is.
 
-What ``probing`` finds cannot be trained on. What is found here can: values that no network expects,
-and episodes whose end says another thing than it should.
+What probes find cannot be trained on. What is found here can: values that no network expects, and
+episodes whose end says another thing than it should.
 """
 
+import time
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxq.envs.probing import LIMIT
+from jaxq.envs.episodes import RawEnv, from_raw
+from jaxq.envs.probing import Forms
 from jaxq.legal import legal_actions, uniform
 from jaxq.types import Env, PyTree, observation_of
 
@@ -20,6 +22,7 @@ NUM_ENVS, NUM_STEPS = 8, 500
 _EPISODES = 10  # of one length, before that is taken for a rule
 _FAR = 1_000_000  # steps; a limit beyond it is none
 _STEPS = f"in {NUM_ENVS * NUM_STEPS:,} random steps"
+_TIMED = 100  # steps between two looks at the clock
 
 
 class Seen(NamedTuple):
@@ -31,52 +34,61 @@ class Seen(NamedTuple):
     reward: jax.Array
     terminated: jax.Array
     done: jax.Array
+    length: jax.Array  # of an episode so far
+    total_reward: jax.Array
 
 
-def warn_of_random_steps(env: Env, raw: tuple[Any, PyTree] | None = None) -> None:
-    """Warn of values that are not finite or outside of the declared space, of a limit that arrives
-    as a termination, and of episodes that never end; each once.
+class Speed(NamedTuple):
+    """How fast random steps are."""
+
+    steps_per_second: float  # of all environments together
+    compile_seconds: float
+
+
+def warn_of_random_steps(env: Env, raw: RawEnv | None = None, forms: Forms | None = None) -> None:
+    """Warn, each once, of what ``look_at`` finds.
 
     Args:
       env: as it is trained on, of any number of environments.
-      raw: the gymnax environment behind it and its parameters, if it is known; without it spaces
-        and limits are not.
+      raw: what it was made from, if that is known; without it spaces and limits are not.
+      forms: what that returns, if it is known.
     """
-    if raw is None:
-        params = env.params({})
-        seen = _play(
-            lambda key: env.reset(key, params),
-            lambda key, state, action: _of_env(env.step(key, state, action, params)),
-            env.num_envs,
-            env.num_actions,
-            (-np.inf, np.inf),
-        )
-        limit = 0
-    else:
-        made, params = raw
-        space = made.observation_space(params)
-        reset = jax.vmap(lambda key: made.reset(key, params))
-        step = jax.vmap(lambda key, *now: _of_gymnax(made.step(key, *now, params)))
-        seen = _play(
-            lambda key: reset(jax.random.split(key, NUM_ENVS)),
-            lambda key, state, action: step(jax.random.split(key, NUM_ENVS), state, action),
-            NUM_ENVS,
-            env.num_actions,
-            _bounds(space),
-        )
-        limit = getattr(params, LIMIT, np.inf)
-        first, _ = jax.eval_shape(reset, jax.random.split(jax.random.key(0), 1))
-        shape = list(observation_of(first).shape[1:])
-        declared = np.atleast_1d(getattr(space, "shape", shape)).tolist()
-        if declared != shape:
-            warnings.warn(
-                f"env={env.name} shows observations of shape {shape}, and its observation_space "
-                f"is of shape {declared}.",
-                stacklevel=3,
+    for sentence in look_at(env, raw, forms)[1]:
+        warnings.warn(sentence, stacklevel=3)
+
+
+def look_at(
+    env: Env, raw: RawEnv | None = None, forms: Forms | None = None
+) -> tuple[Seen, list[str]]:
+    """What random steps show, and a sentence for each thing that is hardly meant.
+
+    That is: values that are not finite or outside of the declared space, a limit that arrives as a
+    termination, episodes that never end, and a choice between one action.
+
+    Args:
+      env, raw, forms: as ``warn_of_random_steps`` has them.
+    """
+    bounds, limit, sentences = (-np.inf, np.inf), 0.0, []
+    played, time_limit = env, env.protocol.get("time_limit")
+    if raw is not None:
+        as_numbers = raw._replace(observations="numbers")
+        played = from_raw(as_numbers, env.name, NUM_ENVS, time_limit, forms)
+        limit = getattr(raw.params, raw.limit, np.inf)
+        obs, _ = jax.eval_shape(raw.reset, jax.random.key(0), raw.params)
+        shape = getattr(observation_of(obs), "shape", None)  # without one it is several arrays
+        bounds = bounds if shape is None else _bounds(raw.space)
+        declared = getattr(raw.space, "shape", shape)
+        if shape is not None and np.atleast_1d(declared).tolist() != list(shape):
+            sentences.append(
+                f"shows observations of shape {list(shape)}, and its observation_space is of shape "
+                f"{np.atleast_1d(declared).tolist()}."
             )
-    one_hot = observation_of(env.obs_spec).dtype == jnp.bool_
-    for sentence in _odd(seen, env.protocol.get("time_limit"), float(np.max(limit)), one_hot):
-        warnings.warn(f"env={env.name} {sentence}", stacklevel=3)
+    seen = _play(played, bounds)
+    is_one_hot = observation_of(env.obs_spec).dtype == jnp.bool_
+    sentences += _odd(seen, time_limit, float(np.max(limit)), is_one_hot)
+    if env.num_actions == 1:
+        sentences.append("has one action, so that there is nothing to choose.")
+    return seen, [f"env={env.name} {sentence}" for sentence in sentences]
 
 
 def _odd(
@@ -93,7 +105,7 @@ def _odd(
         )
     if not np.isfinite(seen.reward).all():
         yield f"gave a reward that is not finite {_STEPS}."
-    lengths = _lengths(seen)
+    lengths = seen.length[seen.done]
     ends = seen.terminated.sum()
     is_rule = len(lengths) >= _EPISODES and lengths.min() == lengths.max() > 1
     if is_rule and time_limit == "bootstrap" and ends == seen.done.sum():
@@ -108,39 +120,60 @@ def _odd(
         )
 
 
-def _lengths(seen: Seen) -> np.ndarray:
-    """Of all episodes that ended."""
-    found = []
-    for done in seen.done.T:
-        ends = np.flatnonzero(done)
-        found += np.diff(ends, prepend=-1).tolist()
-    return np.asarray(found, int)
+def measure_speed(env: Env, seconds: float = 1.0) -> Speed:
+    """How many random steps a second ``env`` makes, over about so many seconds."""
+
+    def run(key: jax.Array, state: PyTree) -> tuple[PyTree, jax.Array]:
+        state, rewards = jax.lax.scan(
+            lambda state, key: _step(env, state, key)[:2], state, jax.random.split(key, _TIMED)
+        )
+        return state, rewards.sum()
+
+    key = jax.random.key(0)
+    start = time.perf_counter()
+    first = jax.jit(lambda key: _begin(env, key))(key)
+    compiled = jax.jit(run).lower(key, first).compile()
+    start, compile_seconds = time.perf_counter(), time.perf_counter() - start
+    state, count = first, 0
+    while count == 0 or time.perf_counter() - start < seconds:
+        state, total = compiled(jax.random.fold_in(key, count), state)
+        total.block_until_ready()
+        count += 1
+    rate = count * _TIMED * env.num_envs / (time.perf_counter() - start)
+    return Speed(rate, compile_seconds)
 
 
-def _play(
-    reset: Callable,
-    step: Callable,
-    num_envs: int,
-    num_actions: int,
-    bounds: tuple[Any, Any],
-) -> Seen:
+def _begin(env: Env, key: jax.Array) -> PyTree:
+    """What random steps go on from: which actions are legal, and the state."""
+    obs, state = env.reset(key, env.params({}))
+    return legal_actions(obs), state
+
+
+def _step(env: Env, playing: PyTree, key: jax.Array) -> tuple[PyTree, jax.Array, tuple]:
+    """A random step: what goes on from it, rewards, and all that ``env`` returned."""
+    legal, state = playing
+    key_step, key_action = jax.random.split(key)
+    action = uniform(key_action, env.num_envs, env.num_actions, legal)
+    obs, state, *shown = env.step(key_step, state, action, env.params({}))
+    return (legal_actions(obs), state), shown[0].reward, tuple(shown)
+
+
+def _play(env: Env, bounds: tuple[Any, Any]) -> Seen:
     """Random actions, in one small program."""
     low, high = bounds
 
-    def one(playing: PyTree, key: jax.Array) -> tuple[PyTree, Seen]:
-        legal, state = playing
-        key_step, key_action = jax.random.split(key)
-        action = uniform(key_action, num_envs, num_actions, legal)
-        playing, obs, reward, terminated, done = step(key_step, state, action)
-        flat = obs.astype(jnp.float32).reshape(num_envs, -1)
-        outside = ((obs < low) | (obs > high)).reshape(num_envs, -1).any(axis=1)
-        return playing, Seen(flat.min(axis=1), flat.max(axis=1), outside, reward, terminated, done)
+    def one(state: PyTree, key: jax.Array) -> tuple[PyTree, Seen]:
+        state, reward, (outcome, episode) = _step(env, state, key)
+        obs = observation_of(outcome.next_obs)
+        flat = obs.astype(jnp.float32).reshape(env.num_envs, -1)
+        outside = ((obs < low) | (obs > high)).reshape(env.num_envs, -1).any(axis=1)
+        ends = outcome.terminated, outcome.done, episode.length, episode.total_reward
+        return state, Seen(flat.min(axis=1), flat.max(axis=1), outside, reward, *ends)
 
     def play(key: jax.Array) -> Seen:
         key_reset, key_steps = jax.random.split(key)
-        obs, state = reset(key_reset)
-        playing = legal_actions(obs), state
-        return jax.lax.scan(one, playing, jax.random.split(key_steps, NUM_STEPS))[1]
+        start = _begin(env, key_reset)
+        return jax.lax.scan(one, start, jax.random.split(key_steps, NUM_STEPS))[1]
 
     # It runs once: what optimizing it takes is more than it saves, above all where an observation
     # is constant, as that of an image still to be drawn.
@@ -153,19 +186,6 @@ _QUICKLY = {
     "xla_llvm_disable_expensive_passes": True,
     "xla_disable_hlo_passes": "constant_folding",
 }
-
-
-def _of_env(result: tuple) -> tuple:
-    """What acting goes on from, and what is seen."""
-    obs, state, outcome, _ = result
-    next_obs = observation_of(outcome.next_obs)
-    return (legal_actions(obs), state), next_obs, outcome.reward, outcome.terminated, outcome.done
-
-
-def _of_gymnax(result: tuple) -> tuple:
-    obs, state, reward, terminated, truncated, info = result
-    final_obs = observation_of(info["final_observation"])
-    return (legal_actions(obs), state), final_obs, reward, terminated, terminated | truncated
 
 
 def _bounds(space: Any) -> tuple[Any, Any]:

@@ -10,7 +10,8 @@ import jax
 from jaxq.config import Config, HParams
 from jaxq.envs import gymnax, libraries
 from jaxq.envs import own as own_envs
-from jaxq.envs.probing import probe_env
+from jaxq.envs.episodes import RawEnv
+from jaxq.envs.probing import Forms, probe_env
 from jaxq.envs.trying import warn_of_random_steps
 from jaxq.errors import ConfigError
 from jaxq.learning import optimizers
@@ -62,10 +63,10 @@ def make_raw_env_from(config: Config) -> tuple[Any, PyTree]:
     """The gymnax environment behind that of ``config`` and its parameters, as for drawing it.
 
     Raises:
-      ConfigError: it is of another library.
+      ConfigError: it is of another library, or none.
     """
     if is_own(config.env):
-        return own_envs.raw_of(resolve("env", config.env), config.env, config.env_kwargs)
+        return own_envs.gymnax_of(resolve("env", config.env), config.env, config.env_kwargs)
     if libraries.library_of(config.env) != "gymnax":
         raise ConfigError(
             f"env={config.env} cannot be drawn; environments of gymnax and of one's own can."
@@ -122,10 +123,19 @@ def try_env(experiment: Experiment) -> None:
     if made_of is None or (key := (*made_of.values(), config.env_kwargs)) in _TRIED:
         return
     _TRIED.add(key)
-    raw = None
-    with suppress(ConfigError):  # it is ready-made
-        raw = make_raw_env_from(config) if is_own(config.env) else None
-    warn_of_random_steps(experiment.env, raw)
+    raw = raw_env_of(config) if is_own(config.env) else (None, None)  # else it is handed over
+    warn_of_random_steps(experiment.env, *raw)
+
+
+def raw_env_of(config: Config) -> tuple[RawEnv | None, Forms | None]:
+    """The environment of ``config`` without resets, unless it is ready-made, and its forms."""
+    time_limit = None if config.time_limit == "default" else config.time_limit
+    what = config.env, config.env_kwargs, time_limit
+    if not is_own(config.env):
+        return libraries.raw_of(*what)
+    with suppress(ConfigError):
+        return own_envs.raw_of(resolve("env", config.env), *what)
+    return None, None
 
 
 _TRIED: set[tuple] = set()  # in this process

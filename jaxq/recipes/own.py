@@ -14,6 +14,7 @@ from typing import Any
 
 from jaxq.config import Config
 from jaxq.documents import FromFile
+from jaxq.envs.episodes import RawEnv
 from jaxq.errors import ConfigError, unknown
 
 OPEN = (
@@ -63,7 +64,7 @@ def refuse_untrusted(values: Iterable[Any]) -> None:
 
 
 def resolve(field: str, name: str) -> Callable:
-    """The function that ``name`` stands for; its module is imported.
+    """The function or ``RawEnv`` that ``name`` stands for; its module is imported.
 
     Raises:
       ConfigError: a file has named it, there is no such module or function, or importing fails.
@@ -96,7 +97,7 @@ def resolve(field: str, name: str) -> Callable:
             known = [f"{module_name}:{known}" for known in _written_in(module)]
             raise unknown(field, name, known)
         thing = getattr(thing, part)
-    if not callable(thing):
+    if not (callable(thing) or (field == "env" and isinstance(thing, RawEnv))):
         raise ConfigError(f"{field}={name} is {type(thing).__name__}, not a function or a class.")
     return thing
 
@@ -131,9 +132,13 @@ def declares(
 
 
 def _written_in(module: ModuleType) -> list[str]:
-    """The functions and classes that a module defines, and does not only import."""
-    things = vars(module).items()
-    return [name for name, thing in things if getattr(thing, "__module__", "") == module.__name__]
+    """The functions, classes and environments that a module defines, and does not only import."""
+    name = module.__name__
+    return [
+        known
+        for known, thing in vars(module).items()
+        if isinstance(thing, RawEnv) or getattr(thing, "__module__", "") == name
+    ]
 
 
 def _failed(field: str, name: str, error: BaseException) -> ConfigError:

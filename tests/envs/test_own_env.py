@@ -35,7 +35,7 @@ def test_a_class_is_made_with_its_arguments_and_says_what_it_is():
     assert (env.name, env.num_envs, env.num_actions) == ("mine:Mine", 3, 4)
     assert env.protocol["time_limit"] == "terminal"
     assert env.obs_spec.shape == () and env.obs_spec.dtype == jnp.float32
-    assert own.raw_of(Mine, "mine:Mine", ("size=7",))[0].size == 7
+    assert own.gymnax_of(Mine, "mine:Mine", ("size=7",))[0].size == 7
 
 
 def test_what_a_class_does_not_say_is_the_default_and_the_caller_has_the_last_word():
@@ -62,7 +62,8 @@ def test_a_wrapped_environment_says_what_the_one_inside_says():
 def test_a_function_may_give_an_environment_and_parameters():
     env = own.from_object(pair, "mine:pair", 2, ("limit=9",))
     assert int(env.params({}).max_steps_in_episode) == 9
-    assert own.raw_of(pair, "mine:pair")[1].max_steps_in_episode == 5
+    assert own.gymnax_of(pair, "mine:pair")[1].max_steps_in_episode == 5
+    assert own.raw_of(pair, "mine:pair")[0].params.max_steps_in_episode == 5
 
 
 def test_a_function_of_num_envs_may_give_an_env_ready_made():

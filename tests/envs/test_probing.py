@@ -12,7 +12,7 @@ from flax import struct
 from gymnax.environments import environment, spaces
 from gymnax.wrappers import StickyActionWrapper
 
-from jaxq.envs.gymnax import from_gymnax
+from jaxq.envs.gymnax import from_gymnax, raw_and_forms
 from jaxq.envs.probing import probe_env
 from jaxq.envs.trying import warn_of_random_steps
 from jaxq.errors import ConfigError
@@ -222,7 +222,7 @@ def test_what_breaks_the_contract_is_one_sentence(kind):
         (None, "parameters that are None; a flax.struct dataclass"),
         ({"max_steps_in_episode": 20}, "of type dict"),
         (Tuple(), "of type Tuple"),
-        (Params, "of type type"),
+        (Params, "parameters that are the class Params; a flax"),
         (Params(goal="far"), "a parameter goal of type str; numbers and arrays"),
         (Params(goal=[5, "far"]), r"a parameter goal\.1 of type str"),
         (Params(max_steps_in_episode=-1), "max_steps_in_episode=-1; 1 or more.* 2147483647 is no"),
@@ -400,4 +400,4 @@ def test_random_steps_take_legal_actions():
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         warn_of_random_steps(env)
-        warn_of_random_steps(env, (made, made.default_params))
+        warn_of_random_steps(env, *raw_and_forms(made, made.default_params, "Left"))

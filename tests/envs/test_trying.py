@@ -9,13 +9,14 @@ import pytest
 from gymnax.environments import spaces
 from test_probing import Chain, Params, chain, changed
 
-from jaxq.envs.gymnax import from_gymnax, make_gymnax
-from jaxq.envs.trying import Seen, _lengths, warn_of_random_steps
+from jaxq.envs.gymnax import from_gymnax, make_gymnax, raw_and_forms
+from jaxq.envs.trying import look_at, measure_speed, warn_of_random_steps
 from jaxq.errors import ConfigError
 
 
 def tried(env, params=Params(), raw=True, **more):  # noqa: B008
-    warn_of_random_steps(from_gymnax(env, params, 4, **more), (env, params) if raw else None)
+    made = from_gymnax(env, params, 4, **more)
+    warn_of_random_steps(made, *(raw_and_forms(env, params, made.name, **more) if raw else ()))
 
 
 def bad(value):
@@ -119,6 +120,14 @@ def test_an_env_ready_made_is_looked_at_by_its_values_and_ends():
         tried(Chain(), raw=False)
 
 
-def test_lengths_are_counted_within_every_environment():
-    done = np.array([[0, 1, 0, 0, 1], [0, 0, 0, 1, 0]], bool).T
-    assert _lengths(Seen(*[None] * 5, done)).tolist() == [2, 3, 4]
+def test_episodes_are_seen_with_their_lengths_and_returns():
+    env = from_gymnax(Chain(), Params(max_steps_in_episode=4), 2)
+    seen, sentences = look_at(env)
+    assert sentences == [] and seen.done.sum() > 100
+    assert seen.length[seen.done].max() == 4
+    np.testing.assert_array_equal(seen.total_reward[seen.done], 0.0)  # the goal is 5 steps away
+
+
+def test_speed_is_that_of_all_environments_and_compiling_is_apart():
+    speed = measure_speed(from_gymnax(Chain(), Params(), 4), seconds=0.0)
+    assert speed.steps_per_second > 0 and speed.compile_seconds > 0

@@ -91,3 +91,15 @@ def test_what_differs_is_said_and_what_is_accepted_is_remembered():
 def test_plain_names_are_no_code():
     assert type(config_from_dict({"agent": "dqn"}).agent) is str
     check_trust(Config(agent="m:f"))  # by the caller
+
+
+def test_a_raw_env_is_an_environment_and_known_by_its_functions(here):
+    text = "import jaxq\ndef reset(key, params): return 0.0, 0\ndef step(*now): pass\n"
+    (here / "mine_f.py").write_text(f"{text}walk = jaxq.RawEnv(2, reset=reset, step=step)\n")
+    walk = resolve("env", "mine_f:walk")
+    assert description(walk)["name"] == "mine_f:reset"
+    assert description(walk) == description(walk._replace())
+    assert description(walk) != description(walk._replace(step=walk.reset))
+    assert description(walk) != description(walk._replace(num_actions=3))
+    with pytest.raises(ConfigError, match="agent=mine_f:walk is RawEnv, not a function"):
+        resolve("agent", "mine_f:walk")

@@ -1,0 +1,86 @@
+"""experiments/check_env.py: what an environment is, and the sentence for what is wrong with it."""
+
+import sys
+
+import pytest
+from conftest import ROOT
+from rich.console import Console
+
+from jaxq.cli import main
+from jaxq.errors import ConfigError
+
+sys.path.insert(0, str(ROOT / "experiments"))
+
+import check_env
+
+pytestmark = pytest.mark.usefixtures("compiled_quickly")
+
+MINE = """
+import jax, jax.numpy as jnp, jaxq
+
+def reset(key, params):
+    return jnp.zeros(1), jnp.int32(0)
+
+def step(key, state, action, params):
+    return jnp.ones(1), state + action, 1.0, state > 3, False
+
+def far(*now):
+    return jnp.full(1, jnp.nan), *step(*now)[1:]
+
+walk = jaxq.RawEnv(num_actions=2, reset=reset, step=step)
+nan = walk._replace(step=far)
+none = walk._replace(num_actions=None)
+
+def made(limit=3):
+    return walk._replace(params=jaxq.CountedLimit(limit))
+"""
+
+
+@pytest.fixture
+def here(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    monkeypatch.setattr(main, "say_error", lambda sentence: print("error:", sentence))
+    (tmp_path / "mine_checked.py").write_text(MINE)
+    yield
+    sys.modules.pop("mine_checked", None)
+
+
+def checked(*words) -> tuple[int, str]:
+    """The exit code, and what is printed on 80 columns."""
+    console = Console(width=80, record=True, quiet=False)
+    with pytest.raises(SystemExit) as ended:
+        check_env.check_env([*words, "--num-envs", "4"], console)
+    return ended.value.code, console.export_text()
+
+
+def test_an_environment_is_described(here):
+    code, text = checked("mine_checked:made", "--env-kwargs", "limit=5")
+    lines = {line[:15].strip(): line[15:].strip() for line in text.splitlines()}
+    assert code == 0
+    assert lines["form"] == "a jaxq RawEnv" and lines["actions"] == "2"
+    assert lines["observation"] == "float32[1]"
+    assert lines["time limit"] == "5 steps; values bootstrap through it"
+    assert lines["replay"] == "16 bytes a step"
+    assert lines["their lengths"] == lines["their returns"] == "5"
+    assert lines["episodes"] == "800 ended in 4,000 random steps"
+    assert "steps a second, 4 copies on one" in lines["speed"]
+
+
+def test_so_is_one_of_a_library(here):
+    code, text = checked("CartPole-v1", "--time-limit", "terminal")
+    assert code == 0 and "gymnax 1" in text and "500 steps; the task ends there" in text
+
+
+def test_what_is_wrong_is_one_sentence_and_exit_code_1(here, capsys):
+    with pytest.warns(UserWarning, match="env=mine_checked:nan showed an observation that is not"):
+        assert checked("mine_checked:nan")[0] == 1
+    for name, message in (
+        ("mine_checked:none", "has num_actions=None; a whole number of 1 or more"),
+        ("mine_checked:walks", "did you mean mine_checked:walk"),
+        ("CartPole-v2", "env=CartPole-v2 does not exist"),
+    ):
+        assert checked(name) == (1, "")
+        assert message in capsys.readouterr().out
+    with pytest.raises(ConfigError, match="option=size does not exist"):  # exit code 2, as ever
+        check_env.check_env(["mine_checked:walk", "--size", "3"], Console())
