@@ -9,7 +9,7 @@ import numpy as np
 from jaxq import schedules
 from jaxq.config import HParams
 from jaxq.replay import sumtree
-from jaxq.replay.rings import codec_of, layout, unrolled, write
+from jaxq.replay.rings import codec_of, empty, layout, read, unrolled, write
 from jaxq.types import Clock, PyTree, Replay, Sample, Step
 
 
@@ -45,10 +45,11 @@ def prioritized(
     num_starts = capacity // num_envs // period
     num_slots = num_starts * period * num_envs
     part_words = -(-carry_codec.num_words // period)
+    num_words = codec.num_words + part_words
 
     def init() -> PrioritizedState:
         return PrioritizedState(
-            ring=jnp.zeros((num_slots, codec.num_words + part_words), jnp.uint32),
+            ring=empty(num_slots, num_words),
             pending=jnp.zeros((num_envs, period * part_words), jnp.uint32) if part_words else (),
             tree=sumtree.make(num_starts * num_envs),
             maximum=jnp.float32(1.0),
@@ -93,7 +94,8 @@ def prioritized(
         leaves, priority = sumtree.find(state.tree, shares * total)
         start, env = leaves // num_envs, leaves % num_envs
         rows = start[:, None] * period + jnp.arange(window)  # [B, T]
-        records = state.ring[(rows * num_envs + env[:, None]) % num_slots]  # [B, T, words]
+        slots = (rows * num_envs + env[:, None]) % num_slots  # [B, T]
+        records = read(state.ring, slots, num_words)  # [B, T, words]
         steps = codec.unpack(records[..., : codec.num_words])
         if part_words:
             packed = records[:, :period, codec.num_words :].reshape(batch_size, 1, -1)
@@ -116,7 +118,7 @@ def prioritized(
         return state._replace(tree=sumtree.assign(state.tree, indices, priority), maximum=maximum)
 
     def contents(state: PrioritizedState, clock: Clock) -> np.ndarray:
-        return unrolled(state.ring, clock, num_envs)[..., : codec.num_words]
+        return unrolled(state.ring, clock, num_envs, codec.num_words)
 
     return Replay(init, add, sample, update, contents)
 

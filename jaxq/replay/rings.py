@@ -1,10 +1,10 @@
 """Rings of steps on the device: the newest ones, or a uniform sample of the past.
 
-A member's replay is ONE matrix ``[slots, words]``: one packed record per step, one gather per batch
-and one write per block. With one ring per field XLA copies whole rings at every step. The steps of
-all E environments at one moment, a row, lie side by side, so a window of length T is T slots at a
-distance of E. The write position follows from the clock, which is the same for every
-member.
+A member's replay is ONE matrix ``[slots, words]``, on a TPU ``[words, slots]``: one packed record
+per step, one gather per batch and one write per block. With one ring per field XLA copies whole
+rings at every step. The steps of all E environments at one moment, a row, lie side by side, so a
+window of length T is T slots at a distance of E. The write position follows from the clock, which
+is the same for every member.
 """
 
 from typing import NamedTuple
@@ -17,9 +17,11 @@ from jaxq.config import HParams
 from jaxq.replay.records import Codec, make_codec
 from jaxq.types import Clock, PyTree, Replay, Sample, Step
 
+_TILE = 8  # words
+
 
 class RingState(NamedTuple):
-    ring: jax.Array  # [slots, words] uint32
+    ring: jax.Array  # uint32, see ``empty``
 
 
 def latest(step: Step, *, rows_per_block: int, window: int = 1) -> Replay:
@@ -69,7 +71,7 @@ def uniform(step: Step, *, capacity: int, batch_size: int, window: int = 1) -> R
     num_envs, codec = layout(step)
 
     def init() -> RingState:
-        return RingState(jnp.zeros((capacity, codec.num_words), jnp.uint32))
+        return RingState(empty(capacity, codec.num_words))
 
     def add(state: RingState, clock: Clock, steps: Step) -> RingState:
         return RingState(write(state.ring, clock.steps % capacity, codec.pack(steps)))
@@ -81,12 +83,12 @@ def uniform(step: Step, *, capacity: int, batch_size: int, window: int = 1) -> R
         chosen = below(num_windows, jax.random.bits(key, (batch_size,), jnp.uint32))
         first = (clock.steps - held + chosen) % capacity  # counted from the oldest slot
         slots = (first[:, None] + num_envs * jnp.arange(window)) % capacity  # [B, T]
-        steps = _first_carry(codec.unpack(state.ring[slots]))
+        steps = _first_carry(codec.unpack(read(state.ring, slots, codec.num_words)))
         probability = 1.0 / num_windows.astype(jnp.float32)
         return Sample(steps, first, jnp.full(batch_size, probability), jnp.ones(batch_size))
 
     def contents(state: RingState, clock: Clock) -> np.ndarray:
-        records = unrolled(state.ring, clock, num_envs)
+        records = unrolled(state.ring, clock, num_envs, codec.num_words)
         if not jax.tree.leaves(step.carry):
             return records
         return np.asarray(_bare(step).pack(codec.unpack(records)._replace(carry=())))
@@ -108,13 +110,36 @@ def below(limit: jax.Array, words: jax.Array) -> jax.Array:
     return (high * high_limit + (middle >> 16) + (carried >> 16)).astype(jnp.int32)
 
 
-def unrolled(ring: np.ndarray, clock: Clock, num_envs: int) -> np.ndarray:
-    """What a ring [slots, words] on the host holds, the oldest row first: [rows, E, words]."""
+def slots_are_last() -> bool:
+    """Whether a ring lies as [words, slots].
+
+    A TPU's arrays have tiles of 8 x 128 on their last two axes: records of 27 words, last, would
+    take five times their memory. XLA turns a ring so that its slots are last while it works on it;
+    one that did not lie so already would be copied at both ends of every chunk.
+    """
+    return jax.default_backend() == "tpu"
+
+
+def empty(num_slots: int, num_words: int) -> jax.Array:
+    """A ring of zeros, [slots, words] uint32, or as ``slots_are_last`` says with whole tiles."""
+    tiles = (-(-num_words // _TILE) * _TILE, num_slots)
+    return jnp.zeros(tiles if slots_are_last() else (num_slots, num_words), jnp.uint32)
+
+
+def read(ring: jax.Array, slots: jax.Array, num_words: int) -> jax.Array:
+    """The records in ``slots`` [...]: [..., words]."""
+    if slots_are_last():
+        return jnp.moveaxis(ring[:, slots], 0, -1)[..., :num_words]
+    return ring[slots]
+
+
+def unrolled(ring: np.ndarray, clock: Clock, num_envs: int, num_words: int) -> np.ndarray:
+    """What a ring on the host holds, the oldest row first: [rows, E, words]."""
+    ring = (np.asarray(ring).T if slots_are_last() else np.asarray(ring))[:, :num_words]
     steps, num_slots = int(clock.steps), len(ring)
     head = steps % num_slots
-    ring = np.asarray(ring)
     held = ring[:steps] if steps < num_slots else np.concatenate([ring[head:], ring[:head]])
-    return held.reshape(-1, num_envs, ring.shape[1])
+    return held.reshape(-1, num_envs, num_words)
 
 
 def _slots(block: jax.Array) -> jax.Array:
@@ -124,12 +149,17 @@ def _slots(block: jax.Array) -> jax.Array:
 
 def write(ring: jax.Array, head: jax.Array, block: jax.Array) -> jax.Array:
     """``ring`` with the records ``block`` [K, E, words] from slot ``head`` on."""
-    return _put(ring, _slots(block), head)
+    rows = _slots(block)
+    if slots_are_last():
+        rows = jnp.pad(rows.T, ((0, len(ring) - rows.shape[1]), (0, 0)))
+    return _put(ring, rows, head)
 
 
 @jax.custom_batching.custom_vmap
 def _put(ring: jax.Array, rows: jax.Array, head: jax.Array) -> jax.Array:
-    return jax.lax.dynamic_update_slice_in_dim(ring, rows, head, axis=-2)
+    return jax.lax.dynamic_update_slice_in_dim(
+        ring, rows, head, axis=-1 if slots_are_last() else -2
+    )
 
 
 @_put.def_vmap

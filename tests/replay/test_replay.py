@@ -289,3 +289,29 @@ def test_equal_probabilities_weigh_one(exponent):
     np.testing.assert_array_equal(
         prioritized.importance_weights(jnp.full(5, 1e-5), exponent), np.ones(5)
     )
+
+
+@pytest.mark.parametrize("kind", ["uniform", "prioritized"])
+def test_a_ring_as_a_tpu_has_it_holds_and_gives_the_same(kind, monkeypatch):
+    """Two members, filled beyond the end; records of 8 words in tiles of 3."""
+    monkeypatch.setattr(replay, "_TILE", 3)
+    make = getattr(replay if kind == "uniform" else prioritized, kind)
+    num_envs, results = 2, []
+    for last in (False, True):
+        monkeypatch.setattr(replay, "slots_are_last", lambda last=last: last)
+        ring = make(spec(num_envs), capacity=20, batch_size=16, window=3)
+        states = jax.tree.map(lambda leaf: jnp.stack([leaf, leaf]), ring.init())
+        for first in (0, 4, 8):
+            block = jax.tree.map(
+                lambda leaf: jnp.stack([leaf, leaf[::-1]]), block_at(first, 4, num_envs)
+            )
+            clock = clock_at(first, num_envs)
+            states = jax.vmap(ring.add, (0, None, 0))(states, clock, block)
+        assert states.ring.shape == ((2, 9, 20) if last else (2, 20, 8))
+        clock = clock_at(12, num_envs)
+        sample = jax.vmap(ring.sample, (0, None, 0, None))(
+            states, clock, jax.random.split(jax.random.key(0), 2), HPARAMS
+        )
+        one = jax.tree.map(lambda leaf: leaf[1], states)
+        results.append((sample, ring.contents(one, clock)))
+    jax.tree.map(np.testing.assert_array_equal, *results)
