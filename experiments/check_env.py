@@ -27,6 +27,7 @@ from jaxq.config import Config
 from jaxq.envs.episodes import NEVER, RawEnv
 from jaxq.envs.libraries import library_of, version_of
 from jaxq.envs.own import form_of
+from jaxq.envs.probing import LIMIT
 from jaxq.envs.trying import NUM_ENVS, look_at, measure_speed
 from jaxq.errors import ConfigError
 from jaxq.loops.rollout import record_shapes
@@ -66,7 +67,7 @@ def check_env(arguments: list[str], console: Console) -> None:
     for name, words in {
         "form": _form(config),
         "observation": _observation(env, raw),
-        "actions": str(env.num_actions),
+        "actions": _actions(env),
         "time limit": _time_limit(env, raw),
         "replay": f"{4 * make_codec(record_shapes(env)).num_words:,} bytes a step",
         "episodes": f"{len(lengths) or 'none'} ended in {seen.done.size:,} random steps",
@@ -98,8 +99,13 @@ def _observation(env: Env, raw: RawEnv | None) -> str:
     if raw is None:
         return seen
     obs, _ = jax.eval_shape(raw.reset, jax.random.key(0), raw.params)
-    given = ", ".join(map(_spec, jax.tree.leaves(observation_of(obs))))
+    given = " and ".join(map(_spec, jax.tree.leaves(observation_of(obs))))
     return seen if seen == given else f"{seen}, from {given}"
+
+
+def _actions(env: Env) -> str:
+    legal = ", and observations say which are legal" if "illegal_actions" in env.protocol else ""
+    return f"{env.num_actions}{legal}"
 
 
 def _spec(spec: jax.ShapeDtypeStruct) -> str:
@@ -109,11 +115,12 @@ def _spec(spec: jax.ShapeDtypeStruct) -> str:
 def _time_limit(env: Env, raw: RawEnv | None) -> str:
     ends = env.protocol.get("time_limit") == "terminal"
     means = "the task ends there" if ends else "values bootstrap through it"
-    limit = getattr(env.params({}), raw.limit, None) if raw else None
+    field = raw.limit if raw else LIMIT
+    limit = getattr(env.params({}), field, None)
     if limit is None:
         return f"what its step says; {means}"
     if limit >= NEVER:
-        return f"none; --env-params {raw.limit} NUMBER sets one"
+        return f"none; --env-params {field} NUMBER sets one"
     return f"{int(limit):,} steps; {means}"
 
 

@@ -1,12 +1,14 @@
 """experiments/check_env.py: what an environment is, and the sentence for what is wrong with it."""
 
 import sys
+from functools import partial
 
 import pytest
 from conftest import ROOT
 from rich.console import Console
 
 from jaxq.cli import main
+from jaxq.envs.trying import measure_speed
 from jaxq.errors import ConfigError
 
 sys.path.insert(0, str(ROOT / "experiments"))
@@ -31,6 +33,16 @@ walk = jaxq.RawEnv(num_actions=2, reset=reset, step=step)
 nan = walk._replace(step=far)
 none = walk._replace(num_actions=None)
 
+def several(*now):
+    obs, *others = step(*now) if len(now) == 4 else reset(*now)
+    legal = jnp.array([True, False, True])
+    return jaxq.types.ObservationLegalActions({"b": obs, "a": jnp.int8(3)}, legal), *others
+
+legal = jaxq.RawEnv(num_actions=3, reset=several, step=several)
+
+def ready(num_envs):
+    return jaxq.from_raw(made(7), "Ready", num_envs)
+
 def made(limit=3):
     return walk._replace(params=jaxq.CountedLimit(limit))
 """
@@ -40,6 +52,7 @@ def made(limit=3):
 def here(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(sys, "path", list(sys.path))
+    monkeypatch.setattr(check_env, "measure_speed", partial(measure_speed, seconds=0.0))
     monkeypatch.setattr(main, "say_error", lambda sentence: print("error:", sentence))
     (tmp_path / "mine_checked.py").write_text(MINE)
     yield
@@ -65,6 +78,18 @@ def test_an_environment_is_described(here):
     assert lines["their lengths"] == lines["their returns"] == "5"
     assert lines["episodes"] == "800 ended in 4,000 random steps"
     assert "steps a second, 4 copies on one" in lines["speed"]
+
+
+def test_several_arrays_and_legal_actions_are_told(here):
+    code, text = checked("mine_checked:legal")
+    assert code == 0
+    assert "observation    float32[2], from int8[] and float32[1]" in text
+    assert "actions        3, and observations say which are legal" in text
+
+
+def test_of_an_env_ready_made_its_limit_is_known(here):
+    code, text = checked("mine_checked:ready")
+    assert code == 0 and "a jaxq Env, ready-made" in text and " 7 steps; values" in text
 
 
 def test_so_is_one_of_a_library(here):

@@ -171,8 +171,9 @@ def test_observations_of_several_arrays_are_one_row_in_the_order_of_their_keys(f
     obs, outcome, _ = play(env, [1] * 5)
     np.testing.assert_array_equal(outcome.next_obs[3], [4, 1, 1, 1, 1, 1])
     np.testing.assert_array_equal(obs[4], [0, 1, 1, 1, 1, 0])
-    thing = FORMS[form](reset=shown, step=shown)
-    assert look_at(env, *own.raw_of(thing, "m:x"))[1] == []
+    if form == "gymnax":  # whose space is of another shape, and is not compared
+        thing = as_gymnax(reset=shown, step=shown)
+        assert look_at(env, *own.raw_of(thing, "m:x"))[1] == []
 
 
 def resets(**changes):
@@ -310,24 +311,17 @@ def assert_one_sentence(error):
 
 
 @in_all_forms
-@pytest.mark.parametrize(
-    "pieces, message",
-    [
-        (
-            steps(obs=lambda obs: jnp.where(obs > 2, jnp.nan, obs)),
-            "env=m:x showed an observation that is not finite in 4,000 random steps",
-        ),
-        (steps(reward=lambda r: r / 0), "env=m:x gave a reward that is not finite"),
-        (
-            {"num_actions": 1, **steps(ended=lambda ended: ended | True)},
-            "env=m:x has one action, so that there is nothing to choose",
-        ),
-    ],
-)
-def test_what_only_random_steps_show_is_one_sentence(pieces, message, form):
-    thing = FORMS[form](**pieces)
+def test_what_only_random_steps_show_is_one_sentence_each(form):
+    pieces = steps(
+        obs=lambda obs: obs * jnp.nan, reward=lambda r: r / 0, ended=lambda ended: ended | True
+    )
+    thing = FORMS[form](num_actions=1, **pieces)
     _, sentences = look_at(own.from_object(thing, "m:x", 2), *own.raw_of(thing, "m:x"))
-    assert len(sentences) == 1 and sentences[0].startswith(message)
+    assert sentences == [
+        "env=m:x showed an observation that is not finite in 4,000 random steps.",
+        "env=m:x gave a reward that is not finite in 4,000 random steps.",
+        "env=m:x has one action, so that there is nothing to choose.",
+    ]
 
 
 # What is of one form alone.
