@@ -29,9 +29,9 @@ pytestmark = pytest.mark.usefixtures("compiled_quickly")
 
 LOSSES = {name: row.make[0] for name, row in AGENTS.items()}
 MDPS = {"lake": exact.lake, "random": exact.sparse_mdp, "some illegal": exact.masked_mdp}
-NAMES = pytest.mark.parametrize(
-    "name", [pytest.param("lake", marks=pytest.mark.slow), "random", "some illegal"]
-)
+LAKE, MASKED = (pytest.param(name, marks=pytest.mark.slow) for name in ("lake", "some illegal"))
+NAMES = pytest.mark.parametrize("name", [LAKE, "random", "some illegal"])
+MOSTLY = pytest.mark.parametrize("name", [LAKE, "random", MASKED])  # where learning takes longer
 GAMMA = 0.9
 HPARAMS = HParams(gamma=GAMMA, temperature=0.1)
 ZEROS = partial(nn.Dense, use_bias=False, kernel_init=nn.initializers.zeros)
@@ -153,7 +153,7 @@ def test_sequences_and_rescaled_values(name, agent):
         assert off > 1e-3  # the mean of h is not h of the mean
 
 
-@NAMES
+@MOSTLY
 @pytest.mark.parametrize("agent, tolerance", [("rem", 0.02), ("maxmin", 0.15)])
 def test_ensembles(name, agent, tolerance):
     """A random member learns, or each by its share: all reach Q*.
@@ -171,7 +171,7 @@ def test_ensembles(name, agent, tolerance):
     assert_close(output.members.mean(axis=1), exact.optimal(mdp, GAMMA), mdp, tolerance)
 
 
-@NAMES
+@MOSTLY
 def test_bootstrapped_members_with_priors(name):
     """Whatever its prior and its mask, every member reaches Q*."""
     mdp, steps, weights = mdp_and_windows(name, 1)
@@ -198,7 +198,7 @@ def test_averaged_targets(name):
     )
 
 
-@NAMES
+@MOSTLY
 def test_categorical(name):
     """Means and whole distributions under the projected operator; means equal Q* in the middle."""
     mdp, steps, weights = mdp_and_windows(name, 1)
@@ -217,7 +217,7 @@ def test_categorical(name):
     assert_close(output.q_values, exact.optimal(mdp, GAMMA), mdp, 0.03)
 
 
-@NAMES
+@MOSTLY
 def test_values_learned_by_classification(name):
     """The histograms' means, which are Q* although bins are 0.75 wide, if no edge is near."""
     mdp, steps, weights = mdp_and_windows(name, 1)
@@ -238,7 +238,7 @@ def test_values_learned_by_classification(name):
     assert_close(values, exact.optimal(mdp, GAMMA), mdp, 0.02)
 
 
-@NAMES
+@MOSTLY
 def test_quantiles(name):
     mdp, steps, weights = mdp_and_windows(name, 1)
     network = modules.from_flax(table(mdp.transition.shape[1], heads.QuantileNetwork, 7))

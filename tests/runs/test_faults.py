@@ -54,7 +54,7 @@ def assert_readable(directory: Path) -> None:
         load_policy(directory)
 
 
-@pytest.mark.parametrize("lasting", ["once", "full"])
+@pytest.mark.parametrize("lasting", ["once", pytest.param("full", marks=pytest.mark.slow)])
 @pytest.mark.parametrize("where, what", [(os, "fsync"), (Path, "replace")])
 def test_whatever_write_fails_the_run_goes_on_later(
     where, what, lasting, reference, tmp_path, monkeypatch
