@@ -6,6 +6,7 @@ May be imported by every floor above. Read ``episodes`` first: it says what a ti
     forms      shapes and dtypes of what somebody's functions return
     probing    what an environment returns, and what cannot be trained on
     contract   what gymnax says that an environment returns
+    resetting  who begins anew after an episode's end, and how many resets that takes
     episodes   any environment as an ``Env``: automatic resets, time limits, statistics
     trying     a few random steps, what is hardly meant, how fast they are
     previous   the last action and reward as part of what is observed

@@ -12,6 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 from flax import struct
 
+from jaxq.envs import resetting
 from jaxq.envs.encoding import Observations, make_encoder, strong
 from jaxq.envs.forms import check_legal
 from jaxq.envs.probing import (
@@ -82,6 +83,8 @@ class RawEnv(NamedTuple):
     time_limit: str = "bootstrap"  # what reaching it means, if nobody says
     observations: Observations = "auto"  # see ``encoding``
     sticky_actions: float = 0.0  # how likely a step repeats the last action; for the protocol
+    reset_ratio: int = 1  # environments for every reset that a step computes; more where a reset
+    # costs more than a step. It changes nothing but the speed, see ``resetting``.
 
 
 class Bounds(NamedTuple):
@@ -125,7 +128,7 @@ def from_raw(
     check_legal(forms.obs, (raw.num_actions,), f"env={name}")
     obs_spec = jax.eval_shape(encode, forms.obs)
     state_dtypes = _stable_dtypes(raw, forms, overrides_of({}))
-    renew = raw.renew or _renewed(raw)
+    renew = _renewed(raw, num_envs)
 
     def settle(raw_state: PyTree) -> PyTree:
         """The state with the dtypes it keeps: libraries mix weak types, ints and floats."""
@@ -144,9 +147,9 @@ def from_raw(
     def step(key: jax.Array, env_state: PyTree, action: jax.Array, env_params: PyTree):
         keys = jax.random.split(key, num_envs)
         raw_state, totals = env_state
-        obs, raw_state, reward, terminated, truncated, final_obs = jax.vmap(
-            renew, in_axes=(0, 0, 0, None)
-        )(keys, raw_state, action, env_params)
+        obs, raw_state, reward, terminated, truncated, final_obs = renew(
+            keys, raw_state, action, env_params
+        )
         reward = strong(reward, jnp.float32)  # [E]
         terminated, truncated = strong(terminated, bool), strong(truncated, bool)  # [E]
         done = terminated | truncated  # [E]
@@ -203,26 +206,13 @@ def _counting(raw: RawEnv, forms: Forms) -> tuple[RawEnv, Forms]:
     return raw._replace(reset=reset, step=step), Forms(forms.obs, *states)
 
 
-def _renewed(raw: RawEnv) -> Callable:
-    """``RawEnv.renew`` of an environment that does not reset itself."""
-
-    def renew(key: jax.Array, state: PyTree, action: jax.Array, params: PyTree) -> tuple:
-        key_step, key_reset = jax.random.split(key)
-        final_obs, state, reward, terminated, truncated = raw.step(key_step, state, action, params)
-        done = strong(terminated, bool) | strong(truncated, bool)
-        first_obs, first_state = raw.reset(key_reset, params)
-        state = jax.tree.map(lambda new, old: _choose(done, new, old), first_state, state)
-        obs = jax.tree.map(lambda new, old: _choose(done, new, old), first_obs, final_obs)
-        return obs, state, reward, terminated, truncated, final_obs
-
-    return jax.jit(renew)  # traced once for all that use it
-
-
-def _choose(done: jax.Array, new: Any, old: Any) -> jax.Array:
-    """One leaf after an episode's end, or from within it."""
-    dtypes = jax.dtypes.result_type(new), jax.dtypes.result_type(old)
-    dtype = dtypes[0] if dtypes[0] == dtypes[1] else jnp.promote_types(*dtypes)
-    return jax.lax.select(done, strong(new, dtype), strong(old, dtype))
+def _renewed(raw: RawEnv, num_envs: int) -> Callable:
+    """``RawEnv.renew`` of all environments."""
+    at_once = -(-num_envs // raw.reset_ratio)
+    if at_once < num_envs:
+        return resetting.renewed_some(raw.reset, raw.step, num_envs, at_once)
+    renew = raw.renew or resetting.renewed(raw.reset, raw.step)
+    return jax.vmap(renew, in_axes=(0, 0, 0, None))
 
 
 def _make_params(name: str, raw: RawEnv) -> Callable[[Mapping[str, Any]], PyTree]:

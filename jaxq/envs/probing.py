@@ -65,6 +65,9 @@ def check_raw(raw: Any, name: str) -> None:
             f"env={name} has num_actions={raw.num_actions}; a whole number of 1 or more is "
             f"accepted."
         )
+    if not _is_count(raw.reset_ratio) or (raw.renew is not None and raw.reset_ratio > 1):
+        accepted = "a whole number of 1 or more" if raw.renew is None else "with renew only 1"
+        raise ConfigError(f"env={name} has reset_ratio={raw.reset_ratio}; {accepted} is accepted.")
     calls = {"reset": "key, params", "step": "key, state, action, params"}
     if raw.renew is not None:
         calls["renew"] = calls.pop("step")

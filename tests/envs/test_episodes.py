@@ -50,6 +50,44 @@ def play(env, actions, **overrides):
     return np.concatenate([obs[None], after]), outcome, episode
 
 
+def roll(key, params):
+    """An episode of a length that is drawn when it begins."""
+    length = jax.random.randint(key, (), 1, 5)
+    return look(length), {"length": length, "steps": 0}
+
+
+def count_down(key, state, action, params):
+    obs, steps = jax.random.uniform(key, (2,)), state["steps"] + 1
+    state = {"length": state["length"], "steps": steps}
+    ends = steps >= params.max_steps_in_episode
+    return obs, state, action, steps >= state["length"], ends
+
+
+@pytest.mark.parametrize("ratio", [2, 3, 8, 100])
+def test_a_few_resets_at_a_time_are_the_same_resets(ratio):
+    """Every environment has its own, also where more episodes end than are reset at once, and for a
+    batch of members, whose loops end together."""
+
+    def states(ratio):
+        env = from_raw(raw(reset=roll, step=count_down, reset_ratio=ratio), NAME, 8)
+        params = env.params({"max_steps_in_episode": 3})
+
+        def member(key):
+            key, key_reset = jax.random.split(key)
+            step = lambda now, key: (  # noqa: E731
+                (result := env.step(key, now, jnp.ones(8, jnp.int32), params))[1],
+                result,
+            )
+            return jax.lax.scan(step, env.reset(key_reset, params)[1], jax.random.split(key, 30))
+
+        return jax.jit(jax.vmap(member))(jax.random.split(jax.random.key(0), 2))
+
+    once, few = states(1), states(ratio)
+    jax.tree.map(np.testing.assert_array_equal, once, few)
+    done = once[1][2].done  # [2, T, E]
+    assert done.sum(axis=-1).max() > 4 and len(np.unique(once[1][0][done])) > 4
+
+
 def test_every_environment_ends_for_itself_and_shows_what_was_last():
     """The first ends with 2 + 2 + 2 + 2 >= 7, on the step of its limit; the second is cut there."""
     obs, outcome, episode = play(from_raw(raw(), NAME, 2), [[2, 1]] * 5, max_steps_in_episode=4)
