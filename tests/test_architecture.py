@@ -112,7 +112,7 @@ def test_the_top_level_is_what_it_should_be():
 def test_an_environment_does_not_load_what_gymnax_draws_with():
     """gymnax imports pyplot and seaborn, and so pandas and SciPy: a second of every start."""
     code = (
-        "import sys; from jaxq.envs import gymnax as envs; envs.make_env('CartPole-v1', 1);"
+        "import sys; from jaxq.envs import libraries as envs; envs.make_env('CartPole-v1', 1);"
         "print([m for m in ('matplotlib.pyplot', 'seaborn', 'pandas') if m in sys.modules]);"
         "from gymnax.environments.bsuite import catch; print(catch.plt.Figure.__name__)"
     )

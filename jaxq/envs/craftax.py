@@ -12,10 +12,9 @@ import functools
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 
 from jaxq.config import words_as_values
-from jaxq.envs.episodes import Bounds, RawEnv
+from jaxq.envs.episodes import NEVER, Bounds, RawEnv
 from jaxq.errors import ConfigError
 from jaxq.types import PyTree
 
@@ -24,7 +23,6 @@ _NAMES = tuple(
     for game in ("Craftax-Classic", "Craftax")
     for kind in ("Symbolic", "Pixels")
 )
-_NEVER = np.int32(np.iinfo(np.int32).max)
 _RATIO = 16  # as purejaxql has it: a world takes far longer to make than a step
 
 
@@ -54,7 +52,7 @@ def make_raw(name: str, kwargs: tuple[str, ...]) -> RawEnv:
         return show(obs), state
 
     def step(key: jax.Array, state: PyTree, action: jax.Array, params: PyTree) -> tuple:
-        unlimited = params.replace(max_timesteps=_NEVER)
+        unlimited = params.replace(max_timesteps=NEVER)
         obs, state, reward, terminated, _ = env.step(key, state, action, unlimited)
         return show(obs), state, reward, terminated, state.timestep >= params.max_timesteps
 

@@ -182,31 +182,8 @@ def _with_its_own_reset(env: Any) -> Callable:
 
 
 def env_names() -> tuple[str, ...]:
-    """Every name ``make_env`` accepts; last those that this process gave to ``gymnax.register``."""
+    """Every name ``raw_of`` accepts; last those that this process gave to ``gymnax.register``."""
     return (*_TRAITS, *_ORIGINALS, *_registered())
-
-
-def make_env(
-    name: str,
-    num_envs: int,
-    kwargs: tuple[str, ...] = (),
-    time_limit: str | None = None,
-) -> Env:
-    """The environment called ``name``, ``num_envs`` times.
-
-    Args:
-      name: an id of ``env_names()``. A registered environment says itself what its time limit
-        means and how it is shown, as ``own`` describes.
-      num_envs: E.
-      kwargs: arguments of the gymnax class, each ``"name=value"``, such as ``("size=10",)``.
-      time_limit: ``"bootstrap"`` or ``"terminal"``; None takes the environment's own policy.
-
-    Raises:
-      ConfigError: unknown name, continuous actions, or arguments the class does not take.
-    """
-    check_count(num_envs, name)
-    raw, forms = raw_of(name, kwargs, time_limit)
-    return from_raw(raw, name, num_envs, forms=forms)
 
 
 def raw_of(
@@ -214,8 +191,14 @@ def raw_of(
 ) -> tuple[RawEnv, Forms | None]:
     """The environment called ``name`` without resets, and what it returns, if that is known.
 
+    Args:
+      name: an id of ``env_names()``. A registered environment says itself what its time limit
+        means and how it is shown, as ``own`` describes.
+      kwargs: arguments of the gymnax class, each ``"name=value"``, such as ``("size=10",)``.
+      time_limit: ``"bootstrap"`` or ``"terminal"``; None takes the environment's own policy.
+
     Raises:
-      ConfigError: as ``make_env``.
+      ConfigError: unknown name, continuous actions, or arguments the class does not take.
     """
     env, params = make_gymnax(name, kwargs)
     if name in _registered():

@@ -10,17 +10,15 @@ Freeway belong to the game, which terminates there.
 """
 
 import jax
-import numpy as np
 
 from jaxq.config import words_as_values
-from jaxq.envs.episodes import Bounds, Limit, RawEnv
+from jaxq.envs.episodes import NEVER, Bounds, Limit, RawEnv
 from jaxq.errors import ConfigError
 from jaxq.types import ObservationLegalActions, PyTree
 
 _MINATAR = ("asterix", "breakout", "freeway", "seaquest", "space_invaders")
 _NAMES = ("2048", *(f"minatar-{game}" for game in _MINATAR))
 _SOME_ILLEGAL = ("2048",)  # in the others all actions are legal everywhere
-_NEVER = np.iinfo(np.int32).max
 
 
 def names() -> tuple[str, ...]:
@@ -67,5 +65,5 @@ def make_raw(name: str, kwargs: tuple[str, ...]) -> RawEnv:
         return shown(state), state, state.rewards[0], state.terminated, truncated
 
     sticky = float(getattr(env, "sticky_action_prob", 0.0))
-    params = Limit(_NEVER)
+    params = Limit(NEVER)
     return RawEnv(env.num_actions, Bounds(0, 1), params, reset, step, sticky_actions=sticky)

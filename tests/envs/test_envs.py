@@ -9,6 +9,7 @@ import pytest
 import tabular
 
 from jaxq.envs import gymnax as envs
+from jaxq.envs.libraries import make_env
 from jaxq.errors import ConfigError
 from jaxq.types import Outcome
 
@@ -55,7 +56,7 @@ KEYS = jax.random.split(jax.random.key(0), 3)
 @pytest.mark.parametrize("name", envs.env_names())
 def test_every_environment_steps_in_a_vmapped_scan(name):
     """gymnax mixes weak types, integer rewards and float clocks; none of it gets through."""
-    env = envs.make_env(name, 2)
+    env = make_env(name, 2)
     (obs, state), (_, _, outcome, episode) = jax.eval_shape(members_playing(env), KEYS)
     assert isinstance(outcome, Outcome)
     reward, terminated, done, next_obs = outcome
@@ -75,7 +76,7 @@ def slow_but(fast, names):
 
 @pytest.mark.parametrize("name", slow_but(("CartPole-v1", "DeepSea-bsuite"), envs.env_names()))
 def test_what_environments_give_is_finite_and_termination_is_an_end(name):
-    _, (_, _, outcome, _) = jax.jit(members_playing(envs.make_env(name, 2)))(KEYS)
+    _, (_, _, outcome, _) = jax.jit(members_playing(make_env(name, 2)))(KEYS)
     assert all(np.isfinite(leaf).all() for leaf in (outcome.reward, outcome.next_obs))
     assert np.all(np.asarray(outcome.done) >= np.asarray(outcome.terminated))
 
@@ -101,11 +102,11 @@ def test_binary_observations_lose_nothing(name):
 
 
 def test_integer_observations_become_one_hot():
-    lake = envs.make_env("FrozenLake-misc", 2)
+    lake = make_env("FrozenLake-misc", 2)
     assert lake.obs_spec.shape == (16,) and lake.obs_spec.dtype == jnp.bool_
     (obs, _), _ = rollout(lake, 3)
     np.testing.assert_array_equal(obs.sum(axis=-1), [1, 1])
-    rooms = envs.make_env("FourRooms-misc", 1)  # four coordinates from 1 to 11
+    rooms = make_env("FourRooms-misc", 1)  # four coordinates from 1 to 11
     assert rooms.obs_spec.shape == (44,)
     (obs, _), _ = rollout(rooms, 3)
     assert obs.sum() == 4
@@ -157,7 +158,7 @@ def test_statistics_are_exact_also_when_episodes_end_together():
 
 
 def test_environment_parameters_can_be_replaced():
-    env = envs.make_env("CartPole-v1", 1)
+    env = make_env("CartPole-v1", 1)
     assert int(env.params({"max_steps_in_episode": 7.0}).max_steps_in_episode) == 7
     assert env.params({}).gravity.dtype == jnp.float32
     with pytest.raises(ConfigError, match="did you mean gravity"):
@@ -166,7 +167,7 @@ def test_environment_parameters_can_be_replaced():
 
 @pytest.mark.parametrize("game", ["Asterix", "Breakout", "Freeway", "Seaquest", "SpaceInvaders"])
 def test_original_minatar_protocol(game):
-    env = envs.make_env(f"{game}-MinAtar-original", 1)
+    env = make_env(f"{game}-MinAtar-original", 1)
     assert env.num_actions == 6
     assert env.protocol["sticky_actions"] == 0.1
     limit = int(env.params({}).max_steps_in_episode)
@@ -203,8 +204,8 @@ def test_sticky_actions_repeat_one_in_ten():
 )
 def test_bad_environments_are_refused_in_one_sentence(name, kwargs, message):
     with pytest.raises(ConfigError, match=message):
-        envs.make_env(name, 1, kwargs)
+        make_env(name, 1, kwargs)
 
 
 def test_class_arguments_are_passed_on():
-    assert envs.make_env("DeepSea-bsuite", 1, ("size=5",)).obs_spec.shape == (5, 5)
+    assert make_env("DeepSea-bsuite", 1, ("size=5",)).obs_spec.shape == (5, 5)

@@ -8,6 +8,7 @@ from gymnax.wrappers import StickyActionWrapper
 
 from jaxq.envs import gymnax as envs
 from jaxq.envs import own
+from jaxq.envs.libraries import make_env
 from jaxq.errors import ConfigError
 
 
@@ -110,13 +111,13 @@ def test_a_registered_name_is_accepted_in_the_same_process():
     gymnax.register("Mine-original", Mine)
     try:
         assert "Mine-original" in envs.env_names()
-        env = envs.make_env("Mine-original", 2, ("size=4",))
+        env = make_env("Mine-original", 2, ("size=4",))
         assert env.name == "Mine-original" and env.protocol["time_limit"] == "terminal"
         assert envs.make_gymnax("Mine-original", ("size=4",))[0].size == 4
         with pytest.raises(ConfigError, match=r"env_kwargs=.*sise"):
-            envs.make_env("Mine-original", 2, ("sise=4",))
+            make_env("Mine-original", 2, ("sise=4",))
     finally:
         gymnax.registration._registry.pop("Mine-original")
         gymnax.registered_envs.remove("Mine-original")
     with pytest.raises(ConfigError, match="env=Mine-original does not exist"):
-        envs.make_env("Mine-original", 2)
+        make_env("Mine-original", 2)

@@ -11,7 +11,7 @@ from rich.console import Console
 
 from jaxq.config import Config, HParams
 from jaxq.documents import config_from_dict, hparams_from_dict
-from jaxq.envs import gymnax as envs
+from jaxq.envs.libraries import make_env
 from jaxq.errors import ConfigError
 from jaxq.learning import losses, td
 from jaxq.learning.agents import make_agent
@@ -101,12 +101,12 @@ def test_an_ensemble_of_noisy_networks_draws_noise():
     first, second, mean = values(jax.random.key(2)), values(jax.random.key(3)), values(None)
     assert (first != second).any() and (values(None) == mean).all()
     config = Config(agent="bootstrapped", dense="noisy", widths=(4,))
-    assert make_network_from(config, envs.make_env("CartPole-v1", 2)).draws
+    assert make_network_from(config, make_env("CartPole-v1", 2)).draws
 
 
 def test_make_agent_from_takes_what_is_given_and_keeps_the_rest():
     config = replace(SMALL, action_selection="softmax", backup="double")
-    env = envs.make_env("CartPole-v1", 2)
+    env = make_env("CartPole-v1", 2)
     agent = make_agent_from(config, env, like="c51")
     params = agent.init(jax.random.key(0), np.zeros((2, 4), np.float32))
     kernels = [leaf.shape for leaf in jax.tree.leaves(params) if leaf.ndim == 2]
