@@ -1,14 +1,16 @@
 """Methods on several environments: side by side in one table, and pooled where anchors allow it."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 from jaxq.reports import figures, tables
 from jaxq.reports.anchors import Scale, together
-from jaxq.reports.pages import Notes, Section
+from jaxq.reports.pages import Notes, Picture, Section
 from jaxq.reports.pooling import Method, methods_of, mixture, pool
 from jaxq.reports.sources import Lane
 from jaxq.scoring import plots
-from jaxq.scoring.protocol import protocol_words
+from jaxq.scoring.canvas import COLORS
+from jaxq.scoring.places import draw_side_by_side
+from jaxq.scoring.protocol import protocol_words, steps_words
 from jaxq.scoring.scores import seed_words
 
 _NAMED = 8  # methods in a sentence
@@ -30,7 +32,27 @@ def side_by_side(lanes: Sequence[Lane]) -> list[Section]:
                 few = f"{', '.join(alone[:_NAMED])}{' and others' if len(alone) > _NAMED else ''}"
                 notes.append(f"Not on several environments, or several times on one: {few}.")
             found.append(tables.side_by_side(rows, words, " ".join(filter(None, notes))))
+            found.append(_curves(rows, words))
     return [Section("Environments side by side", found)] if found else []
+
+
+def _curves(rows: Mapping[str, Mapping[str, Lane]], words: str) -> Picture | Notes:
+    """How methods (label -> environment -> lane) learn."""
+    if len(rows) > len(COLORS):
+        return Notes([f"Learning curves of at most {len(COLORS)} methods are drawn side by side."])
+    lanes = [lane for places in rows.values() for lane in places.values()]
+    counted = steps_words(lanes[0].protocol)
+    curves = {
+        figures.drawn(label): {place: lane.curves for place, lane in places.items()}
+        for label, places in rows.items()
+    }
+    seeds = seed_words([len(lane.scores) for lane in lanes])
+    return figures.picture(
+        "Learning curves",
+        f"Evaluation return while learning: IQM and its interval. {seeds} each. "
+        f"{tables.INTERVAL}. Protocol: {words}.",
+        lambda file: draw_side_by_side(file, curves, counted=counted),
+    )
 
 
 def _places_of(method: Method) -> dict[str, Lane]:

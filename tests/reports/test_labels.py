@@ -44,6 +44,10 @@ def test_one_label_on_several_environments_is_one_method(tmp_path):
     page, text = read(tmp_path / "r.html")
     assert text.count("| Ours |") >= 4 and "environments side by side" in page.lower()
     assert "one method by its label; configurations differ in backup" in text
+    many = [make_preset_run(tmp_path / f"{x}{i}", x, n_step=i + 1) for x in names for i in range(9)]
+    labels = [f"{run}={run.name[-1]}" for run in many]
+    write_report(many, tmp_path / "many.html", labels=labels)
+    assert "of at most 8 methods are drawn side by side" in read(tmp_path / "many.html")[1]
     twice = [runs[0], make_preset_run(tmp_path / "again", names[0], 3.0)]
     with pytest.raises(ConfigError, match="label=Ours names two lanes on Asterix-MinAtar-original"):
         write_report(twice, tmp_path / "r.html", labels=[f"{run}=Ours" for run in twice])
