@@ -1,5 +1,6 @@
 """What the README shows is there: files, functions, options."""
 
+import json
 import re
 
 import pytest
@@ -35,6 +36,16 @@ def test_a_row_is_what_a_method_changes(name):
     assert changes.strip().strip("`") == ", ".join(found)
     assert (paper, idea) == METHODS[name][:2]
     assert f"`{name}` {score}" in TEXT  # the same number in both
+
+
+@pytest.mark.parametrize("suite", ("minatar", "minatar-original"))
+def test_the_scores_of_a_suite_are_those_of_its_data(suite):
+    manifest = json.loads((ROOT / "experiments" / "reference" / f"{suite}.json").read_text())
+    for name, cell in manifest.items():
+        low, high = cell["iqm_95"]
+        assert f"| {cell['iqm']:.1f} ({low:.1f} to {high:.1f}) |" in TABLES, name
+    for score in re.findall(r"\| (\d+\.\d \(\d+\.\d to \d+\.\d\))", TEXT):
+        assert score in TABLES
 
 
 def test_the_pieces_of_a_method_of_ones_own_are_its_file():

@@ -1,4 +1,4 @@
-"""Exported policies: what the README shows for their use elsewhere is what jaxq computes."""
+"""Exported policies: what the README of experiments shows for their use elsewhere is what jaxq computes."""
 
 import re
 from dataclasses import replace
@@ -18,7 +18,8 @@ from jaxq.runs import files
 from jaxq.runs.policy import Policy, load_policy, save_policy
 from jaxq.runs.spec import RunSpec
 
-_CODE = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(), re.S)[2]
+_TEXT = (ROOT / "experiments" / "README.md").read_text()
+(_CODE,) = re.findall(r"```python\n(.*?)```", _TEXT, re.S)
 WITH_FLAX, WITH_NUMPY = _CODE.split("\n\n")
 WITH = {"flax": flax, "nn": nn, "jax": jax, "np": np, "load_file": load_file}
 LANE, SEED, ROWS = 1, 0, 5
