@@ -1,4 +1,4 @@
-"""Exported policies: what the README of experiments shows for their use elsewhere is what jaxq computes."""
+"""Exported policies: what experiments/README shows for their use elsewhere is what jaxq computes."""
 
 import re
 from dataclasses import replace
