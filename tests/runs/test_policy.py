@@ -1,4 +1,4 @@
-"""Exported policies: what experiments/README shows for their use elsewhere is what jaxq computes."""
+"""Exported policies: what a README shows for their use elsewhere is what jaxq computes."""
 
 import re
 from dataclasses import replace
