@@ -64,6 +64,10 @@ class HParams(NamedTuple):
     """TD errors beyond it weigh linearly; inf is the squared loss."""
     sigma_ratio: float = 0.75
     """hl-gauss: standard deviation of the Gaussian around a target, in widths of a bin."""
+    intrinsic_scale: float = 1.0
+    """rnd: bonuses are multiplied by it."""
+    intrinsic_gamma: float = 0.99
+    """rnd: discount of bonuses."""
     td_lambda: float = 0.65
     """pqn, stream: weight of longer returns; 0 is one step, 1 the whole rollout or episode."""
     kappa: float = 2.0
@@ -91,8 +95,7 @@ class HParams(NamedTuple):
     epsilon_steps: float = 250_000.0
     """Environment steps of the schedule of epsilon."""
     duration_exponent: float = 2.0
-    """ez-greedy: n steps are drawn in proportion to 1 / n to this power; inf makes it
-    epsilon-greedy."""
+    """ez-greedy: n steps are drawn by n to minus this power; inf makes it epsilon-greedy."""
     eval_epsilon: float = 0.0
     """Probability of a random action in evaluation; 0 is greedy."""
     priority_exponent: float = 0.0

@@ -8,6 +8,7 @@ Knows networks by their contract, and no loop. Read ``td``, then ``losses``: the
     losses       losses on batches of windows: DQN, C51, HL-Gauss, quantiles
     ensembles    losses of several value functions at once
     iterated     losses of several Bellman iterations at once: iS-DQN, i-DQN
+    novelty      the loss of exploring by a bonus for what is new: RND
     recurrent    losses of sequences: DRQN, R2D2
     on_policy    the loss of on-policy Q(lambda)
     streaming    the loss of learning from a stream

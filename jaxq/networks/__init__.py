@@ -12,8 +12,9 @@ is made of has a name here, such as ``networks.from_flax`` and ``networks.QOutpu
     cells       memory cells, linear ones among them
     memory      networks that remember
     ensembles   several copies of a module as one network
-    iterated    chains of values, each of which follows the one before
     statistics  running statistics, and networks whose observations they normalise
+    novelty     how new an observation is, and values of a bonus for it
+    iterated    chains of values, each of which follows the one before
     legal       networks that value legal actions only
 """
 

@@ -15,6 +15,7 @@ from jaxq.learning import (
     ensembles,
     iterated,
     losses,
+    novelty,
     on_policy,
     recurrent,
     returns,
@@ -191,6 +192,12 @@ def _shifted(config: Config, hparams: HParams) -> str | None:
     return None
 
 
+def _acts(config: Config, hparams: HParams) -> str | None:
+    if config.dataset:
+        return f"dataset={config.dataset} has no effect on agent={config.agent}, which explores"
+    return None
+
+
 def _without_noise(config: Config, hparams: HParams) -> str | None:
     if config.dense == "noisy":
         return f"dense=noisy must be plain or spectral for agent={config.agent}, which learns means"
@@ -201,6 +208,7 @@ _ACTING = ("network", "observations", "rewards", "action_selection", "gamma", "r
 _ALWAYS = (*_ACTING, "backup", "n_step")
 _Q = (*_ALWAYS, "huber_delta")
 _ENSEMBLE = (*_Q, "ensemble_size", "prior_scale")
+_NOVELTY = (*(name for name in _ACTING if name != "observations"), "backup", "huber_delta")
 _ITERATED = (*_Q, "ensemble_size")
 _MEMORY = ("memory", "memory_inputs", "sequence_length")
 _SEQUENCES = (*_Q, *_MEMORY, "burn_in")
@@ -230,6 +238,11 @@ AGENTS |= {
         Recipe(ensembles.maxmin_loss, partial(outputs.ensemble, combine=jnp.min)), _ENSEMBLE
     ),
     "averaged": Row(Recipe(ensembles.averaged_loss, outputs.values), _Q, _several_targets),
+    "rnd": Row(
+        Recipe(novelty.random_distillation_loss, outputs.with_novelty),
+        (*_NOVELTY, "intrinsic_scale", "intrinsic_gamma"),
+        _acts,
+    ),
     "is-dqn": Row(Recipe(iterated.shared_chain_loss, outputs.shared_chain), _ITERATED, _shifted),
     "i-dqn": Row(Recipe(iterated.chain_loss, outputs.chain), _ITERATED, _shifted),
     "drqn": Row(Recipe(recurrent.recurrent_q_loss, outputs.values), _SEQUENCES, _sequences),

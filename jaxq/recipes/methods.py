@@ -71,6 +71,11 @@ METHODS = {
     "noisy-dqn": Method(
         "Fortunato et al. 2018", "learned noise explores", {"dense": "noisy"}, _NO_EPSILON
     ),
+    "rnd-dqn": Method(
+        "Burda et al. 2019",
+        "a bonus for what a network cannot predict yet, with values of its own",
+        {"agent": "rnd"},
+    ),
     "ez-greedy-dqn": Method(
         "Dabney et al. 2020",
         "random actions are repeated for a random time",

@@ -9,7 +9,7 @@ from functools import partial
 import flax.linen as nn
 
 from jaxq.config import Config
-from jaxq.networks import ensembles, heads, iterated, memory, modules
+from jaxq.networks import ensembles, heads, iterated, memory, modules, novelty
 from jaxq.networks.cells import Cell
 from jaxq.recipes.layers import DENSE, hidden_layers
 from jaxq.recipes.parts import make_part
@@ -79,6 +79,12 @@ def mixture(config: Config, torso: nn.Module, make_head: Callable) -> Network:
     module = heads.ValueNetwork(torso, make_head())
     draws = config.dense == "noisy"
     return ensembles.mixture(module, config.ensemble_size, config.prior_scale, draws)
+
+
+def with_novelty(config: Config, torso: nn.Module, make_head: Callable) -> Network:
+    """Values of rewards and of a bonus for what is new."""
+    module = heads.ValueNetwork(torso, make_head())
+    return novelty.novelty(module, torso, draws=config.dense == "noisy")
 
 
 def shared_chain(config: Config, torso: nn.Module, make_head: Callable) -> Network:

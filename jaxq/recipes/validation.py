@@ -264,6 +264,7 @@ def _window_words(config: Config) -> str:
 # Field -> (lowest, highest) accepted value; fields not listed take any number from 0 up.
 _RANGES = {
     "gamma": (0.0, 1.0),
+    "intrinsic_gamma": (0.0, 1.0),
     "tau": (0.0, 1.0),
     "td_lambda": (0.0, 1.0),
     "epsilon_start": (0.0, 1.0),

@@ -96,7 +96,7 @@ FAST = ("table",)
 # Traced in seconds each: one of every loss and of every kind of part.
 TRACED = (
     *"table rainbow munchausen-iqn bootstrapped-dqn averaged-dqn pqn-lstm reset-dqn".split(),
-    *"hl-gauss redo-dqn chain-auto-dqn qrc ez-greedy-dqn is-dqn i-dqn".split(),
+    *"hl-gauss redo-dqn chain-auto-dqn qrc ez-greedy-dqn rnd-dqn is-dqn i-dqn".split(),
     "pqn, mingru, last action",
     "r2d2, lru, last action and reward",
 )
