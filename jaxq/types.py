@@ -289,8 +289,8 @@ class Trainer(NamedTuple):
     ``restart(state) -> state`` where parameters were replaced: what it remembers of them
     ``learn(state, clock, key, hparams, updates) -> state`` after so many updates more, such as a
     chunk makes; to be looked at, not to go on from. It may be missing
-    ``data() -> arrays``, a tuple of what is common to all members; ``init``, ``chunk`` and ``look``
-    take them as last arguments, so that they are in memory once
+    ``data() -> arrays``, a tuple of what is common to all members; ``init``, ``chunk``, ``look``
+    and ``learn`` take them as last arguments, so that they are in memory once
     ``contents(state, clock) -> records [rows, E, words]``, as of ``Replay``, if it holds any
     """
 

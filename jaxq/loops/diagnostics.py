@@ -39,7 +39,8 @@ class Beginning(NamedTuple):
 
 class Diagnostics(NamedTuple):
     """``begin(params, key, hparams) -> Beginning``, with the parameters at step 0;
-    ``measure(state, clock, beginning, key, hparams) -> numbers by name``.
+    ``measure(state, clock, beginning, key, hparams, *data) -> numbers by name``, with the data of
+    the trainer, if it has any.
     """
 
     begin: Callable
@@ -71,7 +72,12 @@ def make_diagnostics(env: Env, agent: Agent, noting: Trainer) -> Diagnostics:
         return Beginning(hold_out(env, key, hparams), split(params)[0])
 
     def measure(
-        state: PyTree, clock: Clock, beginning: Beginning, key: jax.Array, hparams: HParams
+        state: PyTree,
+        clock: Clock,
+        beginning: Beginning,
+        key: jax.Array,
+        hparams: HParams,
+        *data: PyTree,
     ) -> dict[str, jax.Array]:
         weights, _ = split(state.params)
         found = {"weight_distance": distance(weights, beginning.weights)}
@@ -80,7 +86,7 @@ def make_diagnostics(env: Env, agent: Agent, noting: Trainer) -> Diagnostics:
         if noting.learn is None:
             return found
         begun = state._replace(opt_state=Noted(state.opt_state, *jnp.zeros((2,))))
-        later = noting.learn(begun, clock, key, hparams, UPDATES)
+        later = noting.learn(begun, clock, key, hparams, UPDATES, *data)
         found["update_norm"] = later.opt_state.update / UPDATES
         if agent.loop != "streaming":
             found["gradient_norm"] = later.opt_state.gradient / UPDATES

@@ -104,6 +104,23 @@ def make_offline_trainer(
         state, _, metrics = update(state, clock, hparams, sample, key_loss, apart)
         return (state._replace(key=key), Clock(clock.steps + 1, clock.updates + 1)), metrics
 
+    def more(
+        state: OfflineState,
+        clock: Clock,
+        key: jax.Array,
+        hparams: HParams,
+        updates: int,
+        records: jax.Array,
+    ) -> OfflineState:
+        """Updates from draws of their own, of which time takes no notice."""
+
+        def one(state: OfflineState, key: jax.Array):
+            (state, _), _ = learn(state._replace(key=key), clock, hparams, records)
+            return state, None
+
+        keys = jax.random.split(key, updates)
+        return jax.lax.scan(one, state, keys)[0]._replace(key=state.key)
+
     def period(loop, hparams: HParams, records: jax.Array):
         (state, clock), metrics = jax.lax.scan(
             lambda loop, _: learn(*loop, hparams, records), loop, length=lengths.updates_per_period
@@ -139,4 +156,4 @@ def make_offline_trainer(
         state = OfflineState(params, target.init(params), opt_state, obs, key, key_carry, memory)
         return state, Clock(jnp.int32(0), jnp.int32(0))
 
-    return Trainer(init, chunk, look, make_restart(regulariser), data=data)
+    return Trainer(init, chunk, look, make_restart(regulariser), more, data)

@@ -86,9 +86,9 @@ class Population:
         def begin_member(params, seed, clock, hparams):
             return diagnostics.begin(params, key_of(seed, clock), hparams)
 
-        def measure_member(state, seed, clock, beginning, hparams):
+        def measure_member(state, seed, clock, beginning, hparams, *data):
             key = jax.random.fold_in(key_of(seed, clock), 1)
-            return diagnostics.measure(state, clock, beginning, key, hparams)
+            return diagnostics.measure(state, clock, beginning, key, hparams, *data)
 
         size = self.plan.batch
         states = leading(self._member, size)
@@ -98,13 +98,13 @@ class Population:
         looking = {}
         if diagnostics:
             begin = jax.jit(batched(begin_member, size, in_axes=(0, 0, None, 0)))
-            measure = jax.jit(batched(measure_member, size, in_axes=(0, 0, None, 0, 0)))
+            measure = jax.jit(batched(measure_member, size, (0, 0, None, 0, 0, *common)))
             arguments = states.params, seed, clock, numbers
             beginning = jax.eval_shape(begin, *arguments)
             looking = {
                 "begin": Program(begin, arguments, self._devices),
                 "measure": Program(
-                    measure, (states, seed, clock, beginning, numbers), self._devices
+                    measure, (states, seed, clock, beginning, numbers, *data), self._devices
                 ),
             }
         self._programs = Programs(
@@ -212,9 +212,9 @@ class Population:
         if not self._diagnoses:
             return {}
         arguments = [
-            (state, seed, clock, beginning, mine)
-            for state, (seed, _), beginning, mine in zip(
-                states, self._groups, self._beginnings, self._numbers(hparams), strict=True
+            (state, seed, clock, beginning, mine, *self._data[group % self.plan.num_devices])
+            for group, (state, (seed, _), beginning, mine) in enumerate(
+                zip(states, self._groups, self._beginnings, self._numbers(hparams), strict=True)
             )
         ]
         with self._in_memory():

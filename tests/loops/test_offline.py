@@ -101,6 +101,27 @@ def test_every_transition_of_an_mdp_gives_its_exact_values():
     assert int(metrics["episodes"]) == 0 and float(metrics["loss"]) < 1e-3
 
 
+def test_updates_to_be_looked_at_are_those_of_a_chunk():
+    """From the same keys they lead to the same parameters, and only these have changed."""
+    (trainer, _), numbers = trainer_of(BASE), cast(HPARAMS)
+
+    @jax.jit
+    def both(records):
+        state, clock = trainer.init(jax.random.key(0), numbers, records)
+        again = trainer.learn(state, clock, state.key, numbers, 1, records)
+        key = jax.random.split(state.key, 1)[0]
+        one = replace(BASE, target_period=1, chunk_steps=1)
+        chunk = trainer_of(one)[0].chunk
+        learned, *_ = chunk(state._replace(key=key), clock, numbers, records)
+        return state, again, learned
+
+    state, again, learned = both(everything())
+    jax.tree.map(np.testing.assert_array_equal, again.params, learned.params)
+    jax.tree.map(np.testing.assert_array_equal, again.opt_state, learned.opt_state)
+    assert (jax.random.key_data(again.key) == jax.random.key_data(state.key)).all()
+    assert any((a != b).any() for a, b in zip(*map(jax.tree.leaves, (state.params, again.params))))
+
+
 def test_cloning_does_what_the_data_do():
     """With how likely they do it: of a policy that draws, the frequencies."""
     random = np.random.default_rng(0)
