@@ -136,12 +136,19 @@ def look_inside(network: Network, params: PyTree, obs: jax.Array) -> dict[str, j
     if features is None:
         return found
     features = features.reshape(-1, *features.shape[-2:])  # [members, B, F]
-    singular = jnp.linalg.svd(features, compute_uv=False)
+    singular = jax.vmap(_singular_values)(features)
     return found | {
         "srank": jax.vmap(srank)(singular).mean(),
         "effective_rank": jax.vmap(effective_rank)(singular).mean(),
         "feature_norm": jnp.linalg.norm(features, axis=-1).mean(),
     }
+
+
+@jax.custom_batching.sequential_vmap
+def _singular_values(features: jax.Array) -> jax.Array:
+    """Of one matrix after the other. A batch of them is shared among the threads of XLA's CPU by
+    one that waits for the others, and for ever if every device has one that waits."""
+    return jnp.linalg.svd(features, compute_uv=False)
 
 
 def churn(before: jax.Array, after: jax.Array) -> dict[str, jax.Array]:

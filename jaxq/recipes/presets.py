@@ -298,7 +298,7 @@ PRESETS = {
     **{f"pqn-{cell}-memorychain": _with_cell("pqn-lstm", cell) for cell in _CELLS},
     **{f"r2d2-{cell}-memorychain": _with_cell("r2d2", cell) for cell in _CELLS},
     "bootstrapped-dqn-deepsea": _on_deep_sea("bootstrapped-dqn"),
-    "rnd-dqn-deepsea": _on_deep_sea("rnd-dqn", epsilon_start=0.05),
+    "rnd-dqn-deepsea": _on_deep_sea("rnd-dqn", epsilon_start=0.05, intrinsic_scale=3.0),
     "dqn-deepsea": _on_deep_sea("dqn", epsilon_start=0.05),
     **BOARDS,
     **MINATAR,

@@ -1,5 +1,6 @@
 """Diagnostics: each measure in closed form, and that to measure changes nothing."""
 
+import re
 from dataclasses import replace
 from functools import partial
 
@@ -75,6 +76,17 @@ def test_what_is_inside_of_a_made_up_network():
     np.testing.assert_allclose(found["effective_rank"], 1.5, rtol=1e-6)
     without = Network(None, None, inside=lambda params, obs: Inside(None, []))
     assert diagnostics.look_inside(without, None, None) == {}
+
+
+def test_matrices_of_members_are_decomposed_one_after_the_other():
+    """All at once they wait for each other for ever, where every device has some."""
+    network = Network(None, None, inside=lambda params, obs: Inside(params, []))
+    look = jax.jit(jax.vmap(lambda params: diagnostics.look_inside(network, params, None)))
+    features = jnp.stack([jnp.diag(jnp.arange(1.0, 4.0)), jnp.eye(3), jnp.ones((3, 3))])
+    shapes = re.findall(r"gesdd.*?: \(tensor<(.*?)xf32>\)", look.lower(features).as_text())
+    assert shapes and all(shape == "3x3" for shape in shapes)
+    np.testing.assert_allclose(look(features)["srank"], [3.0, 3.0, 1.0])
+    np.testing.assert_allclose(look(features)["effective_rank"][1:], [3.0, 1.0], rtol=1e-4)
 
 
 def test_distance_is_that_of_one_vector():
