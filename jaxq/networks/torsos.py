@@ -75,8 +75,17 @@ class MinAtarTorso(nn.Module):
         return _dense_layers(self)(_batch_first(x))
 
 
+# Of every convolution its features, its kernel and its strides, both [rows, columns].
+NATURE = ((32, (8, 8), (4, 4)), (64, (4, 4), (2, 2)), (64, (3, 3), (1, 1)))
+OCTAX = ((32, (4, 8), (2, 4)), *NATURE[1:])
+
+
 class NatureTorso(nn.Module):
-    """The three convolutions of Mnih et al. (2015), for images of at least 36 x 36."""
+    """The three convolutions of Mnih et al. (2015), for images of at least 36 x 36.
+
+    With ``OCTAX`` as ``layers`` those of Octax (Radji et al. 2025), for screens twice as wide as
+    high, of at least 18 x 36: the first makes a square of them. No padding; theirs has zeros.
+    """
 
     widths: tuple[int, ...] = (512,)
     layer_norm: bool = False
@@ -86,29 +95,29 @@ class NatureTorso(nn.Module):
     both_signs: bool = False
     norm: Callable = affine_norm
     kernel_init: nn.initializers.Initializer = default_init  # of the convolutions
+    layers: tuple[tuple[int, tuple[int, int], tuple[int, int]], ...] = NATURE
 
     @nn.compact
     def __call__(self, obs: jax.Array) -> jax.Array:
-        x = _batch_last(numbers(obs))
-        layers = ((32, (8, 8), (4, 4)), (64, (4, 4), (2, 2)), (64, (3, 3), (1, 1)))
-        for channels, kernel_size, strides in layers:
+        x = _batch_last(obs if obs.dtype == jnp.bool_ else numbers(obs))
+        for channels, kernel_size, strides in self.layers:
             conv = PatchConv(channels, kernel_size, strides, self.kernel_init)
             x = hidden_layer(self, conv, channels, x, is_image=True)
         return _dense_layers(self)(_batch_first(x))
 
 
-def check_image(name: str, obs_spec: jax.ShapeDtypeStruct, smallest: int) -> None:
+def check_image(name: str, obs_spec: jax.ShapeDtypeStruct, smallest: tuple[int, int]) -> None:
     """Refuse observations that are no images, for the torso called ``name``, and warn of images
-    that look as if channels came first.
+    that look as if channels came first; ``smallest``: the fewest rows and columns it takes.
 
     Raises:
       ConfigError: they are not [height, width, channels], or are too small.
     """
     shape = obs_spec.shape
-    if len(shape) != 3 or min(shape[:2]) < smallest:
+    if len(shape) != 3 or any(given < least for given, least in zip(shape, smallest)):
         raise ConfigError(
             f"network={name} needs image observations [height, width, channels] of at least "
-            f"{smallest} x {smallest}; the environment's have shape {list(shape)}."
+            f"{smallest[0]} x {smallest[1]}; the environment's have shape {list(shape)}."
         )
     if shape[0] < min(shape[1:]):
         warnings.warn(

@@ -1,5 +1,6 @@
 """The parts of a network that names stand for: torsos, and what their layers are made of."""
 
+from collections.abc import Callable
 from functools import partial
 from typing import Any
 
@@ -51,7 +52,10 @@ def hidden_layers(config: Config) -> dict[str, Any]:
 
 
 def _torso(
-    module: type[nn.Module], smallest: int, config: Config, obs_spec: jax.ShapeDtypeStruct
+    module: Callable[..., nn.Module],
+    smallest: tuple[int, int] | None,
+    config: Config,
+    obs_spec: jax.ShapeDtypeStruct,
 ) -> nn.Module:
     """A torso of convolutions, or none, and dense layers."""
     dense, last_dense = DENSE[config.dense].make(config)
@@ -66,9 +70,11 @@ def _torso(
 
 _LAYERS = ("widths", "layer_norm", "activation", "dense", "dueling")
 _CONVOLUTIONS = (*_LAYERS, "initialization")
+_octax = partial(torsos.NatureTorso, layers=torsos.OCTAX)
 TORSOS = {
     "linear": Row(lambda config, obs_spec: torsos.Flatten()),
-    "mlp": Row(partial(_torso, torsos.MLP, 0), _LAYERS),
-    "minatar": Row(partial(_torso, torsos.MinAtarTorso, 3), _CONVOLUTIONS),
-    "nature": Row(partial(_torso, torsos.NatureTorso, 36), _CONVOLUTIONS),
+    "mlp": Row(partial(_torso, torsos.MLP, None), _LAYERS),
+    "minatar": Row(partial(_torso, torsos.MinAtarTorso, (3, 3)), _CONVOLUTIONS),
+    "nature": Row(partial(_torso, torsos.NatureTorso, (36, 36)), _CONVOLUTIONS),
+    "octax": Row(partial(_torso, _octax, (18, 36)), _CONVOLUTIONS),
 }

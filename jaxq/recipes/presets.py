@@ -4,6 +4,7 @@ from dataclasses import replace
 
 from jaxq.config import Config, HParams, Preset
 from jaxq.recipes.boards import BOARDS
+from jaxq.recipes.libraries import LIBRARIES
 from jaxq.recipes.methods import METHODS
 from jaxq.recipes.minatar import MINATAR
 
@@ -301,5 +302,6 @@ PRESETS = {
     "rnd-dqn-deepsea": _on_deep_sea("rnd-dqn", epsilon_start=0.05, intrinsic_scale=3.0),
     "dqn-deepsea": _on_deep_sea("dqn", epsilon_start=0.05),
     **BOARDS,
+    **LIBRARIES,
     **MINATAR,
 }

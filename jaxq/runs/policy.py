@@ -21,7 +21,7 @@ from jaxq.types import PyTree
 _DESCRIBED_BY = ("config", "lanes", "seeds", "made_of")  # of a run's document
 # How the first dense layer after convolutions takes their features, which flax would flatten by
 # rows, columns, channels.
-_FEATURES = {name: ["channels", "rows", "columns"] for name in ("minatar", "nature")}
+_FEATURES = {name: ["channels", "rows", "columns"] for name in ("minatar", "nature", "octax")}
 
 
 class Policy(NamedTuple):

@@ -163,7 +163,8 @@ def make_torso(name, obs_spec, **changes):
 
 
 @pytest.mark.parametrize(
-    "name, shape", [("mlp", (4,)), ("minatar", (10, 10, 4)), ("nature", (84, 84, 4))]
+    "name, shape",
+    [("mlp", (4,)), ("minatar", (10, 10, 4)), ("nature", (84, 84, 4)), ("octax", (32, 64, 4))],
 )
 @pytest.mark.parametrize("layer_norm", [False, True])
 def test_torsos_take_the_observations_they_are_for(name, shape, layer_norm):
@@ -177,7 +178,13 @@ def test_torsos_take_the_observations_they_are_for(name, shape, layer_norm):
 
 @pytest.mark.parametrize(
     "name, shape",
-    [("linear", (4,)), ("mlp", (6, 5)), ("minatar", (5, 5, 2)), ("nature", (36, 36, 1))],
+    [
+        ("linear", (4,)),
+        ("mlp", (6, 5)),
+        ("minatar", (5, 5, 2)),
+        ("nature", (36, 36, 1)),
+        ("octax", (18, 36, 1)),
+    ],
 )
 def test_every_torso_reads_bytes_as_brightness(name, shape):
     torso = make_torso(name, jax.ShapeDtypeStruct(shape, jnp.uint8), widths=(4,))
@@ -188,7 +195,9 @@ def test_every_torso_reads_bytes_as_brightness(name, shape):
     np.testing.assert_allclose(apply(params, pixels), scaled, rtol=1e-5, atol=1e-6)
 
 
-@pytest.mark.parametrize("name, shape", [("minatar", (4,)), ("nature", (30, 40, 3))])
+@pytest.mark.parametrize(
+    "name, shape", [("minatar", (4,)), ("nature", (30, 40, 3)), ("octax", (64, 32, 4))]
+)
 def test_torsos_refuse_other_observations(name, shape):
     with pytest.raises(ConfigError, match=f"network={name} needs image"):
         make_torso(name, jax.ShapeDtypeStruct(shape, jnp.float32))
@@ -342,6 +351,7 @@ def test_images_that_a_torso_hardly_means_are_said(name, shape, dtype, message):
     [
         ("minatar", (10, 10, 4), jnp.bool_),
         ("nature", (84, 84, 4), jnp.uint8),
+        ("octax", (32, 64, 4), jnp.bool_),
         ("mlp", (10, 10, 4), jnp.bool_),
         ("mlp", (8,), jnp.uint8),
     ],
