@@ -11,7 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jaxq.envs.libraries import LIBRARIES, library_of, make_env
+from jaxq.envs.libraries import LIBRARIES, library_of, make_env, raw_of
 from jaxq.errors import ConfigError
 from jaxq.learning.returns import fold_window
 from jaxq.legal import legal_actions, uniform
@@ -305,6 +305,47 @@ def test_random_games_of_2048_take_legal_moves_only():
     assert outcome.reward.min() >= 0 and episode.ended.sum() > 10
     assert 0.5 < legal.mean() < 0.98  # else nothing was masked
     assert not np.any(outcome.done & ~outcome.terminated)
+
+
+def test_breakout_is_the_same_game_in_pgx_and_gymnax():
+    """Without sticky actions chance is only where the ball begins: frames, rewards and ends of
+    games that are played well for most of the time, step for step."""
+    installed("pgx/minatar-breakout")
+    rules = "use_minimal_action_set=False", "sticky_action_prob=0.0"
+    ours = raw_of("Breakout-MinAtar", rules[:1])[0]
+    theirs = raw_of("pgx/minatar-breakout", rules)[0]
+
+    def step(raw, game, key, action):
+        obs, state, reward, ended, _ = raw.step(key, game[1], action, raw.params)
+        return (obs.astype(bool), state), (obs.astype(bool), reward, ended)
+
+    def play(key):
+        key_ours, key_theirs, key = jax.random.split(key, 3)
+        mine, state = ours.reset(key_ours, ours.params)
+        begun = jax.vmap(lambda key: theirs.reset(key, theirs.params))(
+            jax.random.split(key_theirs, 16)
+        )
+        same = jnp.argmax((begun[0] == mine.astype(bool)).all(axis=(1, 2, 3)))
+        games = (mine.astype(bool), state), jax.tree.map(lambda leaf: leaf[same], begun)
+
+        def one(games, key):
+            key_often, key_random = jax.random.split(key)
+            ball, paddle = jnp.argmax(games[0][0][..., 1].any(0)), jnp.argmax(games[0][0][9, :, 0])
+            good = jnp.select([ball < paddle, ball > paddle], [1, 3], 0)
+            random = jax.random.randint(key_random, (), 0, 6)
+            action = jnp.where(jax.random.uniform(key_often) < 0.1, random, good)
+            after = [step(raw, game, key, action) for raw, game in zip((ours, theirs), games)]
+            return tuple(game for game, _ in after), [seen for _, seen in after]
+
+        return jax.lax.scan(one, games, jax.random.split(key, 60))[1]
+
+    mine, its = jax.jit(jax.vmap(play))(jax.random.split(jax.random.key(0), 16))
+    going_on = np.cumsum(mine[2], axis=1) - mine[2] == 0  # [16, T], up to the end of an episode
+    for a, b in zip(mine, its):
+        np.testing.assert_array_equal(np.asarray(a)[going_on], np.asarray(b)[going_on])
+    assert (
+        np.asarray(mine[1])[going_on].sum() > 16 and mine[2].any()
+    )  # a brick a game, and some ended
 
 
 @pytest.mark.parametrize("library, packages", LIBRARIES.items())
