@@ -69,6 +69,10 @@ class RawEnv(NamedTuple):
     obs)`` in place of ``step``, for what can only reset itself: after an episode's end ``obs`` and
     ``state`` are those of the next one
 
+    ``sticky_actions`` is how likely the environment itself repeats the last action: it is said with
+    the results, and nothing is done about it here. ``reset_ratio`` changes nothing but the speed.
+    ``limit`` names the parameter that limits the steps of an episode.
+
     ``obs`` is an array, several as ``encoding.flattened`` has them, or an
     ``ObservationLegalActions`` around either.
     """
@@ -82,9 +86,8 @@ class RawEnv(NamedTuple):
     limit: str = LIMIT  # what the library calls the parameter that limits an episode's steps
     time_limit: str = "bootstrap"  # what reaching it means, if nobody says
     observations: Observations = "auto"  # see ``encoding``
-    sticky_actions: float = 0.0  # how likely a step repeats the last action; for the protocol
-    reset_ratio: int = 1  # environments for every reset that a step computes; more where a reset
-    # costs more than a step. It changes nothing but the speed, see ``resetting``.
+    sticky_actions: float = 0.0
+    reset_ratio: int = 1  # environments for every reset that a step computes, see ``resetting``
 
 
 class Bounds(NamedTuple):

@@ -55,6 +55,11 @@ def make_env(
       ConfigError: unknown name, a library that is not installed, actions that are continuous or
         chosen by several players, or arguments the class does not take.
     """
+    if not isinstance(name, str) or ":" in name:
+        raise ConfigError(
+            f"name={name} must be a name such as CartPole-v1; environments of your own are made "
+            f"by jaxq.from_raw and jaxq.from_gymnax."
+        )
     check_count(num_envs, name)
     raw, forms = raw_of(name, kwargs, time_limit)
     return from_raw(raw, name, num_envs, time_limit, forms)

@@ -68,6 +68,10 @@ def check_raw(raw: Any, name: str) -> None:
     if not _is_count(raw.reset_ratio) or (raw.renew is not None and raw.reset_ratio > 1):
         accepted = "a whole number of 1 or more" if raw.renew is None else "with renew only 1"
         raise ConfigError(f"env={name} has reset_ratio={raw.reset_ratio}; {accepted} is accepted.")
+    if not (is_number(raw.sticky_actions) and 0.0 <= raw.sticky_actions <= 1.0):
+        raise ConfigError(
+            f"env={name} has sticky_actions={raw.sticky_actions!r}; a probability is accepted."
+        )
     calls = {"reset": "key, params", "step": "key, state, action, params"}
     if raw.renew is not None:
         calls["renew"] = calls.pop("step")
@@ -79,6 +83,10 @@ def check_raw(raw: Any, name: str) -> None:
             )
         _check_call(function, field, arguments, name)
     check_params(raw.params, name)
+    if raw.limit != LIMIT and not hasattr(raw.params, raw.limit):
+        raise ConfigError(
+            f"env={name} has limit={raw.limit!r}, and its parameters have none of that name."
+        )
     check_limit(getattr(raw.params, raw.limit, 1), name, raw.limit)
 
 

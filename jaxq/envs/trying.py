@@ -16,7 +16,13 @@ import numpy as np
 from jaxq.envs.episodes import RawEnv, from_raw
 from jaxq.envs.probing import Forms
 from jaxq.legal import legal_actions, uniform
-from jaxq.types import Env, PyTree, observation_of
+from jaxq.types import (
+    Env,
+    ObservationActionReward,
+    ObservationLegalActions,
+    PyTree,
+    observation_of,
+)
 
 NUM_ENVS, NUM_STEPS = 8, 500
 _EPISODES = 10  # of one length, before that is taken for a rule
@@ -28,9 +34,11 @@ _TIMED = 100  # steps between two looks at the clock
 class Seen(NamedTuple):
     """What random steps have shown, leaves [T, E]."""
 
-    lowest: jax.Array  # of the observation after each step, before any reset
+    lowest: jax.Array  # [1 + T, E], of the first observation and of that after each step, before
+    # any reset
     highest: jax.Array
     outside: jax.Array  # whether it leaves the declared space
+    stuck: jax.Array  # whether no action was legal before it
     reward: jax.Array
     terminated: jax.Array
     done: jax.Array
@@ -103,6 +111,11 @@ def _odd(
             f"showed values from {lowest:g} to {highest:g} {_STEPS}, which its observation_space "
             f"does not hold{one_hot}."
         )
+    if seen.stuck.any():
+        yield (
+            f"had no legal action in {seen.stuck.sum():,} of {seen.stuck.size:,} random steps, so "
+            f"that an illegal one was taken; a state without any must end the episode."
+        )
     if not np.isfinite(seen.reward).all():
         yield f"gave a reward that is not finite {_STEPS}."
     lengths = seen.length[seen.done]
@@ -131,7 +144,7 @@ def measure_speed(env: Env, seconds: float = 1.0) -> Speed:
 
     key = jax.random.key(0)
     start = time.perf_counter()
-    first = jax.jit(lambda key: _begin(env, key))(key)
+    first = jax.jit(lambda key: _begin(env, key)[0])(key)
     compiled = jax.jit(run).lower(key, first).compile()
     start, compile_seconds = time.perf_counter(), time.perf_counter() - start
     state, count = first, 0
@@ -143,42 +156,59 @@ def measure_speed(env: Env, seconds: float = 1.0) -> Speed:
     return Speed(rate, compile_seconds)
 
 
-def _begin(env: Env, key: jax.Array) -> PyTree:
-    """What random steps go on from: which actions are legal, and the state."""
+def _begin(env: Env, key: jax.Array) -> tuple[PyTree, PyTree]:
+    """What random steps go on from (which actions are said to be legal, and the state), and what
+    it shows."""
     obs, state = env.reset(key, env.params({}))
-    return legal_actions(obs), state
+    return (_said(obs), state), obs
+
+
+def _said(obs: PyTree) -> jax.Array | None:
+    """Which actions observations say are legal, [E, A], also where that is none."""
+    if isinstance(obs, ObservationActionReward):
+        return _said(obs.obs)
+    return obs.legal if isinstance(obs, ObservationLegalActions) else None
 
 
 def _step(env: Env, playing: PyTree, key: jax.Array) -> tuple[PyTree, jax.Array, tuple]:
     """A random step: what goes on from it, rewards, and all that ``env`` returned."""
-    legal, state = playing
+    said, state = playing
+    legal = None if said is None else legal_actions(ObservationLegalActions((), said))
     key_step, key_action = jax.random.split(key)
     action = uniform(key_action, env.num_envs, env.num_actions, legal)
     obs, state, *shown = env.step(key_step, state, action, env.params({}))
-    return (legal_actions(obs), state), shown[0].reward, tuple(shown)
+    return (_said(obs), state), shown[0].reward, tuple(shown)
 
 
 def _play(env: Env, bounds: tuple[Any, Any]) -> Seen:
     """Random actions, in one small program."""
     low, high = bounds
 
-    def one(state: PyTree, key: jax.Array) -> tuple[PyTree, Seen]:
-        state, reward, (outcome, episode) = _step(env, state, key)
-        obs = observation_of(outcome.next_obs)
+    def extremes(obs: PyTree) -> tuple[jax.Array, jax.Array, jax.Array]:
+        obs = observation_of(obs)
         flat = obs.astype(jnp.float32).reshape(env.num_envs, -1)
         outside = ((obs < low) | (obs > high)).reshape(env.num_envs, -1).any(axis=1)
-        ends = outcome.terminated, outcome.done, episode.length, episode.total_reward
-        return state, Seen(flat.min(axis=1), flat.max(axis=1), outside, reward, *ends)
+        return flat.min(axis=1), flat.max(axis=1), outside
 
-    def play(key: jax.Array) -> Seen:
+    def one(playing: PyTree, key: jax.Array) -> tuple[PyTree, Seen]:
+        said = playing[0]
+        stuck = jnp.zeros(env.num_envs, bool) if said is None else ~said.any(axis=1)
+        playing, reward, (outcome, episode) = _step(env, playing, key)
+        ends = outcome.terminated, outcome.done, episode.length, episode.total_reward
+        return playing, Seen(*extremes(outcome.next_obs), stuck, reward, *ends)
+
+    def play(key: jax.Array) -> tuple[Seen, tuple]:
         key_reset, key_steps = jax.random.split(key)
-        start = _begin(env, key_reset)
-        return jax.lax.scan(one, start, jax.random.split(key_steps, NUM_STEPS))[1]
+        start, obs = _begin(env, key_reset)
+        seen = jax.lax.scan(one, start, jax.random.split(key_steps, NUM_STEPS))[1]
+        return seen, extremes(obs)
 
     # It runs once: what optimizing it takes is more than it saves, above all where an observation
     # is constant, as that of an image still to be drawn.
     compiled = jax.jit(play).lower(jax.random.key(0)).compile(_QUICKLY)
-    return Seen(*map(np.asarray, compiled(jax.random.key(0))))
+    seen, first = jax.tree.map(np.asarray, compiled(jax.random.key(0)))
+    shown = (np.vstack(pair) for pair in zip(first, seen))
+    return seen._replace(**dict(zip(Seen._fields, shown)))
 
 
 _QUICKLY = {

@@ -154,7 +154,7 @@ def read_run(path: str | Path) -> Run:
         per_seed = np.shape([lane["per_seed"] for lane in scores["lanes"]])
         if {shape} != {per_seed, *(arrays[name].shape[:2] for name in ("eval_return", "loss"))}:
             raise ValueError(f"they are not of {shape[0]} lanes and {shape[1]} seeds")
-    except (OSError, ValueError, KeyError, TypeError, zipfile.BadZipFile) as error:
+    except (OSError, EOFError, ValueError, KeyError, TypeError, zipfile.BadZipFile) as error:
         raise ConfigError(f"run={path} has results that cannot be read: {error}.") from error
     return Run(path, document, meta, scores, arrays, (path / results.COMPLETE).exists())
 

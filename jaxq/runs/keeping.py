@@ -10,6 +10,7 @@ import numpy as np
 from jaxq.errors import ConfigError
 from jaxq.loops.rollout import record_shapes
 from jaxq.recipes.experiment import Experiment
+from jaxq.recipes.reading import loop_of
 from jaxq.replay.datasets import ABOUT, DATASET, FORMAT, RECORDS, hash_of, shape_of
 from jaxq.replay.records import make_codec
 from jaxq.runs import files
@@ -21,17 +22,28 @@ from jaxq.runs.tensors import write_tensors
 _MEASURED = ("eval_return", "train_return")
 
 
-def check_keeping(seeds: Sequence[int], spec: RunSpec, experiment: Experiment) -> None:
-    """Refuse to keep what a run does not have.
+def check_keeping(
+    seeds: Sequence[int], spec: RunSpec, experiment: Experiment, directory: Path
+) -> None:
+    """Refuse to keep what a run does not have, or what would replace an earlier dataset.
 
     Raises:
       ConfigError: names it.
     """
     if experiment.trainer.contents is None:
+        config, why = spec.config, "which fills no replay"
+        if config.dataset:
+            why = f"which does not act with dataset={config.dataset}"
+        elif loop_of(config) == "off-policy":
+            why = f"with replay={config.replay}, which holds no past"
         raise ConfigError(
-            f"keep_replay has no effect on agent={spec.config.agent} with "
-            f"replay={spec.config.replay}, which holds no past; an agent that acts and learns from "
-            f"replay=uniform or prioritized is accepted."
+            f"keep_replay has no effect on agent={config.agent} {why}; an agent that acts and "
+            f"learns from replay=uniform or prioritized is accepted."
+        )
+    if (directory / DATASET / ABOUT).exists():
+        raise ConfigError(
+            f"keep_replay would replace {directory / DATASET}, from which others may learn; move "
+            f"it elsewhere first."
         )
     if len(spec.lanes) != 1:
         raise ConfigError(f"keep_replay needs a run of one lane, and there are {len(spec.lanes)}.")

@@ -14,6 +14,7 @@ from jaxq.config import HParams
 from jaxq.errors import ConfigError, require_devices
 from jaxq.printing import escape, make_console
 from jaxq.recipes.experiment import Experiment, try_env
+from jaxq.recipes.reading import evaluation_steps
 from jaxq.runs import files as results
 from jaxq.runs.checkpoint import keep_checkpoints, newest
 from jaxq.runs.history import History, write_history
@@ -106,13 +107,19 @@ def run(
             f"which is learned without acting."
         )
     if spread.keep_replay is not None:
-        check_keeping(spread.keep_replay, spec, experiment)
+        check_keeping(spread.keep_replay, spec, experiment, directory)
     members = (spec.lanes, spec.seeds, spread.batch, spread.num_devices)
     inside = experiment.diagnostics
     population = Population(experiment.trainer, experiment.evaluate, *members, diagnostics=inside)
     for kind in spread.track:
         check_kind(kind)
     console = as_console(console, make_console(stderr=True))
+    if spec.last_step > 1.1 * spec.steps:
+        console.print(
+            f"steps={spec.steps:,} become {spec.last_step:,}: a run ends with an evaluation, and "
+            f"they are {evaluation_steps(spec.config):,} steps apart (chunk_steps, eval_period).",
+            highlight=False,
+        )
     with results.lock(directory), catch_signals() as signals:
         if not resume:
             results.create(directory, document)

@@ -30,6 +30,9 @@ def draw_band(axes, steps, values, label, index: int, show_seeds: bool) -> None:
     if show_seeds:
         axes.plot(steps, values.T, color=color, alpha=0.25, linewidth=0.7)
     axes.plot(steps, interval.point, color=color, linewidth=2.0, label=label)
+    if len(steps) == 1:  # nothing to draw a line through
+        axes.vlines(steps, interval.low, interval.high, color=color, alpha=0.4)
+        axes.plot(steps, interval.point, "o", color=color)
 
 
 def draw_thinly(axes, steps, lanes: Sequence[np.ndarray]) -> None:

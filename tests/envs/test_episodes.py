@@ -203,3 +203,16 @@ def test_what_is_legal_is_one_bool_for_every_action(legal, found):
     message = rf"the legal actions of env=Counter are {found}; bool\[3\] is accepted, one for every"
     with pytest.raises(ConfigError, match=message):
         from_raw(wrong, NAME, 2)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"sticky_actions": 1.5}, "sticky_actions=1.5; a probability is accepted"),
+        ({"sticky_actions": "0.1"}, "sticky_actions='0.1'; a probability is accepted"),
+        ({"limit": "nonsense"}, "limit='nonsense', and its parameters have none of that name"),
+    ],
+)
+def test_what_a_raw_environment_says_of_itself_can_be(changes, message):
+    with pytest.raises(ConfigError, match=message):
+        from_raw(raw(reset=roll, step=count_down, **changes), NAME, 2)

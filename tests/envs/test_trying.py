@@ -9,9 +9,11 @@ import pytest
 from gymnax.environments import spaces
 from test_probing import Chain, Params, chain, changed
 
+from jaxq.envs.episodes import RawEnv, from_raw
 from jaxq.envs.gymnax import from_gymnax, make_gymnax, raw_and_forms
 from jaxq.envs.trying import look_at, measure_speed, warn_of_random_steps
 from jaxq.errors import ConfigError
+from jaxq.types import ObservationLegalActions
 
 
 def tried(env, params=Params(), raw=True, **more):  # noqa: B008
@@ -81,6 +83,41 @@ def test_what_is_hardly_meant_is_said_once(env, params, message):
     with pytest.warns(UserWarning, match=f"env={type(env).__name__} .*{message}") as caught:
         tried(env, params)
     assert len(caught) == 1
+
+
+def counting(obs_of, last=3):
+    """Counts to ``last`` and ends; what it shows is a function of the count."""
+
+    def reset(key, params):
+        return obs_of(jnp.int32(0)), jnp.int32(0)
+
+    def step(key, state, action, params):
+        state += 1
+        return obs_of(state), state, 1.0, state >= last, False
+
+    return RawEnv(num_actions=2, reset=reset, step=step)
+
+
+@pytest.mark.parametrize(
+    ("obs_of", "message"),
+    [
+        (lambda n: jnp.where(n == 0, jnp.nan, 1.0)[None], "observation that is not finite"),
+        (
+            lambda n: ObservationLegalActions(n[None] * 1.0, jnp.array([n == 0, n == 0])),
+            "no legal action in 2,.* of 4,000 random steps, so that an illegal one was taken",
+        ),
+    ],
+)
+def test_what_is_shown_before_a_step_is_looked_at_too(obs_of, message):
+    """Also after a reset; where an episode has ended nothing needs to be legal."""
+    raw = counting(obs_of)
+    with pytest.warns(UserWarning, match=message):
+        warn_of_random_steps(from_raw(raw, "counting", 4), raw)
+    ending = lambda n: ObservationLegalActions(n[None] * 1.0, jnp.array([n < 3, n < 3]))  # noqa: E731
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        raw = counting(ending)._replace(time_limit="terminal")
+        warn_of_random_steps(from_raw(raw, "counting", 4), raw)
 
 
 def test_only_integers_that_are_one_hot_are_shown_as_nothing():

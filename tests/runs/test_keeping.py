@@ -83,6 +83,8 @@ def test_a_finished_run_leaves_it_when_it_is_resumed(data, tmp_path):
     collect(tmp_path / "later", keep_replay=(), resume=True)
     records, about = read(tmp_path / "later")
     assert about["seeds"] == [3] and records.tobytes() == read(data)[0][:, 2:].tobytes()
+    with pytest.raises(ConfigError, match=f"keep_replay would replace .*later/{DATASET}, from"):
+        collect(tmp_path / "later", keep_replay=(4,), resume=True)
 
 
 def test_a_run_says_what_it_has_learned_from(data, offline):
