@@ -120,7 +120,7 @@ def _time_limit(env: Env, raw: RawEnv | None) -> str:
     if limit is None:
         return f"what its step says; {means}"
     if limit >= NEVER:
-        return f"none; --env-params {field} NUMBER sets one"
+        return f"none; train.py sets one by --env-params {field} NUMBER"
     return f"{int(limit):,} steps; {means}"
 
 

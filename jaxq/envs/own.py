@@ -102,13 +102,20 @@ def gymnax_of(thing: Any, name: str, kwargs: tuple[str, ...] = ()) -> tuple[Any,
     return made
 
 
+def is_raw(thing: Any, name: str, kwargs: tuple[str, ...] = ()) -> bool:
+    """Whether ``thing`` makes a ``RawEnv``, and so is of no library that is known."""
+    if "num_envs" in _parameters_of(thing):
+        return False
+    return isinstance(_make(thing, name, kwargs), RawEnv)
+
+
 def form_of(thing: Any, name: str, kwargs: tuple[str, ...] = ()) -> str:
     """What ``thing`` makes, in words."""
     if "num_envs" in _parameters_of(thing):
         return "a jaxq Env, ready-made"
-    made = _make(thing, name, kwargs)
-    if isinstance(made, RawEnv):
+    if is_raw(thing, name, kwargs):
         return "a jaxq RawEnv"
+    made = _make(thing, name, kwargs)
     return "a gymnax class of before 1.0" if is_merged(*made) else "a gymnax-1.0 class"
 
 

@@ -63,10 +63,12 @@ def read_about(run: str | Path) -> dict[str, Any]:
     """
     path = Path(run) / DATASET / ABOUT
     if not path.is_file():
-        raise ConfigError(
-            f"dataset={run} holds no dataset ({DATASET}/{ABOUT} is missing); a run trained with "
-            f"--keep-replay is accepted, and --resume {run} --keep-replay makes one of that."
-        )
+        found = "is no directory"
+        if (Path(run) / ABOUT).is_file():
+            found = f"is the dataset of {Path(run).parent}, which is to be named"
+        elif Path(run).is_dir():
+            found = f"holds no dataset, and --resume {run} --keep-replay makes one of a run"
+        raise ConfigError(f"dataset={run} {found}; a run trained with --keep-replay is accepted.")
     try:
         about = json.loads(path.read_text(encoding="utf-8"))
         if about["format"] != FORMAT:

@@ -8,8 +8,10 @@ import numpy as np
 from jaxq.config import Config, HParams, replace_checked
 from jaxq.documents import plain_numbers
 from jaxq.envs.libraries import library_of, version_of
+from jaxq.envs.own import is_raw
 from jaxq.errors import ConfigError
 from jaxq.recipes.experiment import Experiment, check_lanes, make_experiment
+from jaxq.recipes.own import is_own, resolve
 from jaxq.recipes.reading import evaluation_steps, prefill_of, updates_after
 from jaxq.replay import datasets
 from jaxq.runs.files import jsonable
@@ -179,7 +181,10 @@ def compose(spec: RunSpec, experiment: Experiment | None = None) -> Experiment:
 def protocol_of(spec: RunSpec, experiment: Experiment) -> dict[str, Any]:
     """What a reader must know to compare the scores of a run with others."""
     document = spec.document()
-    library = version_of(library_of(spec.config.env))
+    config = spec.config
+    library = version_of(library_of(config.env))
+    if is_own(config.env) and is_raw(resolve("env", config.env), config.env, config.env_kwargs):
+        library = {}
     protocol = make_protocol(
         experiment.env.protocol, library, document["config"], document["lanes"]
     )

@@ -153,7 +153,13 @@ def test_what_does_not_fit_is_refused(data, tmp_path, changes, message):
 
 
 def test_what_is_not_there_is_refused(data, tmp_path):
-    with pytest.raises(ConfigError, match=r"holds no dataset .* --keep-replay makes one"):
+    for place, words in (
+        (tmp_path / "no", "is no directory"),
+        (data / DATASET, "is the dataset of"),
+    ):
+        with pytest.raises(ConfigError, match=words):
+            learn(place, tmp_path / "offline")
+    with pytest.raises(ConfigError, match=r"holds no dataset.* --keep-replay makes one"):
         learn(tmp_path, tmp_path / "offline")
     short = replace(OFFLINE, dataset=str(data), n_step=101)
     with pytest.raises(ConfigError, match="holds 100 steps in a row, and windows are 101 long"):

@@ -11,7 +11,7 @@ from rich.console import Console
 from jaxq.config import Config
 from jaxq.errors import ConfigError
 from jaxq.runs.runner import run
-from jaxq.runs.spec import MAX_MEMBERS, RunSpec, compose
+from jaxq.runs.spec import MAX_MEMBERS, RunSpec, compose, protocol_of
 from jaxq.runs.spreading import Spread, settled_spread
 from jaxq.runs.stopping import Stop
 from jaxq.studies.asking import make_study
@@ -148,3 +148,17 @@ def test_what_would_take_all_memory_is_refused_by_its_own_name(tmp_path):
     values = {name: "0.1..0.9/1000" for name in ("gamma", "tau", "learning_rate")}
     with pytest.raises(ConfigError, match="more than 1,000,000 members"):
         make_study("dqn-cartpole", grid=values)
+
+
+def test_a_protocol_names_the_library_only_where_it_is_known(tmp_path, monkeypatch):
+    (tmp_path / "two_functions.py").write_text(
+        "import jax.numpy as jnp\n"
+        "import jaxq\n"
+        "reset = lambda key, params: (jnp.zeros(3), 0)\n"
+        "step = lambda key, state, action, params: (jnp.ones(3), 1, 1.0, action == 0, False)\n"
+        "own = jaxq.RawEnv(num_actions=2, reset=reset, step=step)\n"
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+    own = SPEC._replace(config=replace(SMALL, env="two_functions:own")).settled()
+    assert "gymnax" not in protocol_of(own, compose(own))
+    assert "gymnax" in protocol_of(SPEC, compose(SPEC))
