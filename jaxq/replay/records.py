@@ -71,7 +71,10 @@ def make_codec(record: PyTree) -> Codec:
         return jnp.concatenate(words, axis=-1)
 
     def unpack(rows: jax.Array) -> PyTree:
-        lead = rows.shape[:-1]
+        # One axis in front: a TPU would lay out the bits with the last of several, such as the
+        # three steps of a window, along its 128 lanes, and fill the rest.
+        axes, lead = rows.shape[:-1], (math.prod(rows.shape[:-1]),)
+        rows = rows.reshape(*lead, rows.shape[-1])
         others = rows[..., whole_words:]
         bit_words = others[..., : -(-num_bits // 32), None]
         bits = (bit_words >> jnp.arange(32, dtype=jnp.uint32) & 1).astype(bool).reshape(*lead, -1)
@@ -91,7 +94,7 @@ def make_codec(record: PyTree) -> Codec:
                 ratio = dtype.itemsize // value.dtype.itemsize
                 value = value.reshape(*lead, sizes[i], ratio) if ratio > 1 else value
                 value = _cast(value, dtype)
-            values.append(value.reshape(*lead, *shape))
+            values.append(value.reshape(*axes, *shape))
         return structure.unflatten(values)
 
     return Codec(whole_words + (rest_bytes + padding) // _WORD, pack, unpack)

@@ -34,6 +34,10 @@ def assign(tree: jax.Array, indices: jax.Array, values: jax.Array) -> jax.Array:
 
     Of several values for one leaf the largest holds, whatever their order.
     """
+    return _assign(tree, indices, values)
+
+
+def _assign_alone(tree: jax.Array, indices: jax.Array, values: jax.Array) -> jax.Array:
     # Never a single index: XLA would write it as a slice, fuse that with the reads, and copy.
     indices, values = jnp.append(indices, NOWHERE), jnp.append(values, 0.0)
     ignored = indices == NOWHERE
@@ -41,10 +45,24 @@ def assign(tree: jax.Array, indices: jax.Array, values: jax.Array) -> jax.Array:
     tree = tree.at[nodes].set(0.0, mode="drop").at[nodes].max(values, mode="drop")
     for _ in range(_depth(tree) - 1):
         families = nodes // FAN
-        sums = tree.reshape(-1, FAN).at[families].get(mode="clip").sum(axis=-1)
+        sums = _children(tree, families).sum(axis=-1)
         nodes = jnp.where(ignored, NOWHERE, families - 1)
         tree = tree.at[nodes].set(sums, mode="drop")
     return tree
+
+
+_assign = jax.custom_batching.custom_vmap(_assign_alone)
+
+
+@_assign.def_vmap
+def _assign_batch(size: int, batched: list[bool], *arguments: jax.Array) -> tuple[jax.Array, bool]:
+    """Every member has indices of its own, also where all have the same: a TPU writes those to all
+    trees at once, for which it lays them out anew, and back again for the others."""
+    whole = [
+        value if is_batched else jnp.broadcast_to(value, (size, *value.shape))
+        for value, is_batched in zip(arguments, batched)
+    ]
+    return jax.vmap(_assign_alone)(*whole), True
 
 
 def total(tree: jax.Array) -> jax.Array:
@@ -61,7 +79,7 @@ def find(tree: jax.Array, targets: jax.Array) -> tuple[jax.Array, jax.Array]:
     """
     node = jnp.full(targets.shape, -1)  # whose children are the top
     for _ in range(_depth(tree)):
-        children = tree.reshape(-1, FAN)[node + 1]  # [B, FAN]
+        children = _children(tree, node + 1)  # [B, FAN]
         sums = jnp.cumsum(children, axis=-1)
         is_hit = (sums > targets[:, None]) & (children > 0)
         last = FAN - 1 - jnp.argmax(children[:, ::-1] > 0, axis=-1)
@@ -71,6 +89,14 @@ def find(tree: jax.Array, targets: jax.Array) -> tuple[jax.Array, jax.Array]:
         targets = targets - (pick(sums) - value)
         node = (node + 1) * FAN + child
     return node - _first_leaf(tree), value
+
+
+def _children(tree: jax.Array, families: jax.Array) -> jax.Array:
+    """The nodes of ``families`` [N], [N, FAN]; of a family beyond the last one that of the last.
+
+    As slices: a tree of rows of ``FAN`` would take four times its memory on a TPU.
+    """
+    return jax.vmap(lambda family: jax.lax.dynamic_slice(tree, (family * FAN,), (FAN,)))(families)
 
 
 def _depth(tree: jax.Array) -> int:

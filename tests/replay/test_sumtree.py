@@ -50,6 +50,15 @@ def test_leaves_and_sums(num_leaves, writes):
     assert float(sumtree.total(tree)) == pytest.approx(float(expected.sum()), rel=1e-5)
 
 
+def test_members_that_write_at_the_same_places_are_each_their_own():
+    random = np.random.default_rng(0)
+    trees = jnp.stack([sumtree.make(2_000)] * 3)
+    indices, values = jnp.array([5, 1_999, 5]), jnp.array(random.random((3, 3)), jnp.float32)
+    together = jax.vmap(sumtree.assign, in_axes=(0, None, 0))(trees, indices, values)
+    for tree, before, mine in zip(together, trees, values):
+        np.testing.assert_array_equal(tree, assign(before, indices, mine))
+
+
 def test_find_is_the_running_sum():
     random = np.random.default_rng(0)
     values = random.integers(0, 4, 2_000).astype(np.float32)  # whole numbers: sums are exact
