@@ -14,7 +14,9 @@ import dataclasses
 import shlex
 import sys
 from contextlib import suppress
+from typing import Annotated
 
+import tyro
 from rich.console import Console
 
 from jaxq.cli import main as cli
@@ -24,6 +26,7 @@ from jaxq.config import Preset
 from jaxq.errors import ConfigError, require
 from jaxq.printing import check_written
 from jaxq.reports.terminal import print_study
+from jaxq.runs.described import use_no_accelerator
 from jaxq.runs.runner import Interrupted
 from jaxq.studies import executors, spaces, sweeping
 from jaxq.studies.asking import make_study
@@ -72,6 +75,8 @@ class SweepOptions(cli.SharedOptions):
     """Seeds on which the best setting is trained again; by default as many as before; 0 is none."""
     plan: bool = False
     """Only say what would be trained: programs, memory, time."""
+    for_: Annotated[str | None, tyro.conf.arg(name="for")] = None
+    """plan: what fits on a v4, v5e, v5p, v6e, h100 or h200, by what XLA compiles for it here."""
     parts: int = 1
     """Runs into which every program is cut, for ray."""
     ray: bool = False
@@ -88,11 +93,14 @@ class SweepOptions(cli.SharedOptions):
 
 
 def sweep(arguments: list[str], console: Console) -> None:
+    if any(argument.split("=")[0] == "--for" for argument in arguments):
+        use_no_accelerator()
     cluster = join(arguments)
     options, study = parse(arguments)
     spread = tasks.spread_of(options, options.batch)
     if options.plan:
-        sweeping.plan(study, console, spread=spread, num_parts=options.parts)
+        how = {"spread": spread, "num_parts": options.parts, "device": options.for_}
+        sweeping.plan(study, console, **how)
         check_written(console)
         return
     given = options.resume or options.out
@@ -163,6 +171,8 @@ def parse(arguments: list[str]) -> tuple[SweepOptions, Study | None]:
     options = request.options
     if len(request.lanes) > 1:
         raise ConfigError(f"run={arguments[0]} has several lanes; one setting is swept from.")
+    if options.for_ is not None and not options.plan:
+        raise ConfigError(f"for={options.for_} says what fits there, and needs --plan.")
     tasks.check_counts(options, ("seeds", "steps", "batch", "devices", "parts"))
     study = make_study(
         Preset("", request.config, request.lanes[0], request.steps, len(request.seeds)),

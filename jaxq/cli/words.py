@@ -95,7 +95,7 @@ def _options(kind: type) -> Iterator[tuple[str, Any]]:
         if dataclasses.is_dataclass(hint):
             yield from _options(hint)
         else:
-            yield field.name.replace("_", "-"), hint
+            yield field.name.rstrip("_").replace("_", "-"), hint  # for_ is --for
 
 
 def _as_switches(words: Sequence[str], types: dict[str, Any]) -> Iterator[str]:

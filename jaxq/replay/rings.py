@@ -7,6 +7,9 @@ window of length T is T slots at a distance of E. The write position follows fro
 is the same for every member.
 """
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from typing import NamedTuple
 
 import jax
@@ -18,6 +21,7 @@ from jaxq.replay.records import Codec, make_codec
 from jaxq.types import Clock, PyTree, Replay, Sample, Step
 
 _TILE = 8  # words
+_DESCRIBED: ContextVar[str | None] = ContextVar("platform", default=None)
 
 
 class RingState(NamedTuple):
@@ -117,7 +121,17 @@ def slots_are_last() -> bool:
     take five times their memory. XLA turns a ring so that its slots are last while it works on it;
     one that did not lie so already would be copied at both ends of every chunk.
     """
-    return jax.default_backend() == "tpu"
+    return (_DESCRIBED.get() or jax.default_backend()) == "tpu"
+
+
+@contextmanager
+def laid_out_for(platform: str) -> Iterator[None]:
+    """Rings that are traced inside lie as on that platform of JAX's, which need not be here."""
+    token = _DESCRIBED.set(platform)
+    try:
+        yield
+    finally:
+        _DESCRIBED.reset(token)
 
 
 def empty(num_slots: int, num_words: int) -> jax.Array:

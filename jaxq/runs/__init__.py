@@ -12,6 +12,7 @@ Read ``runner`` first, then ``population``; ``files`` names every file of a run 
     placement    batch, devices, memory
     members      trees of members: stacked, mapped over
     programs     functions compiled for every device
+    described    devices that need not be here
     population   seeds x lanes as compiled programs
     provenance   versions, machine, commit
     recording    metrics, scores and curves on disk

@@ -17,6 +17,7 @@ _COPIES_PER_PARAMETER = 5
 # checkpoint copies the states into the host's memory, which on a CPU is the same memory.
 _MEMORY_SHARE = {"cpu": 0.4}
 _ACCELERATOR_SHARE = 0.8
+_TAKEN = {"cuda": 0.75}  # of the memory, by JAX
 
 
 class Plan(NamedTuple):
@@ -119,6 +120,15 @@ def check_temporaries(plan: Plan, member_bytes: int, temporary_bytes: int, free_
 
 def _usable(free_bytes: int) -> int:
     return int(_MEMORY_SHARE.get(jax.default_backend(), _ACCELERATOR_SHARE) * free_bytes)
+
+
+def room_of(platform: str, memory_bytes: int) -> int:
+    """Bytes that a run would use of an accelerator that is its own.
+
+    JAX takes three quarters of a GPU's memory for itself and leaves the rest, unless the
+    environment says otherwise (docs.jax.dev/en/latest/gpu_memory_allocation.html).
+    """
+    return int(_ACCELERATOR_SHARE * _TAKEN.get(platform, 1.0) * memory_bytes)
 
 
 def tree_bytes(tree: PyTree) -> int:

@@ -10,6 +10,7 @@ Read ``sweeping`` first, then ``study`` and ``searches``.
     tuning     Optuna: ask, train, tell
     searches   how a study goes on
     planning   what a study would take
+    fitting    what of it fits on a device that need not be here
     executors  who trains the parts: this process, several, Ray
     ending     the best setting again, and figures
     asking     what a caller may ask for, as a study

@@ -34,11 +34,8 @@ def cut(
     Raises:
       ConfigError: a setting is refused, or its members do not fit in memory.
     """
-    programs: dict[Config, list[int]] = {}
-    for index in indices:
-        programs.setdefault(study.applied(index)[0], []).append(index)
     parts = []
-    for config, members in programs.items():
+    for config, members in programs_of(study, indices).items():
         member = _member_shapes(config, [study.applied(index)[1] for index in members])
         room = most_members(tree_bytes(member), num_devices)
         needed = math.ceil(len(members) * len(study.seeds) / room)
@@ -47,6 +44,14 @@ def cut(
         plan = make_plan(largest, member, batch, num_devices)
         parts += [Part(rows, columns, plan.batch, steps) for rows, columns in pieces]
     return parts
+
+
+def programs_of(study: Study, indices: Sequence[int]) -> dict[Config, list[int]]:
+    """The settings ``indices`` by their structure: those of one program are trained together."""
+    programs: dict[Config, list[int]] = {}
+    for index in indices:
+        programs.setdefault(study.applied(index)[0], []).append(index)
+    return programs
 
 
 def go_on(study: Study, survivors: Sequence[int], steps: int, before: Sequence[int]) -> list[Part]:

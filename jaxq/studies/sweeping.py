@@ -31,6 +31,7 @@ from jaxq.studies.asking import make_study
 from jaxq.studies.cutting import cut as cut_parts
 from jaxq.studies.ending import confirm, draw
 from jaxq.studies.executors import HERE, Executor, is_complete
+from jaxq.studies.fitting import print_fit
 from jaxq.studies.planning import print_plan
 from jaxq.studies.study import Part, Study
 
@@ -172,8 +173,18 @@ def begin_or_go_on(directory: Path, study: Study, **how: Any) -> dict[str, Any]:
     return carry_out(directory, trusted=study.functions(), **how)
 
 
-def plan(study: Study, console: Console, *, spread: Spread = _CHOSEN, num_parts: int = 1) -> None:
+def plan(
+    study: Study,
+    console: Console,
+    *,
+    spread: Spread = _CHOSEN,
+    num_parts: int = 1,
+    device: str | None = None,
+) -> None:
     """Only say what ``carry_out`` would train: programs, memory, time.
+
+    Args:
+      device: of ``described.DEVICES``: what fits there, instead of what it takes here.
 
     Raises:
       ConfigError: bad input, or settings that are chosen later.
@@ -181,6 +192,9 @@ def plan(study: Study, console: Console, *, spread: Spread = _CHOSEN, num_parts:
     use_machine()
     if searches.search_of(study).grows:
         raise ConfigError("plan needs settings that are known; optuna chooses them later.")
+    if device is not None:
+        print_fit(study, device, spread.batch, console)
+        return
     print_plan(_begun(_to_be_cut(study, spread, num_parts), spread), spread.num_devices, console)
 
 

@@ -9,11 +9,11 @@ from functools import cache
 
 import jax
 import pytest
-from programs import compile_for_gpu, h100, launches, lines_that_make, lower, tpu
+from programs import launches, lines_that_make, lower
 
 from jaxq.recipes.presets import PRESETS
 from jaxq.recipes.reading import loop_of, period_of
-from jaxq.replay import rings
+from jaxq.runs.described import compile_for
 
 pytest.importorskip("jax_cuda13_plugin", reason="needs the extra `kernels`")
 # What was compiled without a device can be kept, but not read back.
@@ -34,8 +34,8 @@ NAMES = pytest.mark.parametrize("name", KERNELS)
 
 @cache
 def program(name: str):
-    lowered, state = lower(name, MEMBERS, h100())
-    return compile_for_gpu(lowered), state
+    lowered, state = lower(name, MEMBERS, "h100")
+    return compile_for("h100", lowered), state
 
 
 def iterations(name: str) -> int:
@@ -90,14 +90,13 @@ def test_the_ring_is_updated_in_place(name):
         pytest.param("rainbow-breakout", 0.5, marks=pytest.mark.slow),
     ],
 )
-def test_a_tpu_writes_into_the_replay_in_place(name, share, monkeypatch):
+def test_a_tpu_writes_into_the_replay_in_place(name, share):
     """Trap: what vmap makes of one write is a scatter, for which a TPU lays out the whole ring anew
     at every write, and a sum tree as well; a ring that it must turn is copied at both ends of a
     chunk; and an axis of a few steps last takes 128 lanes of whatever is made of the records."""
     pytest.importorskip("libtpu", reason="needs the extra `kernels`")
-    monkeypatch.setattr(rings, "slots_are_last", lambda: True)
-    lowered, state = lower(name, MEMBERS, tpu())
-    compiled, replay = lowered.compile(), state.replay
+    lowered, state = lower(name, MEMBERS, "v5e")
+    compiled, replay = compile_for("v5e", lowered), state.replay
     for part in (replay.ring, getattr(replay, "tree", replay.ring)):
         kind = "u32" if part is replay.ring else "f32"
         shape = ",".join(map(str, (MEMBERS, *part.shape)))

@@ -193,6 +193,8 @@ def test_words_ask_for_the_same_as_data(script):
     grid = {"gamma": (0.9, 0.99)}
     assert options.batch == 2
     assert study == make_study("dqn-cartpole", seeds=2, steps=20_000, grid=grid, halving=2)
+    options, _ = script.parse("dqn-cartpole --grid gamma=0.9 --plan --for v5e".split())
+    assert options.plan and options.for_ == "v5e"
     words = "dqn-cartpole --seeds 1 --sobol 4 --space learning_rate=log:1e-4..1e-2 --search-seed 1"
     _, study = script.parse(words.split())
     assert study == make_study("dqn-cartpole", seeds=1, sobol=4, space=RATES, search_seed=1)
@@ -204,6 +206,7 @@ def test_words_ask_for_the_same_as_data(script):
         ("--resume somewhere --grid gamma=0.9", "grid="),
         ("dqn-cartpole --grid gama=1", "sweep=gama does not exist; did you mean gamma"),
         ("dqn-cartpole --grid gamma=0.9 --seeds 0", "seeds=0"),
+        ("dqn-cartpole --grid gamma=0.9 --for v5e", "for=v5e says what fits there, and needs"),
     ],
 )
 def test_words_that_are_refused(script, words, message):
