@@ -66,7 +66,7 @@ def test_presets_and_options_exist():
     others = {
         *"help help_all out seeds steps until_return episodes resume batch track trust".split(),
         *"grid random sobol space optuna at_once halving pbt plan ray parts ray_gpus".split(),
-        *"distributed purejaxrl purejaxql peer_python".split(),
+        *"for distributed purejaxrl purejaxql peer_python".split(),
         *"envs latex format label anchors reference keep_replay".split(),
     }
     assert options <= {*FIELDS, *others}, options - {*FIELDS, *others}
