@@ -11,11 +11,19 @@ from jaxq.types import ObservationActionReward, ObservationLegalActions, PyTree
 
 def legal_actions(obs: PyTree) -> jax.Array | None:
     """Which actions are legal, [..., A] bool, at least one; None where observations do not say."""
+    return at_least_one(said_legal(obs))
+
+
+def said_legal(obs: PyTree) -> jax.Array | None:
+    """Which actions observations say are legal, [..., A] bool, also where that is none of them."""
     if isinstance(obs, ObservationActionReward):
-        return legal_actions(obs.obs)
-    if not isinstance(obs, ObservationLegalActions):
-        return None
-    return obs.legal | ~obs.legal.any(axis=-1, keepdims=True)
+        return said_legal(obs.obs)
+    return obs.legal if isinstance(obs, ObservationLegalActions) else None
+
+
+def at_least_one(said: jax.Array | None) -> jax.Array | None:
+    """What is said to be legal [..., A], or everything where that is nothing."""
+    return None if said is None else said | ~said.any(axis=-1, keepdims=True)
 
 
 def without_legal_actions(obs: PyTree) -> PyTree:

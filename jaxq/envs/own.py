@@ -113,9 +113,9 @@ def form_of(thing: Any, name: str, kwargs: tuple[str, ...] = ()) -> str:
     """What ``thing`` makes, in words."""
     if "num_envs" in _parameters_of(thing):
         return "a jaxq Env, ready-made"
-    if is_raw(thing, name, kwargs):
-        return "a jaxq RawEnv"
     made = _make(thing, name, kwargs)
+    if isinstance(made, RawEnv):
+        return "a jaxq RawEnv"
     return "a gymnax class of before 1.0" if is_merged(*made) else "a gymnax-1.0 class"
 
 

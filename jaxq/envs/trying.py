@@ -15,14 +15,8 @@ import numpy as np
 
 from jaxq.envs.episodes import RawEnv, from_raw
 from jaxq.envs.probing import Forms
-from jaxq.legal import legal_actions, uniform
-from jaxq.types import (
-    Env,
-    ObservationActionReward,
-    ObservationLegalActions,
-    PyTree,
-    observation_of,
-)
+from jaxq.legal import at_least_one, said_legal, uniform
+from jaxq.types import Env, PyTree, observation_of
 
 NUM_ENVS, NUM_STEPS = 8, 500
 _EPISODES = 10  # of one length, before that is taken for a rule
@@ -160,24 +154,16 @@ def _begin(env: Env, key: jax.Array) -> tuple[PyTree, PyTree]:
     """What random steps go on from (which actions are said to be legal, and the state), and what
     it shows."""
     obs, state = env.reset(key, env.params({}))
-    return (_said(obs), state), obs
-
-
-def _said(obs: PyTree) -> jax.Array | None:
-    """Which actions observations say are legal, [E, A], also where that is none."""
-    if isinstance(obs, ObservationActionReward):
-        return _said(obs.obs)
-    return obs.legal if isinstance(obs, ObservationLegalActions) else None
+    return (said_legal(obs), state), obs
 
 
 def _step(env: Env, playing: PyTree, key: jax.Array) -> tuple[PyTree, jax.Array, tuple]:
     """A random step: what goes on from it, rewards, and all that ``env`` returned."""
     said, state = playing
-    legal = None if said is None else legal_actions(ObservationLegalActions((), said))
     key_step, key_action = jax.random.split(key)
-    action = uniform(key_action, env.num_envs, env.num_actions, legal)
+    action = uniform(key_action, env.num_envs, env.num_actions, at_least_one(said))
     obs, state, *shown = env.step(key_step, state, action, env.params({}))
-    return (_said(obs), state), shown[0].reward, tuple(shown)
+    return (said_legal(obs), state), shown[0].reward, tuple(shown)
 
 
 def _play(env: Env, bounds: tuple[Any, Any]) -> Seen:

@@ -17,7 +17,7 @@ from jaxq.errors import ConfigError, require, unknown
 from jaxq.recipes.experiment import make_experiment
 from jaxq.replay.rings import laid_out_for
 from jaxq.runs.members import batched, leading, row, stack_members
-from jaxq.types import PyTree
+from jaxq.types import PyTree, Trainer
 
 
 class Device(NamedTuple):
@@ -117,14 +117,26 @@ def lower(
     """
     on = {"sharding": SingleDeviceSharding(device(name))} if name else {}
     with laid_out_for(DEVICES[name].platform if name else jax.default_backend()):
-        trainer = make_experiment(config, lane).trainer
-        data, hparams = trainer.data(), row(stack_members([lane], [0])[0], 0)
-        state, clock = jax.eval_shape(trainer.init, jax.random.key(0), hparams, *data)
+        trainer, state, clock, hparams, data = _member(config, lane)
         shapes = leading(state, batch), clock, leading(hparams, batch), *data
         shapes = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, **on), shapes)
         common = (None,) * len(data)
         chunk = batched(trainer.chunk, batch, (0, None, 0, *common), (0, None, 0))
         return jax.jit(chunk, donate_argnums=0).lower(*shapes), state
+
+
+def state_on(name: str, config: Config, lane: HParams) -> PyTree:
+    """One member's state as shapes, as it lies on a device of ``DEVICES``."""
+    with laid_out_for(DEVICES[name].platform):
+        return _member(config, lane)[1]
+
+
+def _member(config: Config, lane: HParams) -> tuple[Trainer, PyTree, PyTree, HParams, tuple]:
+    """A trainer, the shapes of its state and clock, the numbers of a member and the data."""
+    trainer = make_experiment(config, lane).trainer
+    data, hparams = trainer.data(), row(stack_members([lane], [0])[0], 0)
+    state, clock = jax.eval_shape(trainer.init, jax.random.key(0), hparams, *data)
+    return trainer, state, clock, hparams, data
 
 
 def compile_for(name: str, lowered: Lowered) -> Compiled:

@@ -13,6 +13,7 @@ from jaxq.scoring.stats import bootstrap_iqm, iqm
 
 Target = Path | str | BinaryIO  # where a figure goes: in the format of its name, PNG without one
 _BACKGROUND = "#8a8f98"
+_COLUMNS = 3  # of panels
 _LEGEND_INSIDE = 4  # curves; more would be covered by their names
 COLORS = ("#2a6fbb", "#d1495b", "#2e8b57", "#e08e0b", "#7b4fa3", "#5b5b5b", "#17a2a2", "#b3568f")
 
@@ -81,6 +82,11 @@ def add_caption(figure, *notes: str) -> None:
     if text:
         width = int(16 * figure.get_figwidth())
         figure.supxlabel(textwrap.fill(text, width), fontsize=8, color="#666666")
+
+
+def columns_for(count: int) -> int:
+    """In how many columns so many panels stand: no row holds one alone if it need not."""
+    return min(2 if count == 4 else _COLUMNS, count)
 
 
 def make_panels(figure, count: int, columns: int, sharey: bool = True) -> list:

@@ -11,6 +11,7 @@ from jaxq.scoring.canvas import (
     Target,
     add_caption,
     add_legend,
+    columns_for,
     make_figure,
     make_panels,
     save,
@@ -18,8 +19,6 @@ from jaxq.scoring.canvas import (
 )
 from jaxq.scoring.scores import seed_words
 from jaxq.scoring.stats import Interval, bootstrap, interval_of_seeds, iqm, mean
-
-_COLUMNS = 3
 
 
 def draw_seeds(
@@ -39,7 +38,7 @@ def draw_seeds(
       runs: label -> ``steps`` [T] and ``eval_return`` [1, S, T].
       counted: what ``steps`` are.
     """
-    columns = min(2 if len(runs) == 4 else _COLUMNS, len(runs))
+    columns = columns_for(len(runs))
     rows = math.ceil(len(runs) / columns)
     figure = make_figure(max(6.0, 3.6 * columns), (4.2 if rows == 1 else 2.7 * rows) + 0.4)
     for index, (axes, (label, arrays)) in enumerate(

@@ -9,6 +9,7 @@ from jaxq.scoring.canvas import (
     COLORS,
     Target,
     add_caption,
+    columns_for,
     draw_band,
     make_figure,
     make_panels,
@@ -16,8 +17,6 @@ from jaxq.scoring.canvas import (
     seeds_left,
 )
 from jaxq.scoring.scores import seed_words
-
-_COLUMNS = 3
 
 
 def draw_side_by_side(
@@ -36,7 +35,7 @@ def draw_side_by_side(
     from matplotlib.lines import Line2D  # imported here: takes a second
 
     places = list(dict.fromkeys(place for found in methods.values() for place in found))
-    columns = min(2 if len(places) == 4 else _COLUMNS, len(places))
+    columns = columns_for(len(places))
     figure = make_figure(3.6 * columns, 2.7 * math.ceil(len(places) / columns) + 0.7)
     for axes, place in zip(make_panels(figure, len(places), columns, sharey=False), places):
         for index, found in enumerate(methods.values()):

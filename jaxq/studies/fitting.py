@@ -9,7 +9,7 @@ from rich.table import Table
 
 from jaxq.config import Config, HParams
 from jaxq.errors import ConfigError
-from jaxq.runs.described import DEVICES, compile_for, device, lower
+from jaxq.runs.described import DEVICES, compile_for, device, lower, state_on
 from jaxq.runs.placement import room_of, tree_bytes
 from jaxq.settings import describe, is_structure
 from jaxq.studies.cutting import programs_of
@@ -44,7 +44,7 @@ def need(name: str, config: Config, lane: HParams, batch: int) -> Need:
 
 def most_states(name: str, config: Config, lane: HParams) -> int:
     """Of how many members at most the states alone fit on the device."""
-    return max(1, _room(name) // tree_bytes(lower(config, lane, 1, name)[1]))
+    return max(1, _room(name) // tree_bytes(state_on(name, config, lane)))
 
 
 def most_members(name: str, needed: Need) -> int:
