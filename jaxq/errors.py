@@ -13,12 +13,15 @@ class ConfigError(ValueError):
 
 def unknown(field: str, value: object, accepted: Iterable[str]) -> ConfigError:
     """A ``ConfigError`` for a name that does not exist, with the nearest names that do."""
-    accepted = sorted(accepted)
+    in_order = list(accepted)
+    accepted = sorted(in_order)
     by_lower = {name.lower(): name for name in accepted}
     near = difflib.get_close_matches(str(value).lower(), by_lower, n=3, cutoff=0.5)
     close = [by_lower[name] for name in near]
     if str(value).lower() in by_lower:
         close = [by_lower[str(value).lower()]]
+    elif begun := [name for name in in_order if name.startswith(f"{value}-")]:
+        close = begun[:3]  # a method without its environment
     if not close and str(value):
         inside = [name for name in accepted if str(value) in name]
         close = sorted(inside, key=lambda name: not name.startswith(str(value)))[:3]

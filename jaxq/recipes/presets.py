@@ -113,7 +113,8 @@ def _on_cartpole(name: str) -> Preset:
     method = METHODS[name]
     structure, numbers = _ON_CARTPOLE.get(name, ({}, {}))
     config, hparams = method.apply(_CARTPOLE, HParams())
-    summary = f"{method.paper}: {method.idea}; CartPole-v1, otherwise as dqn-cartpole."
+    others = "" if name == "dqn" else ", otherwise as dqn-cartpole"
+    summary = f"{method.paper}: {method.idea}; CartPole-v1{others}."
     config, hparams = replace(config, **structure), hparams._replace(**numbers)
     return Preset(summary, config, hparams, steps=500_000, seeds=8)
 
@@ -258,6 +259,7 @@ PRESETS = {
         "The second rung: experience replay (Lin 1992), still without a target network.",
         target_period=10,
     ),
+    **{f"{name}-cartpole": _on_cartpole(name) for name in METHODS},
     "dqn-acrobot": Preset(
         "DQN on Acrobot-v1 with the hyperparameters of RL Baselines3 Zoo.",
         replace(
@@ -294,7 +296,6 @@ PRESETS = {
         steps=120_000,
         seeds=8,
     ),
-    **{f"{name}-cartpole": _on_cartpole(name) for name in METHODS},
     **{f"{name}-memorychain": _on_memory_chain(name) for name in _ON_MEMORY_CHAIN},
     **{f"pqn-{cell}-memorychain": _with_cell("pqn-lstm", cell) for cell in _CELLS},
     **{f"r2d2-{cell}-memorychain": _with_cell("r2d2", cell) for cell in _CELLS},

@@ -22,8 +22,9 @@ from jaxq.settings import ENV_PARAM, format_value
 
 _ONE = {  # what counts as 1 in the anchors of a protocol
     "original": "the DQN of Young & Tian (2019), measured while exploring",
-    "gymnax": "what the time limit allows, in Breakout a scripted player that never misses",
+    "gymnax": "what the time limit allows",
 }
+_BUT = {"Breakout-MinAtar": "in Breakout a scripted player that never misses"}
 _STICKY = {"original": 0.1, "gymnax": 0.0}
 _ACCEPTED = "[zero, one], two different numbers, or such pairs by protocol, is accepted"
 
@@ -45,14 +46,14 @@ class Scale(NamedTuple):
     def title(self) -> str:
         return f"{self.family} protocol" if self.known else f"anchors of {self.family}"
 
-    def alone(self) -> str:
+    def alone(self, environment: str) -> str:
         """A sentence for a caption about one environment."""
         zero, one = (f"{value:g}" for value in self.anchor)
         if not self.known:
             return f"A score of {zero} is 0 and {one} is 1, as {self.family} says."
         return (
             f"A score of {zero} (a random policy) is 0, and {one} is 1, which is "
-            f"{_ONE[self.family]}."
+            f"{_one(self.family, [environment])}."
         )
 
 
@@ -60,9 +61,14 @@ def together(scales: Mapping[str, Scale]) -> str:
     """A sentence for a caption about several environments, whose scales are of one family."""
     first = next(iter(scales.values()))
     if first.known:
-        return f"A random policy is 0, and 1 is {_ONE[first.family]}."
+        return f"A random policy is 0, and 1 is {_one(first.family, scales)}."
     pairs = [f"{s.anchor.zero:g} and {s.anchor.one:g} in {e}" for e, s in scales.items()]
     return f"0 and 1 are, as {first.family} says, {', '.join(pairs)}."
+
+
+def _one(family: str, environments: Iterable[str]) -> str:
+    """What counts as 1 in these environments, in words."""
+    return ", ".join([_ONE[family], *(_BUT[name] for name in environments if name in _BUT)])
 
 
 def scale_of(protocol: Protocol, own: Own | None = None) -> Scale | str:

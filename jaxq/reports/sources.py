@@ -145,8 +145,7 @@ def read_run(path: str | Path) -> Run:
         )
     try:
         meta, scores = results.read_json(path / results.META), results.read_scores(path)
-        with np.load(path / results.METRICS) as file:
-            arrays = {name: file[name] for name in file.files if name != "eval_returns"}
+        arrays = results.read_arrays(path / results.METRICS, but=("eval_returns",))
         shape = len(document["lanes"]), len(document["seeds"])
         missing = set(_CURVES) - set(arrays)
         if missing:

@@ -154,15 +154,16 @@ def differences(lanes: Sequence[Lane]) -> Table | None:
 
 def normalised(lanes: Sequence[Lane], scale: Scale) -> Table:
     """The normalised scores of lanes on one environment."""
+    environment = lanes[0].protocol["environment"]
     rows = [
         [
             lane.label,
             str(len(lane.scores)),
-            *_aggregates(on_scales({lane.protocol["environment"]: (lane, scale)}), _OF_A_TASK),
+            *_aggregates(on_scales({environment: (lane, scale)}), _OF_A_TASK),
         ]
         for lane in lanes
     ]
-    caption = f"{scale.alone()} {context(lanes)}"
+    caption = f"{scale.alone(environment)} {context(lanes)}"
     return Table("Normalised scores", caption, ["lane", "seeds", *_OF_A_TASK], rows)
 
 

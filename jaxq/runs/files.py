@@ -12,6 +12,7 @@ import json
 import math
 import os
 import warnings
+import zipfile
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -228,12 +229,12 @@ def write_text(path: Path, text: str) -> None:
         partial.write_text(text, encoding="utf-8")
 
 
-def read_arrays(path: Path) -> dict[str, np.ndarray]:
-    """What ``write_arrays`` wrote."""
+def read_arrays(path: Path, but: Sequence[str] = ()) -> dict[str, np.ndarray]:
+    """What ``write_arrays`` wrote, but for some names."""
+    if not zipfile.is_zipfile(path):
+        raise ValueError("it is no file of several arrays")
     with np.load(path) as arrays:
-        if isinstance(arrays, np.ndarray):
-            raise ValueError("it holds a single array")
-        return {name: arrays[name] for name in arrays.files}
+        return {name: arrays[name] for name in arrays.files if name not in but}
 
 
 def write_arrays(path: Path, arrays: Mapping[str, np.ndarray]) -> None:

@@ -72,7 +72,7 @@ def protocol_words(protocol: Mapping[str, Any]) -> str:
     if "time_limit" in rest:
         limit = rest.pop("time_limit")
         meanings = {"bootstrap": "values bootstrap through", "terminal": "episodes terminate at"}
-        words.append(f"{meanings.get(limit, limit)} the time limit")
+        words.append(f"{meanings.get(limit, limit)} time limits")
     if "evaluation" in rest:
         words.append(f"{rest.pop('evaluation')} evaluation")
     words += rest.pop("env_kwargs", [])

@@ -30,6 +30,7 @@ def do(*arguments):
     "arguments, message",
     [
         ("dqn-cartpol", "preset=dqn-cartpol does not exist; did you mean dqn-cartpole"),
+        ("dqn", "did you mean dqn-cartpole or dqn-acrobot or dqn-mountaincar"),
         ("dqn-cartpole --env CartPole", "env=CartPole does not exist; did you mean CartPole-v1"),
         ("dqn-cartpole --env Pendulum-v1", "env=Pendulum-v1 has continuous actions"),
         ("dqn-cartpole --batch-size 20000", "capacity=10000 must be at least 20000"),

@@ -7,7 +7,7 @@ import pytest
 from invented import make_preset_run, make_run, read, row
 
 from jaxq.errors import ConfigError
-from jaxq.reports.anchors import read_anchors, scale_of
+from jaxq.reports.anchors import read_anchors, scale_of, together
 from jaxq.reports.report import write_report
 from jaxq.runs import files as results
 
@@ -40,6 +40,18 @@ def test_own_anchors_of_one_environment(tmp_path):
     scores = np.array(results.read_json(run / results.SCORES)["lanes"][0]["per_seed"])
     assert row(text, "a")[2].startswith(f"{np.mean((scores + 1) / 10):.2f} (")
     assert "A score of -1 is 0 and 9 is 1, as mine.json says." in text and "random" not in text
+
+
+def test_known_anchors_say_what_1_is_in_the_games_that_are_there():
+    scales = {
+        name: scale_of({"environment": name, "env_kwargs": [], "sticky_actions": 0.0})
+        for name in ("Freeway-MinAtar", "Breakout-MinAtar")
+    }
+    assert "scripted" not in scales["Freeway-MinAtar"].alone("Freeway-MinAtar")
+    assert "scripted" in scales["Breakout-MinAtar"].alone("Breakout-MinAtar")
+    assert together(scales).endswith(
+        "what the time limit allows, in Breakout a scripted player that never misses."
+    )
 
 
 def test_own_anchors_pool_environments(tmp_path):

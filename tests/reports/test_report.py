@@ -184,7 +184,7 @@ def test_normalised_scores_within_and_across_environments(tmp_path):
     across = text[text.index("## Across environments") :]
     assert row(across, "rainbow")[:2] == ["Asterix, Breakout, Freeway", "6 seeds"]
     assert "10.1 is 1, which is the DQN of Young" in text and "not pooled" not in text
-    assert "every environment has its own policy for the time limit" in text
+    assert "every environment has its own policy for time limits" in text
     anchors = ((0.44, 16.8), (0.56, 10.1), (0.2, 50.2))
     wanted = [
         (np.mean(results.read_json(run / results.SCORES)["lanes"][0]["per_seed"]) - zero)
@@ -237,6 +237,9 @@ def test_what_is_refused(tmp_path):
         write_report([run], page)
     (run / results.METRICS).write_bytes(b"PK")
     with pytest.raises(ConfigError, match="cannot be read"):
+        write_report([run], page)
+    (run / results.METRICS).write_text("steps 1 2 3")
+    with pytest.raises(ConfigError, match="it is no file of several arrays"):
         write_report([run], page)
     (run / results.METRICS).unlink()
     with pytest.raises(ConfigError, match="no finished evaluation"):

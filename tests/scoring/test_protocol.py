@@ -63,6 +63,6 @@ def test_words_of_a_protocol():
     protocol = {**SAYS, "time_limit": "terminal", "sticky_actions": 0.25, "ramping": True}
     protocol |= {"evaluation": "greedy", "env_kwargs": ["size=10"], "env_params.memory_length": 5.0}
     assert protocol_words(protocol) == (
-        "CartPole-v1, 2 actions, sticky actions (0.25), episodes terminate at the time limit, "
+        "CartPole-v1, 2 actions, sticky actions (0.25), episodes terminate at time limits, "
         "greedy evaluation, size=10, ramping true, memory length 5"
     )
