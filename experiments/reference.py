@@ -20,7 +20,7 @@ from jaxq.cli.words import read
 from jaxq.errors import unknown
 from jaxq.recipes.suites import Cell, cells
 from jaxq.reports import reference as kept
-from jaxq.reports.sources import read_run
+from jaxq.reports.sources import Run, read_run
 from jaxq.reports.terminal import print_scores
 from jaxq.runs import files
 from jaxq.runs.runner import RunSpec
@@ -59,17 +59,23 @@ def reference(arguments: list[str], console: Console) -> None:
             missing = [s for s in seeds if have is None or s not in have.document["seeds"]]
             if not missing:
                 break
-            at_once = args.at_once or cell.at_once
-            run = _train(cell, missing[:at_once], args.runs / args.suite, console)
+            spec = _spec(cell, missing[: args.at_once or cell.at_once])
+            if have:
+                kept.check_same(have, spec.settled().document())
+            run = _train(cell, spec, args.runs / args.suite, console)
             kept.write_cell(path, kept.joined(have, run) if have else run)
             kept.write_manifest(args.suite, args.out)
             tasks.say(console, f"Kept: {path}")
 
 
-def _train(cell: Cell, seeds: list[int], runs: Path, console: Console):
-    """The run of some seeds of a cell, as it is kept."""
+def _spec(cell: Cell, seeds: list[int]) -> RunSpec:
     preset = cell.preset
-    spec = RunSpec(cell.name, preset.config, [preset.hparams], seeds, preset.steps)
+    return RunSpec(cell.name, preset.config, [preset.hparams], seeds, preset.steps)
+
+
+def _train(cell: Cell, spec: RunSpec, runs: Path, console: Console) -> Run:
+    """The run of some seeds of a cell, as it is kept."""
+    seeds = list(spec.seeds)
     directory = runs / f"{cell.name}-{seeds[0]}-{seeds[-1]}"
     scores = tasks.train_or_go_on(spec, directory, console)
     print_scores(console, scores or files.read_scores(directory), [""])

@@ -86,7 +86,10 @@ def _whole(preset: Preset) -> Preset:
 
 SUITES: dict[str, dict[str, Cell]] = {
     "control": {
-        **{f"{name}-cartpole": Cell(f"{name}-cartpole", on_cartpole(name)) for name in METHODS},
+        **{
+            f"{name}-cartpole": Cell(f"{name}-cartpole", on_cartpole(name), seeds=16, at_once=16)
+            for name in METHODS
+        },
         **_of(name for name in PRESETS if name.endswith(("-acrobot", "-mountaincar", "-deepsea"))),
         **_of(name for name in PRESETS if name.endswith("-memorychain")),
     },

@@ -13,6 +13,8 @@ from typing import Any
 
 import numpy as np
 
+from jaxq.config import Config, HParams
+from jaxq.documents import plain_numbers
 from jaxq.errors import ConfigError
 from jaxq.recipes.suites import cells
 from jaxq.reports.sources import Run
@@ -94,15 +96,38 @@ def as_cell(run: Run, command: str) -> Run:
     return run._replace(arrays={"steps": run.arrays["steps"], **arrays}, meta=meta)
 
 
+def check_same(cell: Run, document: Mapping[str, Any]) -> None:
+    """Refuse to add seeds to a cell that is not what ``document`` asks for, but for its seeds.
+
+    Raises:
+      ConfigError: names what differs.
+    """
+    there, here = _asked(cell.document), _asked(document)
+    names = [name for name in {**there, **here} if there.get(name) != here.get(name)]
+    if names:
+        raise ConfigError(
+            f"reference={cell.path}{ENDING} was measured with another {', '.join(names)}; another "
+            f"--out is accepted."
+        )
+
+
+def _asked(document: Mapping[str, Any]) -> dict[str, Any]:
+    """What was asked for, by name; a field that is younger has the value that all had before."""
+    rest = {k: v for k, v in document.items() if k not in ("seeds", "config", "lanes")}
+    (lane,) = document["lanes"]
+    defaults = files.jsonable({**vars(Config()), **plain_numbers(HParams())})
+    return {**defaults, **document["config"], **lane, **rest}
+
+
 def joined(cell: Run, more: Run) -> Run:
     """One cell with the seeds of both.
 
     Raises:
       ConfigError: they are not the same but for their seeds.
     """
-    documents = [{**one.document, "seeds": None} for one in (cell, more)]
-    if documents[0] != documents[1] or cell.scores["protocol"] != more.scores["protocol"]:
-        raise ConfigError(f"reference={cell.path} was measured with another configuration.")
+    check_same(cell, more.document)
+    if cell.scores["protocol"] != more.scores["protocol"]:
+        raise ConfigError(f"reference={cell.path} was measured under another protocol.")
     seeds_of = [one.document["seeds"] for one in (cell, more)]
     if not set(seeds_of[0]).isdisjoint(seeds_of[1]):
         raise ConfigError(f"reference={cell.path} has some of these seeds already.")

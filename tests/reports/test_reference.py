@@ -70,9 +70,21 @@ def test_seeds_that_were_measured_apart_are_those_that_were_measured_together(ce
     assert joined.meta["command"] == "train [2, 3] && train [0, 1]"
     with pytest.raises(ConfigError, match="some of these seeds"):
         kept.joined(joined, early)
-    other = early._replace(document={**early.document, "steps": 7})
-    with pytest.raises(ConfigError, match="another configuration"):
-        kept.joined(late, other)
+    with pytest.raises(ConfigError, match="measured with another steps"):
+        kept.joined(late, early._replace(document={**early.document, "steps": 7}))
+
+
+def test_a_cell_from_before_a_number_existed_takes_more_seeds(cells):
+    """Trap: a new field of the configuration would have closed every cell, after its training."""
+    _, late, early = cells
+    (lane,) = early.document["lanes"]
+    lane, config = dict(lane), dict(early.document["config"])
+    del lane["cql_weight"], config["max_duration"]
+    before = early._replace(document={**early.document, "lanes": [lane], "config": config})
+    assert kept.joined(before, late).document["seeds"] == [0, 1, 2, 3]
+    with pytest.raises(ConfigError, match="measured with another cql_weight"):
+        other = {**late.document["lanes"][0], "cql_weight": 2.0}
+        kept.joined(before, late._replace(document={**late.document, "lanes": [other]}))
 
 
 @pytest.fixture
@@ -115,6 +127,11 @@ def test_a_suite_is_measured_where_it_lacks_something(small_suite, tmp_path, mon
     assert "# Report on the reference results of tiny" in text and "(reference)" not in text
     assert "| 340 | 3 | 12 to 14 | 500 | 30 | Somebody 2020 (their network is larger) |" in text
     assert page.with_suffix(".tex").is_file()
+    other = SUITES["tiny"]["small"].preset._replace(steps=680)
+    monkeypatch.setitem(SUITES["tiny"], "small", Cell("small", other, seeds=4))
+    with pytest.raises(ConfigError, match="measured with another steps"):  # before it is trained
+        script.reference(asked, QUIET)
+    assert len(list((tmp_path / "runs" / "tiny").iterdir())) == 2
     with pytest.raises(ConfigError, match="suite=tinny does not exist; did you mean tiny"):
         jaxq.reference("tinny")
 
