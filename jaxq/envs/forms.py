@@ -16,6 +16,11 @@ from jaxq.errors import ConfigError
 from jaxq.types import ObservationLegalActions, PyTree
 
 _HOUSE = Path(__file__).parents[1]
+_NOT_TRACED = (
+    jax.errors.ConcretizationTypeError,
+    jax.errors.TracerArrayConversionError,
+    jax.errors.TracerIntegerConversionError,
+)
 _NUMBERS = (bool, int, float, np.generic, np.ndarray)
 
 
@@ -34,13 +39,13 @@ def shapes(what: str, names: str, function: Callable, *args: Any) -> tuple:
 
     try:
         return jax.eval_shape(checked, *args)
-    except jax.errors.ConcretizationTypeError as error:
+    except _NOT_TRACED as error:
         place = _raised_at(error)
         if place is None:
             raise
         raise ConfigError(
-            f"{what} decides in Python what is only known when it runs ({place}); jnp.where, "
-            f"jax.lax.cond and functions of jax.numpy are accepted there."
+            f"{what} decides in Python or NumPy what is only known when it runs ({place}); "
+            f"jnp.where, jax.lax.cond and functions of jax.numpy are accepted there."
         ) from error
 
 

@@ -172,7 +172,11 @@ def _described(found: Any) -> str:
         return f"a tuple of {', '.join(type(part).__name__ for part in found) or 'nothing'}"
     if isinstance(found, type):
         return f"the class {found.__name__}"
-    return "None" if found is None else f"an object of type {type(found).__qualname__}"
+    if found is None:
+        return "None"
+    missing = missing_method(found)
+    without = f", which has no {missing}" if missing and hasattr(found, "step_env") else ""
+    return f"an object of type {type(found).__qualname__}{without}"
 
 
 def _parameters_of(thing: Any) -> Mapping[str, inspect.Parameter]:

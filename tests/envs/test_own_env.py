@@ -12,6 +12,13 @@ from jaxq.envs.libraries import make_env
 from jaxq.errors import ConfigError
 
 
+class Halfway:
+    """Has a step and inherits nothing."""
+
+    def step_env(self, key, state, action, params):
+        raise NotImplementedError
+
+
 class Mine(tabular.Tabular):
     """Says itself what its time limit means and how it is shown."""
 
@@ -84,6 +91,7 @@ def test_a_function_of_num_envs_may_give_an_env_ready_made():
         (lambda: None, (), "env=m:x gave None; accepted"),
         (lambda: Mine, (), "env=m:x gave the class Mine; accepted"),
         (lambda: (Mine(), 1, 2), (), "env=m:x gave a tuple of Mine, int, int; accepted"),
+        (lambda: Halfway(), (), "gave an object of type Halfway, which has no reset; accepted"),
         (lambda: ready_made(1), (), "env=m:x gave an object of type Env; accepted"),
         (lambda num_envs: Mine(), (), "has a parameter num_envs and gave an object of type Mine"),
         (lambda num_envs: ready_made(1), (), "made 1 environments where num_envs=2 was asked for"),

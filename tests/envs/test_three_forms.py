@@ -203,6 +203,15 @@ def as_number(key, state, action, params):
     return obs, state, reward, ended, *[0] * int(action)
 
 
+def in_numpy(key, state, action, params):
+    obs, state, reward, ended = step(key, state, action, params)
+    return np.asarray(obs), state, reward, ended
+
+
+def as_index(key, state, action, params):
+    return step(key, state, (0, 1)[action], params)
+
+
 MISTAKES = {
     "dtype of an observation": (
         steps(obs=lambda obs: obs.astype(jnp.int32)),
@@ -263,6 +272,8 @@ MISTAKES = {
         r"step(_env)? of env=m:x decides in Python .* \(test_three_forms.py, line \d+\); jnp.where",
     ),
     "int in Python": ({"step": as_number}, "step(_env)? of env=m:x decides in Python"),
+    "NumPy": ({"step": in_numpy}, "step(_env)? of env=m:x decides in Python or NumPy"),
+    "index of a tuple": ({"step": as_index}, "step(_env)? of env=m:x decides in Python"),
     "no actions": ({"num_actions": 0}, "env=m:x has (num_actions=)?0"),
     "parameters as a dictionary": (
         {"params": {"limit": 3}},
