@@ -11,7 +11,9 @@ from jaxq.cli.arguments import FIELDS
 from jaxq.recipes.methods import METHODS
 from jaxq.recipes.own import OPEN
 from jaxq.recipes.presets import PRESETS
+from jaxq.recipes.suites import cells
 from jaxq.runs.files import RUN_FILES, listing
+from jaxq.scoring.scores import interval_text, score_text
 from jaxq.settings import format_value
 
 TEXT = (ROOT / "README.md").read_text()
@@ -46,6 +48,17 @@ def test_the_scores_of_a_suite_are_those_of_its_data(suite):
         assert f"| {cell['iqm']:.1f} ({low:.1f} to {high:.1f}) |" in TABLES, name
     for score in re.findall(r"\| (\d+\.\d \(\d+\.\d to \d+\.\d\))", TEXT):
         assert score in TABLES
+
+
+def test_the_scores_of_methods_are_those_of_the_data():
+    """Of those that are kept with all the seeds of their cell, as the table has them."""
+    manifest = json.loads((ROOT / "experiments" / "reference" / "control.json").read_text())
+    measured = {name: cells("control")[f"{name}-cartpole"] for name in METHODS}
+    for name, cell in measured.items():
+        if manifest.get(cell.name, {}).get("seeds") == cell.seeds:
+            kept = manifest[cell.name]
+            score = f"{score_text(kept['iqm'])} ({interval_text(*kept['iqm_95'])})"
+            assert f"`{name}` {score}" in TEXT
 
 
 def test_the_pieces_of_a_method_of_ones_own_are_its_file():
