@@ -14,6 +14,8 @@ import jax
 from jaxq.envs.libraries import LIBRARIES, version_of
 from jaxq.runs.machine import bits_settings
 
+_CPUINFO = Path("/proc/cpuinfo")
+_VECTORS = ("avx512f", "avx2", "avx", "sve", "asimd")  # instructions, the widest first
 _PACKAGES = ("jax", "jaxlib", "flax", "optax", "gymnax", "numpy")
 
 
@@ -27,7 +29,25 @@ def describe() -> dict[str, Any]:
         "platform": platform.platform(),
         "backend": jax.default_backend(),
         "device": jax.local_devices()[0].device_kind,
+        "processor": processor(),
     }
+
+
+def processor() -> str:
+    """The kind of CPU. XLA compiles for what it can do, so that on another kind the same program
+    now and then rounds otherwise, and runs part from there."""
+    try:
+        first = _CPUINFO.read_text().split("\n\n")[0]
+    except OSError:  # not Linux
+        return platform.processor() or platform.machine()
+    pairs = (line.partition(":") for line in first.splitlines())
+    says = {name.strip(): value.strip() for name, _, value in pairs}
+    words = [says[name] for name in ("model name", "CPU implementer") if name in says]
+    words += [
+        f"{name} {says[name]}" for name in ("cpu family", "model", "CPU part") if name in says
+    ]
+    features = (says.get("flags") or says.get("Features", "")).split()
+    return ", ".join(words + [name for name in _VECTORS if name in features][:1])
 
 
 def versions(asked: Iterable[str] = ()) -> dict[str, str]:

@@ -14,7 +14,7 @@ from jaxq.runs import checkpoint
 from jaxq.runs import files as results
 from jaxq.runs.history import History
 from jaxq.runs.machine import bits_settings
-from jaxq.runs.provenance import versions
+from jaxq.runs.provenance import processor, versions
 from jaxq.runs.spec import short
 from jaxq.types import Clock, PyTree
 
@@ -91,7 +91,8 @@ def _changes(
 
 
 def _compare_machines(directory: Path, before: dict) -> None:
-    """Refuse other settings of JAX than a run was begun with, and warn of other versions.
+    """Refuse other settings of JAX than a run was begun with; warn of other versions, and of
+    another kind of CPU.
 
     Raises:
       ConfigError: names the settings, with which its bits would be others.
@@ -101,11 +102,13 @@ def _compare_machines(directory: Path, before: dict) -> None:
     if changes:
         raise ConfigError(f"resume={directory} was trained with a different {'; '.join(changes)}.")
     there, here = before.get("versions", {}), versions(before.get("versions", {}))
-    others = _changes(there, here, [name for name in there if name in here], "{} {}")
+    others = _changes(there, here, [name for name in there if name in here])
+    if before.get("backend") == "cpu" and "processor" in before:
+        others += _changes(before, {"processor": processor()}, ("processor",))
     if others:
         warnings.warn(
-            f"resume={directory} goes on with other versions ({'; '.join(others)}), whose bits may "
-            f"be others.",
+            f"resume={directory} goes on with another {'; another '.join(others)}, so bits may be "
+            f"others from here on.",
             stacklevel=3,
         )
 

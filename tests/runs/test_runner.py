@@ -171,6 +171,17 @@ def test_a_directory_with_another_run_is_never_written(halfway, tmp_path):
         train(SPEC, tmp_path, resume=True)
 
 
+def test_another_kind_of_processor_is_told(reference, tmp_path):
+    """Trap: C51 on CartPole parted from its own curves within 10,000 steps on another CPU."""
+    copy = Path(shutil.copytree(reference, tmp_path / "copy"))
+    meta = files.read_json(copy / files.META)
+    assert meta["sessions"][-1]["processor"]
+    meta["sessions"][-1]["processor"] = "another"
+    files.write_json(copy / files.META, meta)
+    with pytest.warns(UserWarning, match=r"goes on with another processor \(another there, "):
+        train(SPEC, copy, resume=True)
+
+
 def test_a_run_goes_on_from_the_checkpoint_before_a_damaged_one(reference, tmp_path):
     copy = Path(shutil.copytree(reference, tmp_path / "copy"))
     newest = copy / files.CHECKPOINTS / "440.safetensors"
