@@ -1,5 +1,6 @@
 """Where a run was made: versions, machine, commit."""
 
+import functools
 import platform
 import subprocess
 import sys
@@ -34,8 +35,7 @@ def describe() -> dict[str, Any]:
 
 
 def processor() -> str:
-    """The kind of CPU. XLA compiles for what it can do, so that on another kind the same program
-    now and then rounds otherwise, and runs part from there."""
+    """The kind of CPU: XLA chooses kernels by what it can do, and others may round otherwise."""
     try:
         first = _CPUINFO.read_text().split("\n\n")[0]
     except OSError:  # not Linux
@@ -64,6 +64,7 @@ def versions(asked: Iterable[str] = ()) -> dict[str, str]:
     }
 
 
+@functools.cache  # a checkout may move on while a process trains one run after the other
 def commit() -> str | None:
     """The commit of the checkout that jaxq runs from, if it is one; "+" marks changes to it."""
     try:

@@ -15,7 +15,7 @@ from common import SMALL, SMALL_HPARAMS, small
 from rich.console import Console
 
 from jaxq.errors import ConfigError
-from jaxq.runs import files, progress, runner
+from jaxq.runs import files, progress, provenance, runner
 from jaxq.runs.listening import Listener, Moment
 from jaxq.runs.policy import load_policy
 from jaxq.runs.runner import Interrupted, RunSpec, Spread, run
@@ -172,7 +172,7 @@ def test_a_directory_with_another_run_is_never_written(halfway, tmp_path):
 
 
 def test_another_kind_of_processor_is_told(reference, tmp_path):
-    """Trap: C51 on CartPole parted from its own curves within 10,000 steps on another CPU."""
+    """Trap: on another machine C51 on CartPole parted from its own curves, and nothing said why."""
     copy = Path(shutil.copytree(reference, tmp_path / "copy"))
     meta = files.read_json(copy / files.META)
     assert meta["sessions"][-1]["processor"]
@@ -180,6 +180,13 @@ def test_another_kind_of_processor_is_told(reference, tmp_path):
     files.write_json(copy / files.META, meta)
     with pytest.warns(UserWarning, match=r"goes on with another processor \(another there, "):
         train(SPEC, copy, resume=True)
+
+
+def test_the_commit_is_the_one_that_was_imported(monkeypatch):
+    """Trap: of ten runs of a long process the last said what was checked out when it began."""
+    before = provenance.commit()
+    monkeypatch.setattr(provenance, "_git", lambda *arguments: "another")
+    assert provenance.commit() == before
 
 
 def test_a_run_goes_on_from_the_checkpoint_before_a_damaged_one(reference, tmp_path):
