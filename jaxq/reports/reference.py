@@ -20,6 +20,7 @@ from jaxq.recipes.suites import cells
 from jaxq.reports.sources import Run
 from jaxq.runs import files
 from jaxq.runs.joining import by_seed
+from jaxq.runs.resuming import differences
 from jaxq.runs.spreading import as_path
 from jaxq.scoring.scores import divergence, score_seeds
 
@@ -102,21 +103,22 @@ def check_same(cell: Run, document: Mapping[str, Any]) -> None:
     Raises:
       ConfigError: names what differs.
     """
-    there, here = _asked(cell.document), _asked(document)
-    names = [name for name in {**there, **here} if there.get(name) != here.get(name)]
-    if names:
+    found = []
+    for there, here in zip(_asked(cell.document), _asked(document)):
+        found += differences(there, here, dict.fromkeys([*there, *here]))
+    if found:
         raise ConfigError(
-            f"reference={cell.path}{ENDING} was measured with another {', '.join(names)}; another "
-            f"--out is accepted."
+            f"reference={cell.path}{ENDING} was measured with another {'; another '.join(found)}; "
+            f"another --out is accepted."
         )
 
 
-def _asked(document: Mapping[str, Any]) -> dict[str, Any]:
-    """What was asked for, by name; a field that is younger has the value that all had before."""
+def _asked(document: Mapping[str, Any]) -> tuple[dict, dict, dict]:
+    """Structure, numbers and the rest; a younger field has the value that all had before."""
     rest = {k: v for k, v in document.items() if k not in ("seeds", "config", "lanes")}
     (lane,) = document["lanes"]
-    defaults = files.jsonable({**vars(Config()), **plain_numbers(HParams())})
-    return {**defaults, **document["config"], **lane, **rest}
+    structure, numbers = files.jsonable([vars(Config()), plain_numbers(HParams())])
+    return {**structure, **document["config"]}, {**numbers, **lane}, rest
 
 
 def joined(cell: Run, more: Run) -> Run:

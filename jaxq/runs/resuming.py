@@ -48,17 +48,17 @@ def check_same(
         raise ConfigError(f"resume={directory} is not a directory; a run directory is accepted.")
     old = results.read_document(directory)
     there, here = old["config"], document["config"]
-    changes = _changes(there, here, sorted(set(there) | set(here)))
+    changes = differences(there, here, sorted(set(there) | set(here)))
     if len(old["lanes"]) != len(document["lanes"]):
         changes.append(f"lanes ({len(old['lanes'])} there, {len(document['lanes'])} here)")
     for ours, theirs in zip(document["lanes"], old["lanes"]):
-        changes += _changes(theirs, ours, ours)
+        changes += differences(theirs, ours, ours)
     if old["seeds"] != document["seeds"]:
         changes.append(f"seeds ({short(old['seeds'])} there, {short(document['seeds'])} here)")
     if old["steps"] > document["steps"]:
         changes.append(f"steps ({old['steps']} there, only {document['steps']} here)")
     data = old.get("dataset", {}), document.get("dataset", {})
-    changes += _changes(*data, ("hash",), "{} of the dataset ({})")
+    changes += differences(*data, ("hash",), "{} of the dataset ({})")
     made_of = old.get("made_of", {}), document.get("made_of", {})
     changes += same_parts(*made_of, accept_changed_code)
     if changes:
@@ -75,7 +75,7 @@ def check_same(
     return batch
 
 
-def _changes(
+def differences(
     there: Mapping[str, Any], here: Mapping[str, Any], names: Iterable[str], form: str = "{} ({})"
 ) -> list[str]:
     """In words, under which of the names two documents differ."""
@@ -98,13 +98,13 @@ def _compare_machines(directory: Path, before: dict) -> None:
       ConfigError: names the settings, with which its bits would be others.
     """
     there, here = before.get("jax", {}), bits_settings()
-    changes = _changes(there, here, [name for name in there if name in here])
+    changes = differences(there, here, [name for name in there if name in here])
     if changes:
         raise ConfigError(f"resume={directory} was trained with a different {'; '.join(changes)}.")
     there, here = before.get("versions", {}), versions(before.get("versions", {}))
-    others = _changes(there, here, [name for name in there if name in here])
+    others = differences(there, here, [name for name in there if name in here])
     if before.get("backend") == "cpu" and "processor" in before:
-        others += _changes(before, {"processor": processor()}, ("processor",))
+        others += differences(before, {"processor": processor()}, ("processor",))
     if others:
         warnings.warn(
             f"resume={directory} goes on with another {'; another '.join(others)}, so bits may be "

@@ -85,6 +85,9 @@ def test_a_cell_from_before_a_number_existed_takes_more_seeds(cells):
     with pytest.raises(ConfigError, match="measured with another cql_weight"):
         other = {**late.document["lanes"][0], "cql_weight": 2.0}
         kept.joined(before, late._replace(document={**late.document, "lanes": [other]}))
+    with pytest.raises(ConfigError, match="measured with another extra"):  # which both have
+        other = {**late.document["config"], "extra": {"depth": 3}}
+        kept.joined(before, late._replace(document={**late.document, "config": other}))
 
 
 @pytest.fixture
