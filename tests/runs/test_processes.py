@@ -63,22 +63,25 @@ def test_a_run_leaves_all_its_files(reference):
     assert (reference / "curves.png").read_bytes().startswith(b"\x89PNG")
 
 
-def test_killed_and_resumed_is_bitwise_the_same(reference, tmp_path):
-    """SIGKILL at random moments, twice, then to the end."""
-    directory, rng, seen = tmp_path / "killed", random.Random(os.getpid()), 0
-    process = start(*TINY, "--out", directory)
+def test_killed_and_resumed_is_bitwise_the_same(tmp_path):
+    """SIGKILL at random moments, twice, then to the end; long enough for a fast machine."""
+    whole, directory = tmp_path / "whole", tmp_path / "killed"
+    long = (*TINY, "--steps", "12000", "--out")
+    execute(*long, whole)
+    rng, seen = random.Random(os.getpid()), 0
+    process = start(*long, directory)
     for _ in range(2):
         wait_for_checkpoint(process, directory, after=seen)
-        time.sleep(rng.uniform(0.0, 0.5))
+        time.sleep(rng.uniform(0.0, 0.2))
         process.kill()
         process.communicate()
         saved = [int(p.stem) for p in directory.glob("checkpoints/*") if p.stem.isdigit()]
         seen = max(saved)
-        assert seen < 4_000, "the run ended before it was killed"
+        assert seen < 12_000, "the run ended before it was killed"
         process = start("--resume", directory, "--save-every", "0")
     _, errors = process.communicate(timeout=300)
     assert process.returncode == 0, errors
-    assert_same_run(reference, directory)
+    assert_same_run(whole, directory)
 
 
 @pytest.mark.parametrize("signum", [signal.SIGTERM, signal.SIGINT])
