@@ -2,13 +2,15 @@
 
     methods.py [NAME ...] [--seeds 16] [--steps 250000] [--out runs/methods]
 
-Every method is its preset, trained as by train.py in a directory of its own; epsilon falls over
-half of the steps, as in CleanRL, and the importance exponent grows over all of them. A method that
-is already complete is not trained again, so an interrupted comparison goes on where it stopped.
+Every method is its preset; epsilon falls over half of the steps, as in CleanRL, and the importance
+exponent grows over all of them. With the seeds and steps of the reference data they are read from
+there (reference.py measures them); others are trained as by train.py, each in a directory of its
+own. What is complete is not trained again, so an interrupted comparison goes on where it stopped.
 """
 
 import dataclasses
 from pathlib import Path
+from typing import Any
 
 import tyro
 from rich.console import Console
@@ -17,12 +19,15 @@ from rich.table import Table
 from jaxq.cli import main as cli
 from jaxq.cli import tasks
 from jaxq.cli.words import read
+from jaxq.config import Preset
 from jaxq.errors import unknown
 from jaxq.recipes.methods import METHODS
 from jaxq.recipes.suites import on_cartpole
+from jaxq.reports import reference
 from jaxq.runs import files as results
+from jaxq.runs.runner import RunSpec
 from jaxq.scoring import plots
-from jaxq.scoring.scores import interval_text, score_text
+from jaxq.scoring.scores import interval_text, score_text, without_diverged
 from jaxq.settings import format_value
 
 
@@ -43,29 +48,42 @@ def methods(arguments: list[str], console: Console) -> None:
     for name in args.names:
         if name not in METHODS:
             raise unknown("method", name, METHODS)
-    jobs = {
-        name: (f"{name}-cartpole", on_cartpole(name, args.steps), args.seeds)
-        for name in args.names or METHODS
-    }
-    runs = tasks.train_each(jobs, args.out, console)
+    args.out.mkdir(parents=True, exist_ok=True)
+    runs = {}
+    for name in args.names or METHODS:
+        job = f"{name}-cartpole", on_cartpole(name, args.steps), args.seeds
+        runs |= _kept(name, *job) or tasks.train_each({name: job}, args.out, console)
     lines = [
         f"| method | paper | idea | changes in DQN | IQM (95%), {args.seeds} seeds |",
         "|---|---|---|---|---|",
     ]
     table = Table(title=f"CartPole-v1, {args.seeds} seeds, last evaluation", title_justify="left")
-    for column in ("method", "IQM", "95% interval", "worst seed", "seconds"):
+    for column in ("method", "IQM", "95% interval", "worst seed"):
         table.add_column(column, justify="left" if column == "method" else "right")
     for name, run in runs.items():
-        lane, seconds = run["scores"]["lanes"][0], f"{run['meta']['seconds']:.0f}"
-        interval = interval_text(*lane["iqm_95"])
-        cells = score_text(lane["iqm"]), interval, score_text(lane["worst"])
-        table.add_row(name, *cells, seconds)
+        lane = run["scores"]["lanes"][0]
+        cells = score_text(lane["iqm"]), interval_text(*lane["iqm_95"]), score_text(lane["worst"])
+        table.add_row(name, *cells)
         lines.append(_row(name, f"{cells[0]} ({cells[1]})"))
     console.print(table)
     results.write_text(args.out / "methods.md", "\n".join(lines) + "\n")
     path = args.out / "methods.png"
     plots.draw_grid(path, runs, f"CartPole-v1, {args.seeds} seeds")
     tasks.say(console, f"Figure: {path}")
+
+
+def _kept(label: str, name: str, preset: Preset, num_seeds: int) -> dict[str, dict[str, Any]]:
+    """As ``tasks.train_each``, of the reference data; {} where these seeds and steps are not."""
+    path = reference.path_of("control", name)
+    if not path.is_file():
+        return {}
+    cell, seeds = reference.read_cell(path), list(range(num_seeds))
+    spec = RunSpec(name, preset.config, [preset.hparams], seeds, preset.steps).settled()
+    if cell.document["seeds"] != seeds or reference.differing(cell, spec.document()):
+        return {}
+    curves = without_diverged(cell.arrays)
+    curves = {key: curves[key] for key in ("steps", "eval_return")}
+    return {label: {**curves, "scores": cell.scores}}
 
 
 def _row(name: str, score: str) -> str:

@@ -103,14 +103,19 @@ def check_same(cell: Run, document: Mapping[str, Any]) -> None:
     Raises:
       ConfigError: names what differs.
     """
-    found = []
-    for there, here in zip(_asked(cell.document), _asked(document)):
-        found += differences(there, here, dict.fromkeys([*there, *here]))
-    if found:
+    if found := differing(cell, document):
         raise ConfigError(
             f"reference={cell.path}{ENDING} was measured with another {'; another '.join(found)}; "
             f"another --out is accepted."
         )
+
+
+def differing(cell: Run, document: Mapping[str, Any]) -> list[str]:
+    """How a cell differs from what ``document`` asks for, but for its seeds; [] if it does not."""
+    found = []
+    for there, here in zip(_asked(cell.document), _asked(document)):
+        found += differences(there, here, dict.fromkeys([*there, *here]))
+    return found
 
 
 def _asked(document: Mapping[str, Any]) -> tuple[dict, dict, dict]:

@@ -274,8 +274,8 @@ def point_after(directory: Path, study: Study, part: Part) -> Point | None:
 
 
 def _measured(directory: Path, index: int) -> dict[str, np.ndarray]:
-    with np.load(part_directory(directory, index) / results.METRICS) as arrays:
-        return {name: arrays[name] for name in arrays.files if name != "eval_returns"}
+    path = part_directory(directory, index) / results.METRICS
+    return results.read_arrays(path, but=["eval_returns"])
 
 
 def _protocols(directory: Path, study: Study) -> list[Protocol]:
