@@ -68,7 +68,8 @@ class Arguments:
     trust: tuple[str, ...] = ()
     """Functions of your own, module:function, that such a file may name."""
     peer_python: Path = Path(sys.executable)
-    """The Python in which the peers' dependencies, rejax and stable-baselines3 are installed."""
+    """The Python in which the peers' dependencies, rejax, jaxnasium[algs,gymnax] and
+    stable-baselines3 are installed."""
     out: Path | None = None
     """Directory of the table, the figure and the numbers; runs/benchmark-TIME by default."""
 

@@ -100,6 +100,22 @@ def rejax(workload: dict) -> Callable[[], tuple[int, float]]:
     return _whole_runs(train, workload, "total_timesteps")
 
 
+def jaxnasium(workload: dict) -> Callable[[], tuple[int, float]]:
+    """Its DQN or PQN on gymnax's environment, without logging, on a network like ours."""
+    import jaxnasium
+    from jaxnasium import algorithms
+    from peer_networks import jaxnasium_network
+
+    def train(arguments: dict) -> Callable:
+        arguments = dict(arguments)
+        name, env = arguments.pop("algorithm"), jaxnasium.make(arguments.pop("env"))
+        network = jaxnasium_network(workload["network"], layer_norm=name == "PQN")
+        algorithm = getattr(algorithms, name)(critic_kwargs=network, log_function=None, **arguments)
+        return lambda key: algorithm.train(key, env)[0].critic
+
+    return _whole_runs(train, workload, "total_timesteps")
+
+
 def stable_baselines3(workload: dict) -> Callable[[], tuple[int, float]]:
     """Its DQN in torch, one seed."""
     import gymnasium
@@ -270,8 +286,8 @@ def _versions(name: str) -> dict[str, str]:
 CONTENDERS = {
     function.__name__: function
     for function in (
-        *(jaxq, purejaxrl, purejaxql, rejax, stable_baselines3),
-        *(gtd_algos, streaming_drl),
+        *(jaxq, purejaxrl, purejaxql, rejax, jaxnasium),
+        *(stable_baselines3, gtd_algos, streaming_drl),
     )
 }
 

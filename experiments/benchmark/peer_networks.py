@@ -37,3 +37,33 @@ def rejax_network(name: str) -> type:
             return jnp.take_along_axis(self(x), action[:, None], axis=1)[:, 0]
 
     return Network
+
+
+def jaxnasium_network(name: str, layer_norm: bool) -> dict:
+    """Its ``critic_kwargs``."""
+    import equinox as eqx
+    import jax
+    from jaxnasium.algorithms.architectures import CNN
+
+    class Body(eqx.Module):
+        layers: list
+        norms: list
+        out_features: int = eqx.field(static=True)
+
+        def __init__(self, in_features: int, *, key, widths: tuple):
+            sizes = zip((in_features, *widths), widths, jax.random.split(key, len(widths)))
+            self.layers = [eqx.nn.Linear(rows, columns, key=k) for rows, columns, k in sizes]
+            self.norms = [eqx.nn.LayerNorm(width) for width in widths] if layer_norm else []
+            self.out_features = widths[-1]
+
+        def __call__(self, x, *, key=None):
+            for layer, norm in zip(self.layers, self.norms or [lambda x: x] * len(self.layers)):
+                x = jax.nn.relu(norm(layer(x)))
+            return x
+
+    convolution = dict(out_channels=(16,), kernel_sizes=(3,), strides=(1,), padding=(0,))
+    widths = (128,) if name == "minatar" else (256, 256) if layer_norm else (120, 84)
+    return {
+        "body": eqx.Partial(Body, widths=widths),
+        "obs_architecture_2d": CNN.with_params(**convolution, channels_axis="last"),
+    }

@@ -19,7 +19,7 @@ class Workload(NamedTuple):
 
 
 def _dqn(env: str, envs: int, every: int, capacity: int, batch: int, target: int):
-    """purejaxrl and rejax on the same DQN; both learn from the first steps on."""
+    """purejaxrl, rejax and jaxnasium on the same DQN; all learn from the first steps on."""
     purejaxrl = {
         "ENV_NAME": env,
         "NUM_ENVS": envs,
@@ -49,7 +49,19 @@ def _dqn(env: str, envs: int, every: int, capacity: int, batch: int, target: int
         "eval_freq": 100,
         "skip_initial_evaluation": True,
     }
-    return {"purejaxrl": purejaxrl, "rejax": rejax}
+    jaxnasium = {  # which moves its target a little at every update
+        "algorithm": "DQN",
+        "env": f"gymnax:{env}",
+        "num_envs": envs,
+        "update_every": every,
+        "num_updates": 1,
+        "replay_buffer_size": capacity,
+        "batch_size": batch,
+        "warmup_steps": batch,
+        "max_grad_norm": None,
+        "normalize_observations": False,
+    }
+    return {"purejaxrl": purejaxrl, "rejax": rejax, "jaxnasium": jaxnasium}
 
 
 def _pqn(env: str, envs: int, rows: int, minibatches: int, epochs: int):
@@ -73,7 +85,18 @@ def _pqn(env: str, envs: int, rows: int, minibatches: int, epochs: int):
         "LAMBDA": 0.65,
         "WANDB_MODE": "disabled",
     }
-    return {"purejaxql": arguments}
+    jaxnasium = {  # which has Adam in place of RAdam
+        "algorithm": "PQN",
+        "env": f"gymnax:{env}",
+        "num_envs": envs,
+        "num_steps": rows,
+        "num_minibatches": minibatches,
+        "num_epochs": epochs,
+        "warmup_steps": 0,
+        "normalize_observations": False,
+        "normalize_rewards": False,
+    }
+    return {"purejaxql": arguments, "jaxnasium": jaxnasium}
 
 
 # gymnax's own protocol and the optimizer that the peers have.
