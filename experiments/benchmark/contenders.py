@@ -37,10 +37,11 @@ def jaxq(workload: dict) -> Callable[[], tuple[int, float]]:
     from jaxq.runs.population import Population
 
     machine.use_cores()
-    if workload["members"] <= (workload.get("batch") or 1):
-        machine.use_one_core()  # as train.py does
     _, preset, _ = load_preset(workload["preset"], workload.get("trust", ()))
     config = replace(preset.config, **workload["config"])
+    one_batch = workload["members"] <= (workload.get("batch") or 1)
+    if one_batch and machine.gains_by_one_core(config):
+        machine.use_one_core()  # as train.py does
     experiment = make_experiment(config, preset.hparams)
     trainer = experiment.trainer
     if workload.get("part"):

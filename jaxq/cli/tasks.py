@@ -17,7 +17,7 @@ from jaxq.errors import ConfigError
 from jaxq.recipes.own import own_names
 from jaxq.reports.terminal import print_scores
 from jaxq.runs import files as results
-from jaxq.runs.machine import cache_directory, use_one_core
+from jaxq.runs.machine import cache_directory, gains_by_one_core, use_one_core
 from jaxq.runs.measurement import fastest_batch
 from jaxq.runs.runner import Interrupted, RunSpec, Spread, add_seeds, lane_labels, run
 from jaxq.runs.spec import positive
@@ -44,7 +44,8 @@ def train(request: Request, console: Console) -> tuple[Path, dict[str, Any]]:
     if batch == "measure":
         batch = None if options.resume else _measured_batch(spec, options.devices, console)
     spread = spread_of(options, batch)._replace(keep_replay=options.keep_replay)
-    if len(spec.lanes) * len(spec.seeds) <= (batch or 1):  # a process of its own, and one batch
+    one_batch = len(spec.lanes) * len(spec.seeds) <= (batch or 1)  # of a process of its own
+    if one_batch and gains_by_one_core(spec.config):
         use_one_core()
     try:
         if options.resume and _asks_for_seeds(options):

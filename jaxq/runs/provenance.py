@@ -13,7 +13,7 @@ from typing import Any
 import jax
 
 from jaxq.envs.libraries import LIBRARIES, version_of
-from jaxq.runs.machine import bits_settings
+from jaxq.runs.machine import bits_settings, num_cores
 
 _CPUINFO = Path("/proc/cpuinfo")
 _VECTORS = ("avx512f", "avx2", "avx", "sve", "asimd")  # instructions, the widest first
@@ -35,11 +35,13 @@ def describe() -> dict[str, Any]:
 
 
 def processor() -> str:
-    """The kind of CPU: XLA chooses kernels by what it can do, and others may round otherwise."""
+    """The kind of CPU: XLA chooses kernels by what it can do, and shares large products and sums
+    among as many threads as there are cores; others may round otherwise."""
+    cores = f"{num_cores()} cores"
     try:
         first = _CPUINFO.read_text().split("\n\n")[0]
     except OSError:  # not Linux
-        return platform.processor() or platform.machine()
+        return f"{platform.processor() or platform.machine()}, {cores}"
     pairs = (line.partition(":") for line in first.splitlines())
     says = {name.strip(): value.strip() for name, _, value in pairs}
     words = [says[name] for name in ("model name", "CPU implementer") if name in says]
@@ -47,7 +49,7 @@ def processor() -> str:
         f"{name} {says[name]}" for name in ("cpu family", "model", "CPU part") if name in says
     ]
     features = (says.get("flags") or says.get("Features", "")).split()
-    return ", ".join(words + [name for name in _VECTORS if name in features][:1])
+    return ", ".join([*words, *[name for name in _VECTORS if name in features][:1], cores])
 
 
 def versions(asked: Iterable[str] = ()) -> dict[str, str]:

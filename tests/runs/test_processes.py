@@ -19,6 +19,8 @@ import numpy as np
 import pytest
 from commands import CAPTURE, TINY, assert_same_run, execute, refused, start
 
+from jaxq.runs import files
+
 pytestmark = pytest.mark.slow
 
 FILES = {"config.json", "meta.json", "metrics.npz", "metrics.jsonl", "scores.json", "curves.png"}
@@ -82,6 +84,19 @@ def test_killed_and_resumed_is_bitwise_the_same(tmp_path):
     _, errors = process.communicate(timeout=300)
     assert process.returncode == 0, errors
     assert_same_run(whole, directory)
+
+
+@pytest.mark.parametrize("preset", ["dqn-cartpole", "dqn-breakout"])
+def test_a_seed_is_the_same_alone_and_beside_another(preset, tmp_path):
+    """On Breakout products are so large that XLA shares them among threads, and their number shows
+    in the bits: a seed that is alone must not have fewer."""
+    short = "--steps 3000 --prefill 1000 --chunk-steps 1000 --eval-episodes 2 --seeds".split()
+    for seeds in "12":
+        run = execute(preset, *short, seeds, "--out", tmp_path / seeds)
+        assert run.returncode == 0, run.stderr
+    alone, beside = (files.read_arrays(tmp_path / seeds / files.METRICS) for seeds in "12")
+    for name in ("loss", "eval_return", "eval_value"):
+        np.testing.assert_array_equal(alone[name][:, 0], beside[name][:, 0], err_msg=name)
 
 
 @pytest.mark.parametrize("signum", [signal.SIGTERM, signal.SIGINT])
