@@ -34,13 +34,14 @@ def jaxq(workload: dict) -> Callable[[], tuple[int, float]]:
     from jaxq.cli.main import load_preset
     from jaxq.recipes.experiment import make_experiment
     from jaxq.runs import machine
+    from jaxq.runs.measurement import gains_by_one_core
     from jaxq.runs.population import Population
 
     machine.use_cores()
     _, preset, _ = load_preset(workload["preset"], workload.get("trust", ()))
     config = replace(preset.config, **workload["config"])
     one_batch = workload["members"] <= (workload.get("batch") or 1)
-    if one_batch and machine.gains_by_one_core(config):
+    if one_batch and gains_by_one_core(config):
         machine.use_one_core()  # as train.py does
     experiment = make_experiment(config, preset.hparams)
     trainer = experiment.trainer

@@ -17,8 +17,8 @@ from jaxq.errors import ConfigError
 from jaxq.recipes.own import own_names
 from jaxq.reports.terminal import print_scores
 from jaxq.runs import files as results
-from jaxq.runs.machine import cache_directory, gains_by_one_core, use_one_core
-from jaxq.runs.measurement import fastest_batch
+from jaxq.runs.machine import cache_directory, use_one_core
+from jaxq.runs.measurement import fastest_batch, gains_by_one_core
 from jaxq.runs.runner import Interrupted, RunSpec, Spread, add_seeds, lane_labels, run
 from jaxq.runs.spec import positive
 from jaxq.runs.stopping import Stop

@@ -12,7 +12,6 @@ from pathlib import Path
 import jax
 from jax.experimental.compilation_cache import compilation_cache
 
-from jaxq.config import Config
 from jaxq.errors import ConfigError
 
 _GUARD = ("allow", "log"), "numbers move between host and device after every chunk"
@@ -38,7 +37,6 @@ _BITS = (
     "jax_random_seed_offset",
     "jax_default_matmul_precision",
 )
-_SMALL = 128  # rows and columns of products that XLA does not share among threads
 _WORTH_KEEPING = 0.2  # seconds of compiling
 _JAX_WORTH_KEEPING = 1.0  # JAX's default
 
@@ -89,19 +87,6 @@ def use_cores(count: int | None = None) -> None:
     except RuntimeError:  # the devices are there
         if jax.default_backend() == "cpu" and len(jax.local_devices()) < (count or num_cores()):
             _warn_too_late()
-
-
-def gains_by_one_core(config: Config) -> bool:
-    """Whether a single batch of members is trained faster by one core than by several, and to the
-    same bits.
-
-    XLA shares large products and sums among all threads, which is why Breakout gains by a second
-    core, and why its bits are others with one thread. On CartPole, where nothing is that large,
-    one, 2, 4, 16 and 64 threads give the same.
-    """
-    if config.agent != "dqn" or config.network not in ("linear", "mlp") or config.memory != "none":
-        return False
-    return max(config.batch_size, *config.widths, *config.stream_widths) <= _SMALL
 
 
 def use_one_core() -> None:

@@ -25,7 +25,24 @@ from jaxq.types import Clock, PyTree
 
 _TURNS = 5
 _STEPS = 1_000  # per turn and member, at least: shorter turns would measure how they are started
+_FEW_NUMBERS = ("CartPole-v1", "MountainCar-v0", "Acrobot-v1")  # environments that show no more
+_SMALL = 128  # rows and columns of products that XLA does not share among threads
 _LATE = 2**30  # environment steps that no measurement takes
+
+
+def gains_by_one_core(config: Config) -> bool:
+    """Whether a single batch of members is trained faster by one core than by several, and to the
+    same bits.
+
+    XLA shares large products and sums among all threads, which is why Breakout gains by a second
+    core, and why its bits are others with one thread. Of a small network on a few numbers nothing
+    is that large: one, 2, 4, 16 and 64 threads give the same.
+    """
+    if config.env not in _FEW_NUMBERS or config.agent != "dqn" or config.memory != "none":
+        return False
+    rows = config.batch_size, config.num_envs, config.eval_episodes
+    sizes = *rows, *config.widths, *config.stream_widths
+    return config.network in ("linear", "mlp") and max(sizes) <= _SMALL
 
 
 def fastest_batch(

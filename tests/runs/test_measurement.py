@@ -1,6 +1,7 @@
 """The measured batch of members: searched upwards, then downwards, and remembered."""
 
 import json
+from dataclasses import replace
 from types import SimpleNamespace
 
 import numpy as np
@@ -76,3 +77,19 @@ def test_what_is_timed_can_be_composed(name):
     config = shortened(preset.config)
     validate(config, preset.hparams)
     assert config.chunk_steps <= preset.config.chunk_steps
+
+
+def test_one_core_is_for_what_is_small():
+    """Elsewhere the number of threads shows in the bits; ``test_processes`` sees them."""
+    small = PRESETS["dqn-cartpole"].config
+    assert measurement.gains_by_one_core(small)
+    assert not measurement.gains_by_one_core(PRESETS["dqn-breakout"].config)
+    larger = [{"batch_size": 512}, {"num_envs": 512}, {"widths": (256,)}, {"stream_widths": (256,)}]
+    others = [
+        {"env": "DeepSea-bsuite"},
+        {"agent": "iqn"},
+        {"memory": "lstm"},
+        {"network": "minatar"},
+    ]
+    for change in [*larger, *others]:
+        assert not measurement.gains_by_one_core(replace(small, **change)), change
