@@ -5,6 +5,7 @@ Both can only be chosen before JAX is used for the first time. Importing gymnax 
 
 import contextlib
 import functools
+import math
 import os
 import warnings
 from pathlib import Path
@@ -37,6 +38,7 @@ _BITS = (
     "jax_random_seed_offset",
     "jax_default_matmul_precision",
 )
+_CGROUP = Path("/sys/fs/cgroup")
 _WORTH_KEEPING = 0.2  # seconds of compiling
 _JAX_WORTH_KEEPING = 1.0  # JAX's default
 
@@ -97,7 +99,7 @@ def use_one_core() -> None:
     use at the moment when the device is made; they may then run on any. Compiling, which has
     threads of its own, keeps all cores. Nothing happens where the devices are there already.
     """
-    if not hasattr(os, "sched_setaffinity") or num_cores() == 1:
+    if not hasattr(os, "sched_setaffinity") or num_threads() == 1:
         return
     try:
         jax.config.update("jax_num_cpu_devices", 1)
@@ -134,8 +136,27 @@ def cache_directory() -> Path:
 
 
 def num_cores() -> int:
-    """CPU cores that this process may use."""
+    """CPU cores that this process may use: of more in a container only those that it is granted."""
+    return max(1, math.ceil(min(num_threads(), _granted())))
+
+
+def num_threads() -> int:
+    """Threads that XLA makes: as many as there are cores that this process may run on."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+
+
+def _granted() -> float:
+    """Cores' worth of time that a control group grants, of version 2 or 1; inf without a limit."""
+    with contextlib.suppress(OSError, ValueError):  # it is "max", or not there
+        quota, period = map(float, (_CGROUP / "cpu.max").read_text().split())
+        return quota / period
+    with contextlib.suppress(OSError, ValueError):
+        quota, period = (
+            float((_CGROUP / "cpu" / f"cpu.cfs_{name}_us").read_text())
+            for name in ("quota", "period")
+        )
+        return quota / period if quota > 0.0 else math.inf
+    return math.inf
 
 
 @functools.cache  # once

@@ -13,7 +13,7 @@ from typing import Any
 import jax
 
 from jaxq.envs.libraries import LIBRARIES, version_of
-from jaxq.runs.machine import bits_settings, num_cores
+from jaxq.runs.machine import bits_settings, num_threads
 
 _CPUINFO = Path("/proc/cpuinfo")
 _VECTORS = ("avx512f", "avx2", "avx", "sve", "asimd")  # instructions, the widest first
@@ -37,7 +37,7 @@ def describe() -> dict[str, Any]:
 def processor() -> str:
     """The kind of CPU: XLA chooses kernels by what it can do, and shares large products and sums
     among as many threads as there are cores; others may round otherwise."""
-    cores = f"{num_cores()} cores"
+    cores = f"{num_threads()} cores"
     try:
         first = _CPUINFO.read_text().split("\n\n")[0]
     except OSError:  # not Linux

@@ -45,6 +45,30 @@ def test_too_late_is_said_once(monkeypatch):
     assert len(jax.local_devices()) == 2
 
 
+@pytest.mark.parametrize(
+    "files, cores",
+    [
+        ({}, 64),
+        ({"cpu.max": "max 100000"}, 64),
+        ({"cpu.max": "250000 100000"}, 3),
+        ({"cpu.max": "50000 100000"}, 1),
+        ({"cpu.max": "9900000 100000"}, 64),
+        ({"cpu/cpu.cfs_quota_us": "-1", "cpu/cpu.cfs_period_us": "100000"}, 64),
+        ({"cpu/cpu.cfs_quota_us": "200000", "cpu/cpu.cfs_period_us": "100000"}, 2),
+        ({"cpu/cpu.cfs_quota_us": "200000"}, 64),
+    ],
+)
+def test_a_container_that_is_granted_two_of_64_cores_makes_two_devices(
+    files, cores, tmp_path, monkeypatch
+):
+    for name, text in files.items():
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_text(f"{text}\n")
+    monkeypatch.setattr(machine, "_CGROUP", tmp_path)
+    monkeypatch.setattr(machine, "num_threads", lambda: 64)
+    assert machine.num_cores() == cores
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("late", [False, True])
 def test_a_script_gets_what_the_command_line_gets(late, tmp_path):
