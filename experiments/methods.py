@@ -3,9 +3,10 @@
     methods.py [NAME ...] [--seeds 16] [--steps 250000] [--out runs/methods]
 
 Every method is its preset; epsilon falls over half of the steps, as in CleanRL, and the importance
-exponent grows over all of them. With the seeds and steps of the reference data they are read from
-there (reference.py measures them); others are trained as by train.py, each in a directory of its
-own. What is complete is not trained again, so an interrupted comparison goes on where it stopped.
+exponent grows over all of them. A method that is complete in --out is read from there, and with the
+seeds and steps of the reference data from that, whose code may have been another; reference.py
+--out DIR measures it anew. All else is trained as by train.py, each in a directory of its own, so
+an interrupted comparison goes on where it stopped.
 """
 
 import dataclasses
@@ -27,7 +28,7 @@ from jaxq.reports import reference
 from jaxq.runs import files as results
 from jaxq.runs.runner import RunSpec
 from jaxq.scoring import plots
-from jaxq.scoring.scores import interval_text, score_text, without_diverged
+from jaxq.scoring.scores import interval_text, score_text
 from jaxq.settings import format_value
 
 
@@ -51,8 +52,11 @@ def methods(arguments: list[str], console: Console) -> None:
     args.out.mkdir(parents=True, exist_ok=True)
     runs = {}
     for name in args.names or METHODS:
-        job = f"{name}-cartpole", on_cartpole(name, args.steps), args.seeds
-        runs |= _kept(name, *job) or tasks.train_each({name: job}, args.out, console)
+        job = cell, _, _ = f"{name}-cartpole", on_cartpole(name, args.steps), args.seeds
+        kept = {} if (args.out / cell / results.COMPLETE).exists() else _kept(name, *job)
+        if kept:
+            tasks.say(console, f"{name}: of the reference data")
+        runs |= kept or tasks.train_each({name: job}, args.out, console)
     lines = [
         f"| method | paper | idea | changes in DQN | IQM (95%), {args.seeds} seeds |",
         "|---|---|---|---|---|",
@@ -72,18 +76,16 @@ def methods(arguments: list[str], console: Console) -> None:
     tasks.say(console, f"Figure: {path}")
 
 
-def _kept(label: str, name: str, preset: Preset, num_seeds: int) -> dict[str, dict[str, Any]]:
-    """As ``tasks.train_each``, of the reference data; {} where these seeds and steps are not."""
-    path = reference.path_of("control", name)
+def _kept(method: str, cell: str, preset: Preset, num_seeds: int) -> dict[str, dict[str, Any]]:
+    """A method's curves in the reference data; {} where these seeds and steps are not in it."""
+    path = reference.path_of("control", cell)
     if not path.is_file():
         return {}
-    cell, seeds = reference.read_cell(path), list(range(num_seeds))
-    spec = RunSpec(name, preset.config, [preset.hparams], seeds, preset.steps).settled()
-    if cell.document["seeds"] != seeds or reference.differing(cell, spec.document()):
+    run, seeds = reference.read_cell(path), list(range(num_seeds))
+    spec = RunSpec(cell, preset.config, [preset.hparams], seeds, preset.steps).settled()
+    if run.document["seeds"] != seeds or reference.differing(run, spec.document()):
         return {}
-    curves = without_diverged(cell.arrays)
-    curves = {key: curves[key] for key in ("steps", "eval_return")}
-    return {label: {**curves, "scores": cell.scores}}
+    return {method: tasks.curves_of(run.arrays, run.scores)}
 
 
 def _row(name: str, score: str) -> str:

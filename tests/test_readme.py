@@ -80,7 +80,7 @@ def test_presets_and_options_exist():
         *"help help_all out seeds steps until_return episodes resume batch track trust".split(),
         *"grid random sobol space optuna at_once halving pbt plan ray parts ray_gpus".split(),
         *"for distributed purejaxrl purejaxql peer_python".split(),
-        *"envs latex format label anchors reference keep_replay".split(),
+        *"envs latex format label anchors reference keep_replay cores turns".split(),
     }
     assert options <= {*FIELDS, *others}, options - {*FIELDS, *others}
 

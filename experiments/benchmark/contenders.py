@@ -40,8 +40,7 @@ def jaxq(workload: dict) -> Callable[[], tuple[int, float]]:
     machine.use_cores()
     _, preset, _ = load_preset(workload["preset"], workload.get("trust", ()))
     config = replace(preset.config, **workload["config"])
-    one_batch = workload["members"] <= (workload.get("batch") or 1)
-    if one_batch and gains_by_one_core(config):
+    if workload["members"] == 1 and gains_by_one_core(config):
         machine.use_one_core()  # as train.py does
     experiment = make_experiment(config, preset.hparams)
     trainer = experiment.trainer

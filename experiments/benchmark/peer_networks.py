@@ -40,7 +40,7 @@ def rejax_network(name: str) -> type:
 
 
 def jaxnasium_network(name: str, layer_norm: bool) -> dict:
-    """Its ``critic_kwargs``."""
+    """Arguments of its Q-network: our torso, its dense layers normalised if ``layer_norm``."""
     import equinox as eqx
     import jax
     from jaxnasium.algorithms.architectures import CNN

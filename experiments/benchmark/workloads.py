@@ -85,7 +85,7 @@ def _pqn(env: str, envs: int, rows: int, minibatches: int, epochs: int):
         "LAMBDA": 0.65,
         "WANDB_MODE": "disabled",
     }
-    jaxnasium = {  # which has Adam in place of RAdam
+    jaxnasium = {  # which has Adam for RAdam, and normalises no convolution
         "algorithm": "PQN",
         "env": f"gymnax:{env}",
         "num_envs": envs,

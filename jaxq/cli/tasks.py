@@ -9,6 +9,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from rich.console import Console
 
 from jaxq.cli.main import Request, SharedOptions
@@ -44,8 +45,7 @@ def train(request: Request, console: Console) -> tuple[Path, dict[str, Any]]:
     if batch == "measure":
         batch = None if options.resume else _measured_batch(spec, options.devices, console)
     spread = spread_of(options, batch)._replace(keep_replay=options.keep_replay)
-    one_batch = len(spec.lanes) * len(spec.seeds) <= (batch or 1)  # of a process of its own
-    if one_batch and gains_by_one_core(spec.config):
+    if len(spec.lanes) * len(spec.seeds) == 1 and gains_by_one_core(spec.config):
         use_one_core()
     try:
         if options.resume and _asks_for_seeds(options):
@@ -119,8 +119,7 @@ def train_each(
       jobs: label -> name, preset and number of seeds; steps are the preset's.
 
     Returns:
-      label -> ``steps`` and ``eval_return`` (of diverged members NaN), and the run's ``scores`` and
-      ``meta``.
+      label -> what ``curves_of`` has of it.
 
     Raises:
       ConfigError: ``out`` holds a run of another configuration, or of other seeds or steps.
@@ -133,13 +132,16 @@ def train_each(
         if scores:
             print_scores(console, scores, [""])
             say(console, f"Results: {directory}")
-        curves = without_diverged(results.read_arrays(directory / results.METRICS))
-        runs[label] = {
-            **{key: curves[key] for key in ("steps", "eval_return")},
-            "scores": results.read_scores(directory),
-            "meta": results.read_json(directory / results.META),
-        }
+        arrays = results.read_arrays(directory / results.METRICS)
+        runs[label] = curves_of(arrays, results.read_scores(directory))
     return runs
+
+
+def curves_of(arrays: Mapping[str, np.ndarray], scores: Mapping[str, Any]) -> dict[str, Any]:
+    """What scripts draw and list of a run: ``steps``, ``eval_return`` (of diverged members NaN) and
+    ``scores``."""
+    curves = without_diverged(arrays)
+    return {"steps": curves["steps"], "eval_return": curves["eval_return"], "scores": scores}
 
 
 def train_or_go_on(spec: RunSpec, directory: Path, console: Console) -> dict[str, Any] | None:

@@ -28,7 +28,8 @@ DIRECTORY = Path(__file__).parents[2] / "experiments" / "reference"
 ENDING = ".npz"
 _CURVES = ("eval_return", "train_return", "eval_value", "loss")  # [1, S, T], float32
 _TEXTS = ("document", "meta", "scores")
-_SESSION = ("commit", "versions", "device", "processor", "platform", "backend", "started")
+_MACHINE = ("device", "processor", "threads", "platform", "backend")
+_SESSION = ("commit", "versions", *_MACHINE, "started")
 
 
 def reference(suite: str, directory: str | Path = DIRECTORY) -> dict[str, Run]:

@@ -23,14 +23,15 @@ def how_to_repeat(runs: Sequence[Run]) -> list:
             versions = ", ".join(f"{k} {v}" for k, v in session.get("versions", {}).items())
             keys = ("platform", "backend", "device", "processor")
             machine = ", ".join(str(session[key]) for key in keys if session.get(key))
+            machine += f", {session['threads']} threads" if "threads" in session else ""
             place = str(session.get("commit") or "unknown"), versions, machine
             machines.setdefault(place, []).append(str(run.path))
     times = Table(
         "Commands",
         "Every command repeats its run from its config.json, which is folded below: to the same "
-        "bits with the same versions on the same kind of machine, and where it names functions of "
-        "somebody's own, with the same source. What was not ended by its steps was stopped "
-        "earlier.",
+        "bits with the same versions on the same kind of machine with as many cores, and where it "
+        "names functions of somebody's own, with the same source. What was not ended by its steps "
+        "was stopped earlier.",
         ["run", "started", "seconds", "ended by", "command"],
         rows,
     )

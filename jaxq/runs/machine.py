@@ -92,7 +92,7 @@ def use_cores(count: int | None = None) -> None:
 
 
 def use_one_core() -> None:
-    """One device with the threads of one core, for a process that trains a single batch.
+    """One device with the threads of one core, for what gains by it (``measurement``).
 
     A program that cannot use two cores is handed from one to the other and back, which costs more
     than the second core gives. XLA makes as many threads as there are cores that the process may
@@ -136,17 +136,18 @@ def cache_directory() -> Path:
 
 
 def num_cores() -> int:
-    """CPU cores that this process may use: of more in a container only those that it is granted."""
+    """CPU cores that this process may use; in a container no more than it is granted."""
     return max(1, math.ceil(min(num_threads(), _granted())))
 
 
 def num_threads() -> int:
-    """Threads that XLA makes: as many as there are cores that this process may run on."""
+    """Cores that this process may run on: XLA makes as many threads, if not ``use_one_core``."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
 
 
 def _granted() -> float:
-    """Cores' worth of time that a control group grants, of version 2 or 1; inf without a limit."""
+    """Cores' worth of time that a container's control group grants, of version 2 or 1; inf without
+    a limit, or where it is not at the root."""
     with contextlib.suppress(OSError, ValueError):  # it is "max", or not there
         quota, period = map(float, (_CGROUP / "cpu.max").read_text().split())
         return quota / period

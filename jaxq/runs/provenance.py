@@ -31,17 +31,16 @@ def describe() -> dict[str, Any]:
         "backend": jax.default_backend(),
         "device": jax.local_devices()[0].device_kind,
         "processor": processor(),
+        "threads": num_threads(),
     }
 
 
 def processor() -> str:
-    """The kind of CPU: XLA chooses kernels by what it can do, and shares large products and sums
-    among as many threads as there are cores; others may round otherwise."""
-    cores = f"{num_threads()} cores"
+    """The kind of CPU: XLA chooses kernels by what it can do, and others may round otherwise."""
     try:
         first = _CPUINFO.read_text().split("\n\n")[0]
     except OSError:  # not Linux
-        return f"{platform.processor() or platform.machine()}, {cores}"
+        return platform.processor() or platform.machine()
     pairs = (line.partition(":") for line in first.splitlines())
     says = {name.strip(): value.strip() for name, _, value in pairs}
     words = [says[name] for name in ("model name", "CPU implementer") if name in says]
@@ -49,7 +48,7 @@ def processor() -> str:
         f"{name} {says[name]}" for name in ("cpu family", "model", "CPU part") if name in says
     ]
     features = (says.get("flags") or says.get("Features", "")).split()
-    return ", ".join([*words, *[name for name in _VECTORS if name in features][:1], cores])
+    return ", ".join(words + [name for name in _VECTORS if name in features][:1])
 
 
 def versions(asked: Iterable[str] = ()) -> dict[str, str]:

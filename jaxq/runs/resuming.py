@@ -13,7 +13,7 @@ from jaxq.recipes.identity import same_parts, with_history
 from jaxq.runs import checkpoint
 from jaxq.runs import files as results
 from jaxq.runs.history import History
-from jaxq.runs.machine import bits_settings
+from jaxq.runs.machine import bits_settings, num_threads
 from jaxq.runs.provenance import processor, versions
 from jaxq.runs.spec import short
 from jaxq.types import Clock, PyTree
@@ -92,7 +92,7 @@ def differences(
 
 def _compare_machines(directory: Path, before: dict) -> None:
     """Refuse other settings of JAX than a run was begun with; warn of other versions, and of
-    another kind of CPU.
+    another kind of CPU or another number of its cores.
 
     Raises:
       ConfigError: names the settings, with which its bits would be others.
@@ -103,8 +103,10 @@ def _compare_machines(directory: Path, before: dict) -> None:
         raise ConfigError(f"resume={directory} was trained with a different {'; '.join(changes)}.")
     there, here = before.get("versions", {}), versions(before.get("versions", {}))
     others = differences(there, here, [name for name in there if name in here])
-    if before.get("backend") == "cpu" and "processor" in before:
-        others += differences(before, {"processor": processor()}, ("processor",))
+    if before.get("backend") == "cpu":
+        here = {"processor": processor(), "number of threads": num_threads()}
+        there = {"processor": before.get("processor"), "number of threads": before.get("threads")}
+        others += differences(there, here, [name for name in there if there[name]])
     if others:
         warnings.warn(
             f"resume={directory} goes on with another {'; another '.join(others)}, so bits may be "

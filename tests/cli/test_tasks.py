@@ -1,13 +1,17 @@
 """Several runs as one comparison, and the scripts that compare."""
 
+import runpy
+
 import pytest
 from commands import execute
 from common import SMALL, SMALL_HPARAMS
+from conftest import ROOT
 from rich.console import Console
 
 from jaxq.cli import tasks
 from jaxq.config import Preset
 from jaxq.errors import ConfigError
+from jaxq.scoring import plots
 from jaxq.studies import executors
 
 pytestmark = pytest.mark.usefixtures("shared_programs", "compiled_quickly")
@@ -58,3 +62,21 @@ def test_the_scripts_that_compare(script, names, tmp_path):
     assert (tmp_path / script.replace(".py", ".png")).read_bytes().startswith(b"\x89PNG")
     again = execute(*names, "--seeds", "2", "--steps", "20000", "--out", tmp_path, script=script)
     assert again.returncode == 0 and "Results" not in again.stdout  # nothing is trained again
+
+
+def test_methods_are_those_of_the_data_or_trained(tmp_path, monkeypatch):
+    """With the data's seeds and steps nothing is trained, unless a run is there already."""
+    methods = runpy.run_path(str(ROOT / "experiments" / "methods.py"))["methods"]
+    trained = []
+    monkeypatch.setattr(tasks, "train_each", lambda jobs, *_: trained.append(list(jobs)) or {})
+    monkeypatch.setattr(plots, "draw_grid", lambda *_: None)
+    methods(["dqn", "double-dqn", "--out", str(tmp_path)], QUIET)
+    assert not trained
+    table = (tmp_path / "methods.md").read_text()
+    (row,) = [line for line in table.splitlines() if line.startswith("| `double-dqn` |")]
+    assert row in (ROOT / "experiments" / "README.md").read_text()
+    (tmp_path / "dqn-cartpole").mkdir()
+    (tmp_path / "dqn-cartpole" / "COMPLETE").touch()
+    methods(["dqn", "--out", str(tmp_path)], QUIET)
+    methods(["dqn", "--steps", "20000", "--out", str(tmp_path / "new")], QUIET)
+    assert trained == [["dqn"], ["dqn"]]

@@ -79,17 +79,15 @@ def test_what_is_timed_can_be_composed(name):
     assert config.chunk_steps <= preset.config.chunk_steps
 
 
-def test_one_core_is_for_what_is_small():
-    """Elsewhere the number of threads shows in the bits; ``test_processes`` sees them."""
+def test_one_core_is_for_what_is_known_to_be_small():
+    """Elsewhere the number of threads may show in the bits; ``test_processes`` sees them."""
     small = PRESETS["dqn-cartpole"].config
     assert measurement.gains_by_one_core(small)
+    assert measurement.gains_by_one_core(replace(small, backup="double", capacity=50_000))
+    assert measurement.gains_by_one_core(PRESETS["double-dqn-cartpole"].config)
     assert not measurement.gains_by_one_core(PRESETS["dqn-breakout"].config)
-    larger = [{"batch_size": 512}, {"num_envs": 512}, {"widths": (256,)}, {"stream_widths": (256,)}]
-    others = [
-        {"env": "DeepSea-bsuite"},
-        {"agent": "iqn"},
-        {"memory": "lstm"},
-        {"network": "minatar"},
-    ]
-    for change in [*larger, *others]:
+    larger = [{"batch_size": 512}, {"num_envs": 512}, {"eval_episodes": 512}, {"widths": (256,)}]
+    larger += [{"activation": "crelu"}, {"replay": "latest"}, {"diagnose": True}]
+    others = [{"env": "DeepSea-bsuite"}, {"agent": "iqn"}, {"memory": "lstm"}, {"dataset": "run"}]
+    for change in [*larger, *others, {"backup": "own:backup"}]:
         assert not measurement.gains_by_one_core(replace(small, **change)), change

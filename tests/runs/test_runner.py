@@ -5,6 +5,7 @@ import json
 import os
 import shutil
 import signal
+import warnings
 from pathlib import Path
 
 import jax
@@ -171,14 +172,25 @@ def test_a_directory_with_another_run_is_never_written(halfway, tmp_path):
         train(SPEC, tmp_path, resume=True)
 
 
-def test_another_kind_of_processor_is_told(reference, tmp_path):
+@pytest.mark.parametrize(
+    "field, value, said",
+    [
+        ("processor", "another", r"another processor \(another there, "),
+        ("threads", 99, r"another number of threads \(99 there, \d+ here\)"),
+    ],
+)
+def test_another_kind_of_processor_is_told(field, value, said, reference, tmp_path):
     """Trap: on another machine C51 on CartPole parted from its own curves, and nothing said why."""
     copy = Path(shutil.copytree(reference, tmp_path / "copy"))
     meta = files.read_json(copy / files.META)
-    assert meta["sessions"][-1]["processor"]
-    meta["sessions"][-1]["processor"] = "another"
+    assert meta["sessions"][-1].pop(field)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        files.write_json(copy / files.META, meta)  # of a run that did not say it yet
+        train(SPEC, copy, resume=True)
+    meta["sessions"][-1][field] = value
     files.write_json(copy / files.META, meta)
-    with pytest.warns(UserWarning, match=r"goes on with another processor \(another there, "):
+    with pytest.warns(UserWarning, match=f"goes on with {said}"):
         train(SPEC, copy, resume=True)
 
 
