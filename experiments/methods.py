@@ -26,7 +26,6 @@ from jaxq.recipes.methods import METHODS
 from jaxq.recipes.suites import on_cartpole
 from jaxq.reports import reference
 from jaxq.runs import files as results
-from jaxq.runs.runner import RunSpec
 from jaxq.scoring import plots
 from jaxq.scoring.scores import interval_text, score_text
 from jaxq.settings import format_value
@@ -52,7 +51,8 @@ def methods(arguments: list[str], console: Console) -> None:
     args.out.mkdir(parents=True, exist_ok=True)
     runs = {}
     for name in args.names or METHODS:
-        job = cell, _, _ = f"{name}-cartpole", on_cartpole(name, args.steps), args.seeds
+        cell = f"{name}-cartpole"
+        job = cell, on_cartpole(name, args.steps), args.seeds
         kept = {} if (args.out / cell / results.COMPLETE).exists() else _kept(name, *job)
         if kept:
             tasks.say(console, f"{name}: of the reference data")
@@ -81,9 +81,8 @@ def _kept(method: str, cell: str, preset: Preset, num_seeds: int) -> dict[str, d
     path = reference.path_of("control", cell)
     if not path.is_file():
         return {}
-    run, seeds = reference.read_cell(path), list(range(num_seeds))
-    spec = RunSpec(cell, preset.config, [preset.hparams], seeds, preset.steps).settled()
-    if run.document["seeds"] != seeds or reference.differing(run, spec.document()):
+    run, spec = reference.read_cell(path), tasks.spec_of(cell, preset, range(num_seeds)).settled()
+    if run.document["seeds"] != spec.seeds or reference.differing(run, spec.document()):
         return {}
     return {method: tasks.curves_of(run.arrays, run.scores)}
 

@@ -59,18 +59,14 @@ def reference(arguments: list[str], console: Console) -> None:
             missing = [s for s in seeds if have is None or s not in have.document["seeds"]]
             if not missing:
                 break
-            spec = _spec(cell, missing[: args.at_once or cell.at_once])
+            seeds_now = missing[: args.at_once or cell.at_once]
+            spec = tasks.spec_of(name, cell.preset, seeds_now)
             if have:
                 kept.check_same(have, spec.settled().document())
             run = _train(cell, spec, args.runs / args.suite, console)
             kept.write_cell(path, kept.joined(have, run) if have else run)
             kept.write_manifest(args.suite, args.out)
             tasks.say(console, f"Kept: {path}")
-
-
-def _spec(cell: Cell, seeds: list[int]) -> RunSpec:
-    preset = cell.preset
-    return RunSpec(cell.name, preset.config, [preset.hparams], seeds, preset.steps)
 
 
 def _train(cell: Cell, spec: RunSpec, runs: Path, console: Console) -> Run:

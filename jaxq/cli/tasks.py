@@ -3,7 +3,7 @@
 import os
 import shlex
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from datetime import datetime
 from pathlib import Path
@@ -126,15 +126,19 @@ def train_each(
     """
     runs = {}
     for label, (name, preset, num_seeds) in jobs.items():
-        directory, seeds = out / name, list(range(num_seeds))
-        spec = RunSpec(name, preset.config, [preset.hparams], seeds, preset.steps)
-        scores = train_or_go_on(spec, directory, console)
+        directory = out / name
+        scores = train_or_go_on(spec_of(name, preset, range(num_seeds)), directory, console)
         if scores:
             print_scores(console, scores, [""])
             say(console, f"Results: {directory}")
         arrays = results.read_arrays(directory / results.METRICS)
         runs[label] = curves_of(arrays, results.read_scores(directory))
     return runs
+
+
+def spec_of(name: str, preset: Preset, seeds: Iterable[int]) -> RunSpec:
+    """A preset as it is, for so many steps as it says."""
+    return RunSpec(name, preset.config, [preset.hparams], list(seeds), preset.steps)
 
 
 def curves_of(arrays: Mapping[str, np.ndarray], scores: Mapping[str, Any]) -> dict[str, Any]:

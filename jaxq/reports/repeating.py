@@ -23,7 +23,7 @@ def how_to_repeat(runs: Sequence[Run]) -> list:
             versions = ", ".join(f"{k} {v}" for k, v in session.get("versions", {}).items())
             keys = ("platform", "backend", "device", "processor")
             machine = ", ".join(str(session[key]) for key in keys if session.get(key))
-            machine += f", {session['threads']} threads" if "threads" in session else ""
+            machine += f", {session['threads']} threads" if session.get("threads") else ""
             place = str(session.get("commit") or "unknown"), versions, machine
             machines.setdefault(place, []).append(str(run.path))
     times = Table(
