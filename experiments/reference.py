@@ -30,7 +30,7 @@ from jaxq.settings import flatten, format_value
 @dataclasses.dataclass(frozen=True)
 class Arguments:
     suite: tyro.conf.Positional[str]
-    """minatar, minatar-original or control."""
+    """control, minatar, minatar-original, or libraries, whose environments are extras."""
     names: tyro.conf.Positional[tuple[str, ...]] = ()
     """Cells; all of the suite by default."""
     seeds: int | None = None

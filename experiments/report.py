@@ -25,7 +25,7 @@ class Arguments:
     out: Path = Path("report.html")
     """The page; its tables are written beside it, with the ending .md."""
     reference: str | None = None
-    """A suite of reference results (control, minatar, minatar-original) beside the runs."""
+    """Reference results beside the runs: control, minatar, minatar-original or libraries."""
     anchors: Path | None = None
     """What counts as 0 and as 1: a JSON file of environment: [zero, one]."""
     label: tyro.conf.UseAppendAction[list[str]] = dataclasses.field(default_factory=list)

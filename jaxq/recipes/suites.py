@@ -11,6 +11,8 @@ from typing import NamedTuple
 
 from jaxq.config import Preset
 from jaxq.errors import unknown
+from jaxq.recipes.boards import BOARDS
+from jaxq.recipes.libraries import LIBRARIES
 from jaxq.recipes.methods import METHODS
 from jaxq.recipes.minatar import GAMES, STREAMING_METHODS
 from jaxq.recipes.presets import PRESETS
@@ -100,5 +102,9 @@ SUITES: dict[str, dict[str, Cell]] = {
     "minatar-original": {
         **_of((f"revisited-dqn-{game}" for game in _GAMES), change=_cut),
         **_of((f"rainbow-{game}" for game in _GAMES), seeds=5, at_once=5, change=_cut),
+    },
+    "libraries": {
+        **_of((*BOARDS, *LIBRARIES), seeds=4, at_once=2),
+        **_of(["dqn-pgx-breakout"], seeds=4, at_once=2, change=_cut),
     },
 }
