@@ -26,16 +26,22 @@ HPARAMS = cast(SMALL_HPARAMS)
 CONFIG = replace(SMALL, chunk_steps=80, train_every=2)
 
 
-def test_learning_alone_updates_as_often_as_training():
-    """Adam counts its updates; the inputs are what the replay holds."""
-    trainer = part_trainer("learning", CONFIG, make_experiment(CONFIG, SMALL_HPARAMS))
+@pytest.mark.parametrize("regulariser", ["none", "chain"])
+def test_learning_alone_updates_as_often_as_training(regulariser):
+    """Adam counts its updates; the inputs are what the replay holds, and of what a regulariser
+    looks at beside it."""
+    config = replace(CONFIG, regulariser=regulariser)
+    trainer = part_trainer("learning", config, make_experiment(config, SMALL_HPARAMS))
     state, clock = jax.jit(trainer.init)(jax.random.key(0), HPARAMS)
-    steps = state.inputs
+    samples, others = state.inputs
+    steps = samples.steps
     assert steps.reward.shape == (NUM_INPUTS, CONFIG.batch_size, 1)
     assert len(np.unique(steps.obs[:, 0, 0, 0])) > NUM_INPUTS // 2  # they differ
     after, _, _ = jax.jit(trainer.chunk)(state, clock, HPARAMS)
-    count = next(leaf for leaf in jax.tree.leaves(after.carried) if leaf.dtype == np.int32)
+    leaves = jax.tree.leaves(after.carried.opt_state)
+    count = next(leaf for leaf in leaves if leaf.dtype == np.int32)
     assert int(count) == 80 // 2
+    assert others.shape == steps.obs[:, :, 0].shape and (others != steps.obs[:, :, 0]).any()
 
 
 def test_learning_from_a_stream_alone_moves_weights_and_traces():

@@ -15,10 +15,12 @@ import optax
 from jaxq.config import Config, HParams
 from jaxq.learning.traces import Online
 from jaxq.loops.rollout import Actor, make_act_and_step, step_shapes
+from jaxq.loops.updating import make_update
 from jaxq.networks.statistics import join, split
 from jaxq.recipes.experiment import (
     Experiment,
     make_optimizer_from,
+    make_regulariser_from,
     make_replay_from,
     make_round_lengths,
     make_schedules,
@@ -44,8 +46,9 @@ def part_trainer(part: str, config: Config, experiment: Experiment) -> Trainer:
     experiment does it; that number is a multiple of ``NUM_INPUTS``."""
     rows = config.chunk_steps // config.num_envs
     updates = updates_after(config, prefill_of(config) + config.chunk_steps)
+    learning = {"streaming": _learning_online, "on-policy": _learning_on_policy}
     prepare, body = {
-        "learning": _learning_online if experiment.agent.loop == "streaming" else _learning,
+        "learning": learning.get(experiment.agent.loop, _learning),
         "acting": _acting,
         "environment": _environment,
     }[part](config, experiment)
@@ -69,35 +72,44 @@ def part_trainer(part: str, config: Config, experiment: Experiment) -> Trainer:
 
 
 def _learning(config: Config, experiment: Experiment) -> tuple[Callable, Callable]:
-    optimizer, schedules = make_optimizer_from(config), make_schedules(config)
-    env, agent = experiment.env, experiment.agent
-    is_on_policy = agent.loop == "on-policy"
+    parts = make_optimizer_from(config), make_schedules(config), make_regulariser_from(config)
+    update = make_update(experiment.agent, *parts)
 
     def prepare(state, clock, key, hparams):
-        if is_on_policy:
-            lengths = make_round_lengths(config)
-            shape = NUM_INPUTS, lengths.batch_size, lengths.segment
-            return (state.opt_state, ()), _rollout(config, experiment, state, key, hparams, shape)
-        keys = jax.random.split(key, NUM_INPUTS)
-        replay = make_replay_from(config)(step_shapes(env, agent))
+        replay = make_replay_from(config)(step_shapes(experiment.env, experiment.agent))
         samples = jax.lax.map(
-            lambda key: replay.sample(state.replay, clock, key, hparams).steps, keys
+            lambda key: replay.sample(state.replay, clock, key, hparams),
+            jax.random.split(key, NUM_INPUTS),
         )
-        return (state.opt_state, state.target_params), samples
+        others = jax.tree.map(lambda leaf: jnp.roll(leaf[:, :, 0], 1, axis=0), samples.steps.obs)
+        return state._replace(replay=()), (samples, others)
+
+    def body(state, key, inputs, clock, hparams):
+        sample, others = inputs
+        learned, _, _ = update(state.carried, clock, hparams, sample, key, lambda: others)
+        return state._replace(carried=learned)
+
+    return prepare, body
+
+
+def _learning_on_policy(config: Config, experiment: Experiment) -> tuple[Callable, Callable]:
+    optimizer, schedules = make_optimizer_from(config), make_schedules(config)
+
+    def prepare(state, clock, key, hparams):
+        lengths = make_round_lengths(config)
+        shape = NUM_INPUTS, lengths.batch_size, lengths.segment
+        return state.opt_state, _rollout(config, experiment, state, key, hparams, shape)
 
     def body(state, key, steps, clock, hparams):
-        opt_state, target_params = state.carried
-
-        def objective(params):
-            if is_on_policy:  # rewards are as good as any other returns
-                return jnp.mean(agent.loss(params, key, steps, steps.reward, hparams).loss)
-            return jnp.mean(agent.loss(params, target_params, key, steps, hparams).loss)
+        def objective(params):  # rewards are as good as any other returns
+            output = experiment.agent.loss(params, key, steps, steps.reward, hparams)
+            return jnp.mean(output.loss)
 
         gradients = jax.grad(objective)(state.params)
         transform = optimizer(hparams, schedules.learning_rate(hparams, clock.steps))
-        changes, opt_state = transform.update(gradients, opt_state, state.params)
+        changes, opt_state = transform.update(gradients, state.carried, state.params)
         params = optax.apply_updates(state.params, changes)
-        return state._replace(params=params, carried=(opt_state, target_params))
+        return state._replace(params=params, carried=opt_state)
 
     return prepare, body
 
