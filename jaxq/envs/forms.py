@@ -3,8 +3,9 @@
 All of them raise ``ConfigError``, with what was found.
 """
 
+import contextlib
 import traceback
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -37,16 +38,32 @@ def shapes(what: str, names: str, function: Callable, *args: Any) -> tuple:
             check_numbers(value, f"{name} from {what}")
         return tuple(result)
 
-    try:
+    with own_errors(what):
         return jax.eval_shape(checked, *args)
-    except _NOT_TRACED as error:
+
+
+@contextlib.contextmanager
+def own_errors(what: str) -> Iterator[None]:
+    """What somebody's own code raises becomes a sentence: which function, what, and where.
+
+    Raises:
+      ConfigError: in its place, raised from it; an error of other code stays as it is.
+    """
+    try:
+        yield
+    except ConfigError:
+        raise
+    except Exception as error:
         place = _raised_at(error)
         if place is None:
             raise
-        raise ConfigError(
-            f"{what} decides in Python or NumPy what is only known when it runs ({place}); "
-            f"jnp.where, jax.lax.cond and functions of jax.numpy are accepted there."
-        ) from error
+        if isinstance(error, _NOT_TRACED):
+            raise ConfigError(
+                f"{what} decides in Python or NumPy what is only known when it runs ({place}); "
+                f"jnp.where, jax.lax.cond and functions of jax.numpy are accepted there."
+            ) from error
+        found = "".join(traceback.format_exception_only(error)).splitlines()[0]
+        raise ConfigError(f"{what} raised {found} ({place}).") from error
 
 
 def _raised_at(error: Exception) -> str | None:

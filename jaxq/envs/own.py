@@ -32,6 +32,7 @@ from typing import Any
 from jaxq.config import words_as_values
 from jaxq.envs.contract import is_merged, missing_method
 from jaxq.envs.episodes import RawEnv, from_raw
+from jaxq.envs.forms import own_errors
 from jaxq.envs.gymnax import raw_and_forms
 from jaxq.envs.probing import Forms, check_count, probe_env
 from jaxq.errors import ConfigError
@@ -136,7 +137,7 @@ def _make(thing: Any, name: str, kwargs: tuple[str, ...]) -> RawEnv | tuple[Any,
 
 
 def _call(thing: Any, name: str, kwargs: tuple[str, ...], **ours: Any) -> Any:
-    """``thing`` called with its arguments and ours; errors from inside it are its own."""
+    """``thing`` called with its arguments and ours."""
     if isinstance(thing, RawEnv):
         if kwargs:
             raise ConfigError(
@@ -159,7 +160,8 @@ def _call(thing: Any, name: str, kwargs: tuple[str, ...], **ours: Any) -> Any:
         except TypeError as error:
             given = ", ".join(arguments) or "no arguments"
             raise ConfigError(f"env={name} cannot be called with {given}: {error}.") from error
-    return thing(**arguments)
+    with own_errors(f"env={name}"):
+        return thing(**arguments)
 
 
 def _is_gymnax(made: Any) -> bool:

@@ -1,7 +1,7 @@
 """What an environment does on one reset and one step, found out by tracing, before it is used.
 
 What cannot be trained on is refused in a sentence that names the environment, what was found and
-what is accepted. An error raised by somebody's own code stays as it is.
+what is accepted. An error raised by somebody's own code is told with its place.
 """
 
 import dataclasses

@@ -114,6 +114,8 @@ def _odd(
         yield f"gave a reward that is not finite {_STEPS}."
     lengths = seen.length[seen.done]
     ends = seen.terminated.sum()
+    if len(lengths) == seen.done.size:
+        yield f"ended every episode after one step {_STEPS}; only a bandit does so."
     is_rule = len(lengths) >= _EPISODES and lengths.min() == lengths.max() > 1
     if is_rule and time_limit == "bootstrap" and ends == seen.done.sum():
         yield (

@@ -76,6 +76,7 @@ class MinAtarTorso(nn.Module):
 
 
 # Of every convolution its features, its kernel and its strides, both [rows, columns].
+_MANY_INPUTS = 4_096  # more than the pixels of a MinAtar game
 NATURE = ((32, (8, 8), (4, 4)), (64, (4, 4), (2, 2)), (64, (3, 3), (1, 1)))
 OCTAX = ((32, (4, 8), (2, 4)), *NATURE[1:])
 
@@ -129,7 +130,8 @@ def check_image(name: str, obs_spec: jax.ShapeDtypeStruct, smallest: tuple[int, 
 
 def warn_of_image(name: str, obs_spec: jax.ShapeDtypeStruct) -> None:
     """Warn of pixels that a torso without convolutions would take one by one."""
-    if obs_spec.dtype == jnp.uint8 and len(obs_spec.shape) == 3:
+    is_large = math.prod(obs_spec.shape) >= _MANY_INPUTS
+    if len(obs_spec.shape) == 3 and (obs_spec.dtype == jnp.uint8 or is_large):
         warnings.warn(
             f"network={name} takes the {math.prod(obs_spec.shape):,} pixels of images of shape "
             f"{list(obs_spec.shape)} one by one; minatar and nature have convolutions.",

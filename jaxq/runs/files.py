@@ -122,10 +122,14 @@ def read_document(directory: Path) -> dict[str, Any]:
         raise ConfigError(f"run={directory} holds no {CONFIG}; a run directory is accepted.")
     try:
         document = read_json(path)
+        if not isinstance(document, dict):
+            raise ValueError(f"it holds a {type(document).__name__}, and no names")
         kinds = {"preset": str, "config": dict, "lanes": list, "seeds": list, "steps": int}
         for name, kind in kinds.items():
             if not isinstance(document[name], kind) or document[name] == []:
                 raise ValueError(f"{name}={document[name]!r} is no {kind.__name__} with content")
+        if not all(isinstance(lane, dict) for lane in document["lanes"]):
+            raise ValueError(f"lanes={document['lanes']!r} are not all numbers by name")
     except KeyError as error:
         raise ConfigError(f"config={path} cannot be read: {error} is missing.") from error
     except (ValueError, TypeError) as error:

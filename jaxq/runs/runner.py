@@ -29,7 +29,7 @@ from jaxq.runs.recording import Meta, record
 from jaxq.runs.resuming import Point, check_same, load, owner_of, with_earlier_code
 from jaxq.runs.signals import Interrupted, catch_signals
 from jaxq.runs.sinks import check_kind, copy_to, make_sink
-from jaxq.runs.spec import RunSpec, compose, lane_labels, protocol_of, short
+from jaxq.runs.spec import RunSpec, compose, lane_labels, protocol_of, settled_spec, short
 from jaxq.runs.spreading import Spread, as_console, as_path, settled_spread
 from jaxq.runs.stopping import Stop, reason, settled_stop, stop_early
 from jaxq.scoring.scores import score
@@ -88,9 +88,7 @@ def run(
     """
     use_machine()
     require_devices()
-    if not isinstance(spec, RunSpec):
-        raise ConfigError(f"spec={short(spec)} must be a jaxq RunSpec.")
-    spec, directory = spec.settled(), as_path("directory", directory)
+    spec, directory = settled_spec(spec), as_path("directory", directory)
     spread, stop = settled_spread(spread), settled_stop(stop)
     experiment = compose(spec, experiment)
     document, protocol = spec.document(experiment.made_of), protocol_of(spec, experiment)
@@ -223,7 +221,7 @@ def add_seeds(
       As ``run``; ConfigError also where the run has not saved anything.
     """
     use_machine()
-    spec, directory = spec.settled(), as_path("directory", directory)
+    spec, directory = settled_spec(spec), as_path("directory", directory)
     spread = settled_spread(spread)
     finish(directory)
     old = results.read_document(directory)

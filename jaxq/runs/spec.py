@@ -141,6 +141,17 @@ def _items(name: str, values: Any) -> list:
     return values if isinstance(values, range) else list(values)
 
 
+def settled_spec(spec: Any) -> RunSpec:
+    """A ``RunSpec`` in plain types.
+
+    Raises:
+      ConfigError: it is none, or as ``RunSpec.settled``.
+    """
+    if not isinstance(spec, RunSpec):
+        raise ConfigError(f"spec={short(spec)} must be a jaxq RunSpec.")
+    return spec.settled()
+
+
 def compose(spec: RunSpec, experiment: Experiment | None = None) -> Experiment:
     """The experiment of all lanes of a run, composed unless it is given; everything is checked.
 

@@ -2,9 +2,9 @@
 
 import math
 import textwrap
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 import numpy as np
 
@@ -59,6 +59,16 @@ def seeds_left(values: np.ndarray) -> np.ndarray:
     """The seeds of ``values`` [S, T] that have not diverged, which are not NaN throughout."""
     values = np.asarray(values, float)
     return values[~np.isnan(values).all(axis=-1)]
+
+
+def check_some(runs: Mapping[str, Any]) -> None:
+    """Refuse to draw nothing.
+
+    Raises:
+      ConfigError: there are no runs.
+    """
+    if not runs:
+        raise ConfigError("runs={} must hold the curves of at least one run, by its label.")
 
 
 def make_figure(width: float, height: float):

@@ -14,6 +14,7 @@ from jaxq.scoring.canvas import (
     add_caption,
     add_legend,
     best_median_worst,
+    check_some,
     draw_band,
     draw_thinly,
     make_figure,
@@ -99,7 +100,12 @@ def draw_comparison(
     note: str = "",
     counted: str = "environment steps",
 ) -> None:
-    """The evaluation curves of several runs (label -> arrays of one lane) in one figure."""
+    """The evaluation curves of several runs (label -> arrays of one lane) in one figure.
+
+    Raises:
+      ConfigError: there are none.
+    """
+    check_some(runs)
     figure = make_figure(8.0, 4.6)
     axes = figure.add_subplot()
     for index, (label, arrays) in enumerate(runs.items()):
@@ -123,7 +129,11 @@ def draw_grid(
 
     In this and the other figures of curves, seeds of NaN alone are those that have diverged: they
     are not drawn, and not counted among the seeds.
+
+    Raises:
+      ConfigError: there are no runs.
     """
+    check_some(runs)
     columns = 5
     figure = make_figure(2.5 * columns, 1.9 * math.ceil(len(runs) / columns) + 0.5)
     panels = make_panels(figure, len(runs), columns)

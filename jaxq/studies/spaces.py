@@ -17,7 +17,7 @@ from jaxq.config import Config, HParams
 from jaxq.errors import ConfigError, unknown
 from jaxq.settings import ENV_PARAM, EXTRA, Setting, as_tuple, is_structure
 
-_MOST_VALUES = 1_000_000  # of a range
+_MOST_VALUES = 100_000  # of a range
 _DIGITS = 50  # of the arithmetic between two values; a float has 17
 
 

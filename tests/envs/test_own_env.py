@@ -105,11 +105,12 @@ def test_anything_else_is_refused_in_one_sentence(thing, kwargs, message):
         own.from_object(thing, "m:x", 2, kwargs)
 
 
-def test_an_error_inside_a_function_of_ones_own_keeps_its_type():
+def test_an_error_inside_a_function_of_ones_own_is_told_with_its_place():
     def broken():
         raise KeyError("mine")
 
-    with pytest.raises(KeyError, match="mine"):
+    told = r"env=m:x raised KeyError: 'mine' \(test_own_env.py, line \d+\)"
+    with pytest.raises(ConfigError, match=told):
         own.from_object(broken, "m:x", 1)
 
 

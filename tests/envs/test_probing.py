@@ -260,19 +260,23 @@ def test_a_reward_of_any_real_type_is_a_number(number):
     assert outcome.reward.dtype == jnp.float32
 
 
-def test_an_error_in_somebodys_step_keeps_its_type():
+TOLD = r"raised TypeError: mine \(test_probing.py, line \d+\)"
+
+
+def test_an_error_in_somebodys_step_is_told_with_its_place():
     def step_env(self, key, state, action, params):
         raise TypeError("mine")
 
-    with pytest.raises(TypeError, match="mine"):
+    with pytest.raises(ConfigError, match=TOLD) as caught:
         from_gymnax(chain(step_env=step_env), Params(), 2)
+    assert isinstance(caught.value.__cause__, TypeError)
 
 
-def test_an_error_in_somebodys_own_step_keeps_its_type_where_there_are_no_parts():
+def test_an_error_in_somebodys_reset_is_told_with_its_place_where_there_are_no_parts():
     def reset(self, key, params):
         raise TypeError("mine")
 
-    with pytest.raises(TypeError, match="mine"):
+    with pytest.raises(ConfigError, match=TOLD):
         from_gymnax(chain(reset=reset, reset_env=environment.Environment.reset_env), Params(), 2)
 
 

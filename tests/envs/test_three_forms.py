@@ -203,6 +203,10 @@ def as_number(key, state, action, params):
     return obs, state, reward, ended, *[0] * int(action)
 
 
+def failing(key, state, action, params):
+    raise ValueError("no level\nof that name")
+
+
 def in_numpy(key, state, action, params):
     obs, state, reward, ended = step(key, state, action, params)
     return np.asarray(obs), state, reward, ended
@@ -274,6 +278,10 @@ MISTAKES = {
     "int in Python": ({"step": as_number}, "step(_env)? of env=m:x decides in Python"),
     "NumPy": ({"step": in_numpy}, "step(_env)? of env=m:x decides in Python or NumPy"),
     "index of a tuple": ({"step": as_index}, "step(_env)? of env=m:x decides in Python"),
+    "an error of its own": (
+        {"step": failing},
+        r"step(_env)? of env=m:x raised ValueError: no level \(test_three_forms.py, line \d+\)",
+    ),
     "no actions": ({"num_actions": 0}, "env=m:x has (num_actions=)?0"),
     "parameters as a dictionary": (
         {"params": {"limit": 3}},
@@ -331,6 +339,7 @@ def test_what_only_random_steps_show_is_one_sentence_each(form):
     assert sentences == [
         "env=m:x showed an observation that is not finite in 4,000 random steps.",
         "env=m:x gave a reward that is not finite in 4,000 random steps.",
+        "env=m:x ended every episode after one step in 4,000 random steps; only a bandit does so.",
         "env=m:x has one action, so that there is nothing to choose.",
     ]
 

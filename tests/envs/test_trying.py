@@ -34,6 +34,14 @@ class Limited(Chain):
         return obs, state, reward, state.time >= 3, info
 
 
+class Bandit(Chain):
+    """Every step is said to be the last."""
+
+    def step_env(self, key, state, action, params):
+        obs, state, reward, ended, info = super().step_env(key, state, action, params)
+        return obs, state, reward, ended | True, info
+
+
 class Endless(Chain):
     def step_env(self, key, state, action, params):
         obs, state, reward, ended, info = super().step_env(key, state, action, params)
@@ -76,6 +84,7 @@ def test_a_large_observation_that_is_constant_is_not_folded():
         (WIDER, Params(), r"shows observations of shape \[1\], and .* is of shape \[2\]"),
         (FEWER, Params(), "values from 0 to 5 in .* as integers they are shown as nothing"),
         (Limited(), Params(), r"terminated after 3 steps in all of \d+ episodes .* is_truncated"),
+        (Bandit(), Params(), "ended every episode after one step in 4,000 random steps"),
         (Endless(), FAR, "ended no episode in 500 random steps and has no time limit"),
     ],
 )

@@ -338,6 +338,7 @@ def test_streams_without_hidden_layers_are_linear_in_the_features():
             jnp.uint8,
             r"takes the 28,224 pixels of images of shape \[84, 84, 4\]",
         ),
+        ("mlp", (4, 32, 64), jnp.float32, "takes the 8,192 pixels"),
     ],
 )
 def test_images_that_a_torso_hardly_means_are_said(name, shape, dtype, message):

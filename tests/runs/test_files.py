@@ -111,6 +111,23 @@ def test_a_directory_that_holds_something_is_not_made_a_run(tmp_path):
         files.create(tmp_path / "notes.txt" / "run", {"preset": "x"})
 
 
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"lanes": [1]}, r"lanes=\[1\] are not all numbers by name"),
+        ({"lanes": []}, r"lanes=\[\] is no list with content"),
+        (None, "it holds a list, and no names"),
+    ],
+)
+def test_a_document_that_was_edited_says_what_is_wrong(tmp_path, change, message):
+    document = {"preset": "x", "config": {"env": "y"}, "lanes": [{}], "seeds": [0], "steps": 9}
+    files.create(tmp_path / "run", document)
+    path = tmp_path / "run" / files.CONFIG
+    files.write_json(path, [] if change is None else files.read_json(path) | change)
+    with pytest.raises(ConfigError, match=f"cannot be read: {message}"):
+        files.read_document(path)
+
+
 def test_a_run_of_another_version_is_refused_wherever_it_is_read(tmp_path):
     document = {"preset": "x", "config": {"env": "y"}, "lanes": [{}], "seeds": [0], "steps": 9}
     files.create(tmp_path / "run", document)

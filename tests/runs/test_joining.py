@@ -110,6 +110,11 @@ def test_what_is_another_run_gets_no_seeds(spec, message, made, tmp_path):
     assert not (directory / files.ADDED).exists()
 
 
+def test_what_is_no_specification_is_said():
+    with pytest.raises(ConfigError, match="spec=runs/mine must be a jaxq RunSpec"):
+        add_seeds("runs/mine", 3)
+
+
 def test_a_run_that_has_saved_nothing_gets_no_seeds(made, tmp_path):
     directory = Path(shutil.copytree(made[1], tmp_path / "run"))
     shutil.rmtree(directory / files.CHECKPOINTS)

@@ -134,6 +134,12 @@ def test_a_figure_has_the_format_of_its_name(ending, begins, tmp_path):
         plots.draw_comparison(tmp_path / "figure.docx", {"a": RUN}, "title")
 
 
+def test_a_figure_of_no_runs_is_refused(tmp_path):
+    for draw in (plots.draw_comparison, plots.draw_grid):
+        with pytest.raises(ConfigError, match="at least one run"):
+            draw(tmp_path / "figure.png", {}, "title")
+
+
 def test_categories_are_points_without_a_line(figures, tmp_path):
     rows = [{"backup": name, "iqm": 1.0, "low": 0.0, "high": 2.0} for name in ("greedy", "double")]
     plots.draw_sensitivity(tmp_path / "figure.png", rows, ["backup"], "a title " * 20)
