@@ -4,6 +4,7 @@ All of them raise ``ConfigError``, with what was found.
 """
 
 import contextlib
+import sysconfig
 import traceback
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
@@ -17,6 +18,7 @@ from jaxq.errors import ConfigError
 from jaxq.types import ObservationLegalActions, PyTree
 
 _HOUSE = Path(__file__).parents[1]
+_PYTHON = Path(sysconfig.get_path("stdlib"))  # through which others call
 _NOT_TRACED = (
     jax.errors.ConcretizationTypeError,
     jax.errors.TracerArrayConversionError,
@@ -62,7 +64,7 @@ def own_errors(what: str) -> Iterator[None]:
                 f"{what} decides in Python or NumPy what is only known when it runs ({place}); "
                 f"jnp.where, jax.lax.cond and functions of jax.numpy are accepted there."
             ) from error
-        found = "".join(traceback.format_exception_only(error)).splitlines()[0]
+        found = "".join(traceback.format_exception_only(error)).splitlines()[0].rstrip(".")
         raise ConfigError(f"{what} raised {found} ({place}).") from error
 
 
@@ -71,7 +73,7 @@ def _raised_at(error: Exception) -> str | None:
     frames = traceback.extract_tb(error.__traceback__)
     places = [(Path(frame.filename), frame.lineno) for frame in frames]
     places = [(path, line) for path, line in places if "site-packages" not in path.parts]
-    places = [(path, line) for path, line in places if _HOUSE not in path.parents]
+    places = [(path, line) for path, line in places if not {_HOUSE, _PYTHON} & {*path.parents}]
     return f"{places[-1][0].name}, line {places[-1][1]}" if places else None
 
 

@@ -1,5 +1,6 @@
 """One environment in the three forms that one's own may have, and what is said of each mistake."""
 
+import json
 from typing import Any
 
 import jax
@@ -207,6 +208,10 @@ def failing(key, state, action, params):
     raise ValueError("no level\nof that name")
 
 
+def in_a_library(key, state, action, params):
+    return json.loads("{")
+
+
 def in_numpy(key, state, action, params):
     obs, state, reward, ended = step(key, state, action, params)
     return np.asarray(obs), state, reward, ended
@@ -281,6 +286,10 @@ MISTAKES = {
     "an error of its own": (
         {"step": failing},
         r"step(_env)? of env=m:x raised ValueError: no level \(test_three_forms.py, line \d+\)",
+    ),
+    "an error of a library that it calls": (
+        {"step": in_a_library},
+        r"step(_env)? of env=m:x raised json.*: .* \(test_three_forms.py, line \d+\)",
     ),
     "no actions": ({"num_actions": 0}, "env=m:x has (num_actions=)?0"),
     "parameters as a dictionary": (
