@@ -13,12 +13,11 @@ from jaxq.reports.pages import Gallery, Notes, Picture, Section
 from jaxq.reports.published import beside_published
 from jaxq.reports.reference import reference
 from jaxq.reports.repeating import how_to_repeat
-from jaxq.reports.sources import Lane, Source, read_all, source_of
+from jaxq.reports.sources import Lane, Source, best_first, read_all, source_of
 from jaxq.reports.tuning import tuned_for_all
 from jaxq.runs import files as results
 from jaxq.scoring.protocol import protocol_words
 from jaxq.scoring.scores import seed_words
-from jaxq.scoring.stats import iqm
 from jaxq.settings import ENV_PARAM, differing, format_value
 
 KINDS = ("png", "pdf", "svg")  # of figures that are files
@@ -113,6 +112,10 @@ def _references(suite: str, studies: Sequence[Source]) -> dict[str, Source]:
         for name, cell in reference(suite).items()
         if cell.document["config"]["env"] in environments or not studies
     }
+    if studies:
+        for name, source in found.items():
+            lanes = [lane._replace(beside=True) for lane in source.lanes]
+            found[name] = source._replace(lanes=lanes)
     if not found:
         words = " and ".join(sorted(environments)) or "any environment"
         raise ConfigError(f"reference={suite} has no results on {words} yet.")
@@ -166,11 +169,11 @@ def _by_protocol(lanes: Sequence[Lane]) -> dict[str, list[Lane]]:
 
 def _group(lanes: Sequence[Lane], gone: Sequence[Lane], scale: Scale | str) -> list:
     """What lanes under one protocol say."""
-    best = {lane.label for lane in sorted(lanes, key=lambda lane: -iqm(lane.scores))[:_SHOWN]}
+    best = {lane.label for lane in best_first(lanes)[:_SHOWN]}
     shown = [lane for lane in lanes if lane.label in best]
     ending = tables.context(shown)
     if len(shown) < len(lanes):
-        ending = f"The {_SHOWN} lanes of highest IQM out of {len(lanes)}. {ending}"
+        ending = f"{tables.few_of(_SHOWN, lanes)} {ending}"
     blocks = [tables.headline(lanes, gone), *figures.of_lanes(shown, ending)]
     if len(shown) > 1:
         blocks.append(tables.improvement({lane.label: lane.scores for lane in shown}, ending))

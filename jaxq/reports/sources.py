@@ -15,7 +15,7 @@ from jaxq.runs import files as results
 from jaxq.runs.spreading import as_path
 from jaxq.scoring.protocol import Protocol, lane_protocol, make_protocol
 from jaxq.scoring.scores import diagnoses, divergence, own_metrics
-from jaxq.scoring.stats import bootstrap_iqm
+from jaxq.scoring.stats import bootstrap_iqm, pooled_iqm
 from jaxq.settings import describe_all, differing, format_value
 
 _CURVES = ("steps", "loss", "eval_return", "eval_value")
@@ -47,6 +47,7 @@ class Lane(NamedTuple):
     episodes: int  # of an evaluation, per seed
     episodes_cut: int
     given: bool = False  # its label: lanes that somebody calls the same are one method
+    beside: bool = False  # of the reference data, with which the others are compared
 
 
 class Sweep(NamedTuple):
@@ -129,6 +130,11 @@ def source_of(run: Run, name: str) -> Source:
     """One run, whose lanes are labelled with ``name``."""
     lanes, incomplete = _lanes([run], name)
     return Source(name, [run], lanes, incomplete, sweep_of(lanes, name))
+
+
+def best_first(lanes: Sequence[Lane]) -> list[Lane]:
+    """Lanes by their IQM, and those that others are compared with after them all."""
+    return sorted(lanes, key=lambda lane: (lane.beside, -float(pooled_iqm(lane.scores))))
 
 
 def read_run(path: str | Path) -> Run:

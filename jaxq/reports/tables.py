@@ -13,7 +13,7 @@ import numpy as np
 
 from jaxq.reports.anchors import Scale
 from jaxq.reports.pages import Cell, Printed, Table
-from jaxq.reports.sources import Lane
+from jaxq.reports.sources import Lane, best_first
 from jaxq.scoring import stats
 from jaxq.scoring.protocol import protocol_words, steps_words
 from jaxq.scoring.scores import seed_words
@@ -98,13 +98,11 @@ def _printed(lanes: Sequence[Lane], gone: Sequence[Lane]) -> Printed:
     columns = ["IQM (95%)", "mean (95%)"]
     columns += ["seeds"] if len(counts) > 1 or any(lane.diverged for lane in lanes) else []
     columns += ["steps"] if len(steps) > 1 else []
-    order = sorted(
-        range(len(lanes)), key=lambda place: -float(stats.pooled_iqm(lanes[place].scores))
-    )
-    shown = sorted(order[:MOST_PRINTED])
+    best = {lane.label for lane in best_first(lanes)[:MOST_PRINTED]}
+    shown = [place for place, lane in enumerate(lanes) if lane.label in best]
     parts = [f"Returns of the last evaluation, after {step_words(lanes)}."]
     if len(shown) < len(lanes):
-        parts.append(f"The {len(shown)} lanes of highest IQM out of {len(lanes)}.")
+        parts.append(few_of(len(shown), lanes))
     parts += [_BOLD] if len(lanes) > 1 else []
     diverged = sum(len(lane.diverged) for lane in lanes)
     if diverged:
@@ -115,6 +113,12 @@ def _printed(lanes: Sequence[Lane], gone: Sequence[Lane]) -> Printed:
     if gone:
         parts.append(f"All seeds diverged of {', '.join(lane.label for lane in gone)}.")
     return Printed(columns, " ".join([*parts, context(lanes, "each")]), shown)
+
+
+def few_of(count: int, lanes: Sequence[Lane]) -> str:
+    """Which of many lanes are shown."""
+    first = ", reference results after all others," if any(lane.beside for lane in lanes) else ""
+    return f"The {count} lanes of highest IQM{first} out of {len(lanes)}."
 
 
 def improvement(scores: Mapping[str, stats.Scores], ending: str) -> Table:

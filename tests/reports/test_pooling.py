@@ -9,7 +9,8 @@ from jaxq.config import INFINITY, Config, HParams, Preset
 from jaxq.recipes.minatar import MINATAR
 from jaxq.recipes.presets import PRESETS
 from jaxq.reports import pooling
-from jaxq.reports.sources import Lane, Run
+from jaxq.reports.sources import Lane, Run, best_first
+from jaxq.reports.tables import few_of
 from jaxq.settings import apply, flatten
 
 ASTERIX, BREAKOUT = "Asterix-MinAtar-original", "Breakout-MinAtar-original"
@@ -119,3 +120,12 @@ def test_what_somebody_calls_the_same_is_one_method_and_its_differences_are_said
         f"Mine: not pooled, because only a lane on {ASTERIX} is called so.",
     ]
     assert labels(lanes[0], ours[1]) == ["dqn", "DQN"]
+
+
+def test_of_many_lanes_ones_own_are_shown_before_reference_results():
+    """Trap: a run that scored below thirty reference results was in no figure of its report."""
+    mine = lane_of("dqn-cartpole")._replace(label="mine", scores=np.zeros(2))
+    others = [mine._replace(label=str(n), scores=np.full(2, n), beside=True) for n in (1, 3, 2)]
+    assert [one.label for one in best_first([*others, mine])] == ["mine", "3", "2", "1"]
+    assert "IQM, reference results after all others, out of 4" in few_of(2, [*others, mine])
+    assert few_of(2, [mine] * 3) == "The 2 lanes of highest IQM out of 3."
