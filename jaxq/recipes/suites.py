@@ -105,6 +105,7 @@ SUITES: dict[str, dict[str, Cell]] = {
     },
     "libraries": {
         **_of((*BOARDS, *LIBRARIES), seeds=4, at_once=2),
+        # which updates after every step, so five million steps would take two cores hours
         **_of(["dqn-pgx-breakout"], seeds=4, at_once=2, change=_cut),
     },
 }

@@ -13,7 +13,7 @@ from jaxq.reports.pages import Gallery, Notes, Picture, Section
 from jaxq.reports.published import beside_published
 from jaxq.reports.reference import reference
 from jaxq.reports.repeating import how_to_repeat
-from jaxq.reports.sources import Lane, Source, best_first, read_all, source_of
+from jaxq.reports.sources import Lane, Source, read_all, source_of
 from jaxq.reports.tuning import tuned_for_all
 from jaxq.runs import files as results
 from jaxq.scoring.protocol import protocol_words
@@ -21,7 +21,6 @@ from jaxq.scoring.scores import seed_words
 from jaxq.settings import ENV_PARAM, differing, format_value
 
 KINDS = ("png", "pdf", "svg")  # of figures that are files
-_SHOWN = tables.MOST_PRINTED  # lanes in a figure or a matrix
 
 
 def write_report(
@@ -108,14 +107,10 @@ def _references(suite: str, studies: Sequence[Source]) -> dict[str, Source]:
     environments = {run.document["config"]["env"] for study in studies for run in study.runs}
     mark = " (reference)" if studies else ""
     found = {
-        name: source_of(cell, f"{name}{mark}")
+        name: source_of(cell, f"{name}{mark}", beside=bool(studies))
         for name, cell in reference(suite).items()
         if cell.document["config"]["env"] in environments or not studies
     }
-    if studies:
-        for name, source in found.items():
-            lanes = [lane._replace(beside=True) for lane in source.lanes]
-            found[name] = source._replace(lanes=lanes)
     if not found:
         words = " and ".join(sorted(environments)) or "any environment"
         raise ConfigError(f"reference={suite} has no results on {words} yet.")
@@ -169,11 +164,10 @@ def _by_protocol(lanes: Sequence[Lane]) -> dict[str, list[Lane]]:
 
 def _group(lanes: Sequence[Lane], gone: Sequence[Lane], scale: Scale | str) -> list:
     """What lanes under one protocol say."""
-    best = {lane.label for lane in best_first(lanes)[:_SHOWN]}
-    shown = [lane for lane in lanes if lane.label in best]
+    shown = [lanes[place] for place in tables.places_of_best(lanes)]
     ending = tables.context(shown)
     if len(shown) < len(lanes):
-        ending = f"{tables.few_of(_SHOWN, lanes)} {ending}"
+        ending = f"{tables.few_of(len(shown), lanes)} {ending}"
     blocks = [tables.headline(lanes, gone), *figures.of_lanes(shown, ending)]
     if len(shown) > 1:
         blocks.append(tables.improvement({lane.label: lane.scores for lane in shown}, ending))

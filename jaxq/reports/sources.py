@@ -126,9 +126,10 @@ def read(path: Path, name: str) -> Source:
     return Source(name, found, lanes, incomplete, sweep, scores)
 
 
-def source_of(run: Run, name: str) -> Source:
-    """One run, whose lanes are labelled with ``name``."""
+def source_of(run: Run, name: str, beside: bool = False) -> Source:
+    """One run, whose lanes are labelled with ``name``, and are ``beside`` others or not."""
     lanes, incomplete = _lanes([run], name)
+    lanes = [lane._replace(beside=beside) for lane in lanes]
     return Source(name, [run], lanes, incomplete, sweep_of(lanes, name))
 
 

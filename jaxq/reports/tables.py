@@ -98,8 +98,7 @@ def _printed(lanes: Sequence[Lane], gone: Sequence[Lane]) -> Printed:
     columns = ["IQM (95%)", "mean (95%)"]
     columns += ["seeds"] if len(counts) > 1 or any(lane.diverged for lane in lanes) else []
     columns += ["steps"] if len(steps) > 1 else []
-    best = {lane.label for lane in best_first(lanes)[:MOST_PRINTED]}
-    shown = [place for place, lane in enumerate(lanes) if lane.label in best]
+    shown = places_of_best(lanes)
     parts = [f"Returns of the last evaluation, after {step_words(lanes)}."]
     if len(shown) < len(lanes):
         parts.append(few_of(len(shown), lanes))
@@ -113,6 +112,12 @@ def _printed(lanes: Sequence[Lane], gone: Sequence[Lane]) -> Printed:
     if gone:
         parts.append(f"All seeds diverged of {', '.join(lane.label for lane in gone)}.")
     return Printed(columns, " ".join([*parts, context(lanes, "each")]), shown)
+
+
+def places_of_best(lanes: Sequence[Lane]) -> list[int]:
+    """Of many lanes under one protocol the places of those that are shown."""
+    best = {lane.label for lane in best_first(lanes)[:MOST_PRINTED]}
+    return [place for place, lane in enumerate(lanes) if lane.label in best]
 
 
 def few_of(count: int, lanes: Sequence[Lane]) -> str:
