@@ -15,6 +15,7 @@ from rich.table import Table
 from jaxq.cli.arguments import parse as parse_fields
 from jaxq.config import Config, HParams, Preset
 from jaxq.documents import config_from_dict, hparams_from_dict
+from jaxq.envs.forms import own_error
 from jaxq.errors import ConfigError, unknown
 from jaxq.printing import check_written, escape, make_console
 from jaxq.recipes.identity import description, same_parts
@@ -73,7 +74,10 @@ class RunOptions(SharedOptions):
 
 
 def main(program: Callable[[list[str], Console], None]) -> None:
-    """Run a script's ``program(arguments, console)``; bad input ends it with exit code 2."""
+    """Run a script's ``program(arguments, console)``.
+
+    Bad input ends it with exit code 2, and so does what functions of somebody's own raise.
+    """
     warnings.showwarning = _show_warning
     for name in ("stdin", "stdout", "stderr"):
         if getattr(sys, name) is None:  # it was closed from outside, and files would take its place
@@ -92,6 +96,12 @@ def main(program: Callable[[list[str], Console], None]) -> None:
             raise
         say_error(_disk(error))
         sys.exit(1)
+    except Exception as error:
+        sentence = own_error(error, script=program.__code__.co_filename)
+        if sentence is None:
+            raise
+        say_error(sentence)
+        sys.exit(2)
     except KeyboardInterrupt:  # before the first chunk, or a second time: the user means it
         console.print("\nStopped at once.")
         sys.exit(128 + signal.SIGINT)

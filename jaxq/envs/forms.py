@@ -56,25 +56,34 @@ def own_errors(what: str) -> Iterator[None]:
     except ConfigError:
         raise
     except Exception as error:
-        place = _raised_at(error)
-        if place is None:
+        sentence = own_error(error, what)
+        if sentence is None:
             raise
-        if isinstance(error, _NOT_TRACED):
-            raise ConfigError(
-                f"{what} decides in Python or NumPy what is only known when it runs ({place}); "
-                f"jnp.where, jax.lax.cond and functions of jax.numpy are accepted there."
-            ) from error
-        found = "".join(traceback.format_exception_only(error)).splitlines()[0].rstrip(".")
-        raise ConfigError(f"{what} raised {found} ({place}).") from error
+        raise ConfigError(sentence) from error
 
 
-def _raised_at(error: Exception) -> str | None:
-    """File and line of somebody's own code where an error arose."""
+def own_error(error: Exception, what: str = "", script: str = "") -> str | None:
+    """What somebody's own code has raised, as one sentence; of any other error None.
+
+    Args:
+      what: the function that was called, in words; by default that in which it arose.
+      script: a file that is not somebody's own, and stands on the way.
+    """
     frames = traceback.extract_tb(error.__traceback__)
-    places = [(Path(frame.filename), frame.lineno) for frame in frames]
-    places = [(path, line) for path, line in places if "site-packages" not in path.parts]
-    places = [(path, line) for path, line in places if not {_HOUSE, _PYTHON} & {*path.parents}]
-    return f"{places[-1][0].name}, line {places[-1][1]}" if places else None
+    places = [(Path(frame.filename), frame) for frame in frames if frame.filename != script]
+    places = [(path, frame) for path, frame in places if "site-packages" not in path.parts]
+    places = [(path, frame) for path, frame in places if not {_HOUSE, _PYTHON} & {*path.parents}]
+    if not places:
+        return None
+    path, frame = places[-1]
+    what, where = what or f"{path.stem}:{frame.name}", f"{path.name}, line {frame.lineno}"
+    if isinstance(error, _NOT_TRACED):
+        return (
+            f"{what} decides in Python or NumPy what is only known when it runs ({where}); "
+            f"jnp.where, jax.lax.cond and functions of jax.numpy are accepted there."
+        )
+    found = "".join(traceback.format_exception_only(error)).splitlines()[0].rstrip(".")
+    return f"{what} raised {found} ({where})."
 
 
 def check_numbers(values: PyTree, what: str) -> None:

@@ -13,7 +13,7 @@ from common import SMALL, SMALL_HPARAMS
 from conftest import ROOT
 from rich.console import Console
 
-from jaxq.cli.main import parse
+from jaxq.cli.main import main, parse
 from jaxq.cli.tasks import train
 from jaxq.errors import ConfigError
 from jaxq.runs import files
@@ -160,3 +160,32 @@ def test_a_sweep_is_resumed_by_its_own_script(tmp_path):
     (tmp_path / files.STUDY).write_text("{}")
     with pytest.raises(ConfigError, match=r"is a sweep; sweep\.py --resume .* continues it"):
         parse(["--resume", str(tmp_path), "--seeds", "4"], "train.py")
+
+
+def test_what_ones_own_code_raises_is_a_sentence_with_its_place(tmp_path, monkeypatch, capsys):
+    """Trap: thirty lines of traceback where the second line of a loss has a name that is none."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "broken.py").write_text(
+        "def nameless(values, a_tm1, hparams):\n    return nothing\n"
+        "def eager(values, a_tm1, hparams):\n    return float(values.target_tm1[0])\n"
+    )
+
+    def said(name):
+        arguments = ["train.py", "dqn-cartpole", "--backup", f"broken:{name}", "--out", "run"]
+        monkeypatch.setattr(sys, "argv", arguments)
+        with pytest.raises(SystemExit) as ended:
+            main(lambda arguments, console: train(parse(arguments, "train.py"), console))
+        assert ended.value.code == 2
+        return capsys.readouterr().err
+
+    raised = "error: broken:nameless raised NameError: name 'nothing' is not defined (broken.py, "
+    assert said("nameless") == f"{raised}line 2).\n"
+    assert "broken:eager decides in Python or NumPy what is only known when" in said("eager")
+
+
+def test_what_the_house_or_its_script_raises_stays_a_traceback(monkeypatch):
+    monkeypatch.setattr(sys, "argv", ["train.py"])
+    with pytest.raises(ZeroDivisionError):
+        main(lambda arguments, console: 1 / 0)
+    with pytest.raises(AttributeError):
+        main(lambda arguments, console: train(None, console))
