@@ -88,9 +88,9 @@ def _kept(method: str, cell: str, preset: Preset, num_seeds: int) -> dict[str, d
 
 
 def _row(name: str, score: str) -> str:
-    """A method as a row of Markdown."""
-    method = METHODS[name]
-    changes = ", ".join(f"{key}={format_value(value)}" for key, value in method.config.items())
+    """A method as a row of Markdown, with what its preset has of it."""
+    method, config = METHODS[name], on_cartpole(name).config
+    changes = ", ".join(f"{key}={format_value(getattr(config, key))}" for key in method.config)
     cells = f"`{name}`", method.paper, method.idea, f"`{changes}`" if changes else "", score
     return "| " + " | ".join(cells) + " |"
 

@@ -251,7 +251,7 @@ class Config:
     diagnose: bool = False
     """Measure churn, ranks, dormant units and more at every evaluation; training stays the same."""
     extra: tuple[str, ...] = ()
-    """Structure that parts of one's own read, each name=value; see ``words_as_values``."""
+    """Structure that parts of one's own read, each name=value: a number, a word, True, (1, 2)."""
 
     def __post_init__(self):
         for field in dataclasses.fields(self):

@@ -65,6 +65,11 @@ _GROUPS = {
     "own": _Group("What parts of your own read.", (), _OWN),
 }
 _WORDS = ("env_params", *_OWN)  # given as words: NAME NUMBER, or NAME=VALUE for structure
+_FORMS = {  # of what is given as words
+    "env_params": "NAME NUMBER ...",
+    "env_kwargs": "NAME=VALUE ...",
+    "extra": "NAME NUMBER ... NAME=VALUE ...",
+}
 _SHORT = "Fields that have an effect; --help-all shows all."
 _HELP = ("-h", "--help", "--help-all")
 _KINDS = [kind for group in _GROUPS.values() for kind in group.kinds]
@@ -167,7 +172,7 @@ def _bundle(
     groups = [("run", tyro.conf.OmitArgPrefixes[type(options)], _default(options))]
     for name, group in _GROUPS.items():
         fields = [
-            (field, Annotated[hints[field], tyro.conf.arg(help=sentences[field])], _default(value))
+            (field, Annotated[hints[field], _help(field, value, sentences[field])], _default(value))
             for field, value in start.items()
             if home[field] == name and field in shown
         ]
@@ -176,6 +181,12 @@ def _bundle(
             made.__doc__ = group.title
             groups.append((name, tyro.conf.OmitArgPrefixes[made], _default(made())))
     return dataclasses.make_dataclass("Arguments", groups, frozen=True)
+
+
+def _help(field: str, default: Any, sentence: str) -> Any:
+    """What ``--help`` shows beside an option, in tyro's words."""
+    hint = "(default: none)" if default == () else None
+    return tyro.conf.arg(help=sentence, metavar=_FORMS.get(field), help_behavior_hint=hint)
 
 
 def _present(preset: Preset) -> dict[str, str]:
