@@ -79,6 +79,7 @@ def evaluate(arguments: list[str], console: Console) -> None:
         path = args.run / f"policy-lane{args.lane}-seed{policy.seeds[args.seed_index]}.gif"
         env, key = make_env_from(policy.config, 1), jax.random.key(args.key)
         what = experiment.agent, params, hparams, key, args.max_frames
+        tasks.say(console, f"Drawing an episode of at most {args.max_frames} frames ...")
         try:
             shown = save_gif(path, make_raw_env_from(policy.config)[0], env, *what)
             tasks.say(console, f"GIF of an episode with return {shown:.4g}: {path}")

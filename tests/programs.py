@@ -1,5 +1,6 @@
 """Presets as XLA compiles them: for this machine, or for a GPU or TPU that need not be there."""
 
+import math
 import re
 from collections import Counter
 from collections.abc import Iterator
@@ -78,3 +79,24 @@ def _computations(text: str) -> tuple[dict[str, list[str]], str]:
         else:
             lines.append(line)
     return computations, entry
+
+
+def operations_per_element(text: str, size: int) -> int:
+    """The most operations on single numbers that a fused loop over ``size`` elements or more holds.
+
+    XLA's CPU code may compute them anew for every element.
+    """
+    most = 0
+    for lines in _computations(text)[0].values():
+        root = next((line for line in lines if "ROOT" in line), "")
+        if _elements(root) >= size and any(" parameter(" in line for line in lines):
+            kinds = [_OPERATION.search(line)[1] for line in lines if _elements(line) == 1]
+            free = ("parameter", "constant", "broadcast", "bitcast", "get-tuple-element")
+            most = max(most, sum(kind not in free for kind in kinds))
+    return most
+
+
+def _elements(line: str) -> int:
+    """Of the array that an operation makes; 0 of a tuple."""
+    shape = re.search(r" = \w+\[([\d,]*)\]", line)
+    return math.prod(int(size) for size in shape[1].split(",") if size) if shape else 0

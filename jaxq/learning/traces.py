@@ -25,6 +25,7 @@ import jax.numpy as jnp
 import optax
 
 from jaxq.config import HParams
+from jaxq.networks.fusion import once
 from jaxq.types import PyTree
 
 
@@ -97,7 +98,7 @@ def accumulating(optimizer: Callable) -> TraceRule:
     def update(state, weights, online: Online, decay, hparams: HParams, learning_rate):
         trace, opt_state = state
         trace = _joined(trace, decay, jax.grad(online.value)(weights))
-        error = online.error(weights)
+        error = once(online.error(weights))
         gradient = jax.tree.map(lambda z: -error * z, trace)
         transform = optimizer(hparams, learning_rate)
         updates, opt_state = transform.update(gradient, opt_state, weights)
@@ -125,7 +126,7 @@ def obgd() -> TraceRule:
         norm = _sum(jnp.abs, trace)
         overshoot = learning_rate * hparams.kappa * jnp.maximum(jnp.abs(error), 1.0) * norm
         size = learning_rate / jnp.maximum(overshoot, 1.0)
-        return _moved(weights, size * error, trace), trace
+        return _moved(weights, once(size * error), trace), trace
 
     return TraceRule(init, update)
 
@@ -175,7 +176,7 @@ def intentional() -> TraceRule:
         error_square = b * state.error_square + (1 - b) * error**2
         cap = hparams.error_cap * jnp.sqrt(error_square / (1 - b**count))
         direction = jax.tree.map(jnp.divide, trace, scale)
-        weights = _moved(weights, size * jnp.clip(error, -cap, cap), direction)
+        weights = _moved(weights, once(size * jnp.clip(error, -cap, cap)), direction)
         return weights, IntentionalState(trace, square, norm, error_square, count)
 
     return TraceRule(init, update)
@@ -235,6 +236,7 @@ def _gradient_rule(direction: Callable) -> TraceRule:
         error, error_gradient = jax.value_and_grad(online.error)(weights)
         h, h_gradient = jax.value_and_grad(online.value)(state.weights)
         h_trace = decay * state.h_trace + h
+        error, h, h_trace = once(error), once(h), once(h_trace)
         h_traces = _joined(state.h_gradient, decay, h_gradient)
         q_traces = _joined(state.q_gradient, decay, q_gradient)
         along = direction(error, h, h_trace, q_gradient, q_traces, error_gradient)

@@ -3,6 +3,7 @@
 Knows no loss and no environment. Read ``torsos`` first, then ``heads``. What a network of one's own
 is made of has a name here, such as ``networks.from_flax`` and ``networks.QOutput``.
 
+    fusion      numbers that XLA is to compute once; for traces, too
     units       hidden units: how active they are, and what they lead to
     layers      dense layers: plain, noisy, spectral; sparse weights, layer norms, activations
     kernels     what is written unusually for speed: convolutions as one matmul, LSTM and GRU

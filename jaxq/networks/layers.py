@@ -9,6 +9,7 @@ import jax.numpy as jnp
 from jax.experimental.layout import Layout, with_layout_constraint
 
 from jaxq.networks import units
+from jaxq.networks.fusion import once_for_gradients
 
 default_init = nn.initializers.lecun_normal()
 Dense = partial(nn.Dense, kernel_init=default_init)
@@ -73,7 +74,8 @@ def hidden_layer(
     """
     axis = 0 if is_image else -1
     norm = owner.norm(is_image) if owner.layer_norm else None
-    x = layer(x)
+    is_alone = x.shape[-1 if is_image else 0] == 1
+    x = once_for_gradients(layer(once_for_gradients(x))) if is_alone else layer(x)
     x = norm(x) if norm else x
     x = owner.activation(_with_negative(x, axis % x.ndim) if owner.both_signs else x)
     units.note(owner, (layer, norm), x, num_units, axis)

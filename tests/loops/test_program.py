@@ -5,7 +5,7 @@ from functools import cache
 
 import jax
 import pytest
-from programs import lines_that_make, lower
+from programs import lines_that_make, lower, operations_per_element
 
 from jaxq.recipes.presets import PRESETS
 from jaxq.replay import sumtree
@@ -70,6 +70,21 @@ def test_weights_are_updated_in_place(name):
     largest = max(jax.tree.leaves(state.params), key=lambda leaf: leaf.size)
     made = lines_that_make(compiled, "f32[" + ",".join(map(str, largest.shape)) + "]")
     assert made and not [line for line in made if " copy(" in line]
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "online-q-adam-cartpole",
+        "stream-q-cartpole",
+        pytest.param("qrc-cartpole", marks=pytest.mark.slow),
+    ],
+)
+def test_a_stream_computes_its_error_once(name):
+    """Trap: a TD error is cheap, so XLA computed it anew for each of 131,072 weights, and Adam took
+    seventeen times as long; so it does the two vectors whose product is a gradient."""
+    compiled, _ = program(name, widths=(256, 256), chunk_steps=100)
+    assert operations_per_element(compiled.as_text(), 256 * 256) < 16  # Adam's own numbers
 
 
 @pytest.mark.slow

@@ -11,7 +11,7 @@ import pytest
 
 from jaxq.config import Config
 from jaxq.errors import ConfigError
-from jaxq.networks import heads, kernels, layers, modules
+from jaxq.networks import fusion, heads, kernels, layers, modules
 from jaxq.networks import torsos as networks
 from jaxq.recipes.parts import TORSOS, find
 
@@ -361,3 +361,12 @@ def test_of_other_images_nothing_is_said(name, shape, dtype):
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         find("network", name).make(Config(network=name), jax.ShapeDtypeStruct(shape, dtype))
+
+
+def test_computing_once_changes_no_bit():
+    x = jnp.array([1.5, -0.0, 1e-37, 3e38])
+    np.testing.assert_array_equal(jax.jit(fusion.once)(x).view(jnp.uint32), x.view(jnp.uint32))
+    total = lambda x: jnp.sum(jnp.sin(fusion.once_for_gradients(x)))  # noqa: E731
+    value, gradient = jax.value_and_grad(total)(x)
+    assert value == jnp.sum(jnp.sin(x))
+    np.testing.assert_array_equal(gradient, jnp.cos(x))
