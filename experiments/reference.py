@@ -17,6 +17,7 @@ from rich.console import Console
 from jaxq.cli import main as cli
 from jaxq.cli import tasks
 from jaxq.cli.words import read
+from jaxq.envs.libraries import check_installed
 from jaxq.errors import unknown
 from jaxq.recipes.suites import Cell, cells
 from jaxq.reports import reference as kept
@@ -50,6 +51,7 @@ def reference(arguments: list[str], console: Console) -> None:
     for name in args.names:
         if name not in suite:
             raise unknown("cell", name, suite)
+    check_installed(suite[name].preset.config.env for name in args.names or suite)
     (args.out / args.suite).mkdir(parents=True, exist_ok=True)
     for name in args.names or suite:
         cell, path = suite[name], kept.path_of(args.suite, name, args.out)

@@ -72,14 +72,16 @@ def require_devices() -> None:
         ) from error
 
 
-def require(option: str, package: str, extra: str) -> None:
-    """Refuse an option whose package is not installed.
+def require(option: str, *packages: str, extra: str) -> None:
+    """Refuse an option whose packages are not all installed.
 
     Raises:
-      ConfigError: says how to install it.
+      ConfigError: says how to install them.
     """
-    if importlib.util.find_spec(package) is None:
+    missing = [package for package in packages if importlib.util.find_spec(package) is None]
+    if missing:
+        are = "is" if len(missing) == 1 else "are"
         raise ConfigError(
-            f"{option} needs {package}, which is not installed; pip install 'jaxq[{extra}]' "
-            f"installs it."
+            f"{option} needs {' and '.join(missing)}, which {are} not installed; pip install -e "
+            f"'.[{extra}]', where jaxq's pyproject.toml lies, installs what is missing."
         )

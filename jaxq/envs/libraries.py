@@ -4,6 +4,7 @@ A name begins with its library's, and with nothing where it is gymnax's or someb
 is imported when one of its environments is made; which of them need an extra says ``LIBRARIES``.
 """
 
+from collections.abc import Iterable
 from importlib import import_module
 from importlib.metadata import PackageNotFoundError, version
 from types import ModuleType
@@ -26,6 +27,18 @@ def library_of(name: str) -> str:
     """The library of an environment's name; that of gymnax is in none, as somebody's own."""
     library, slash, _ = name.partition("/")
     return library if slash and library in LIBRARIES else "gymnax"
+
+
+def check_installed(names: Iterable[str]) -> None:
+    """Refuse environments whose libraries are not all installed.
+
+    Raises:
+      ConfigError: says what to install for all of them.
+    """
+    for_all = [library for library in dict.fromkeys(map(library_of, names)) if library in LIBRARIES]
+    packages = [package for library in for_all for package in LIBRARIES[library]]
+    option = ", ".join(f"env={library}/..." for library in for_all)
+    require(option, *packages, extra=",".join(for_all))
 
 
 def version_of(library: str) -> dict[str, str]:
@@ -97,6 +110,5 @@ def adapter_of(library: str) -> ModuleType:
     Raises:
       ConfigError: the library is not installed.
     """
-    for package in LIBRARIES[library]:
-        require(f"env={library}/...", package, library)
+    check_installed([f"{library}/..."])
     return import_module(f"jaxq.envs.{library}")

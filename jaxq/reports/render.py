@@ -192,5 +192,5 @@ def _import_visualizer():
 def _missing(error: ImportError) -> ConfigError:
     return ConfigError(
         f"gif needs the package {error.name}, which is not installed; "
-        f"pip install 'jaxq[viz]' installs all that drawing needs."
+        f"pip install -e '.[viz]', where jaxq's pyproject.toml lies, installs what is missing."
     )

@@ -1,6 +1,6 @@
 """Environments of other libraries: each against a loop over the library's own interface.
 
-What needs a library is skipped where it is not installed; ``jaxq[pgx]`` and the like install it.
+What needs a library is skipped where it is not installed; the extras ``pgx`` and others install it.
 """
 
 from functools import partial
@@ -11,7 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jaxq.envs.libraries import LIBRARIES, library_of, make_env, raw_of
+from jaxq.envs.libraries import LIBRARIES, check_installed, library_of, make_env, raw_of
 from jaxq.errors import ConfigError
 from jaxq.learning.returns import fold_window
 from jaxq.legal import legal_actions, uniform
@@ -353,10 +353,18 @@ def test_a_missing_library_is_one_sentence(library, packages, monkeypatch):
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
     with pytest.raises(ConfigError) as caught:
         make_env(f"{library}/anything", 1)
+    are = "is" if len(packages) == 1 else "are"
     assert str(caught.value) == (
-        f"env={library}/... needs {packages[0]}, which is not installed; pip install "
-        f"'jaxq[{library}]' installs it."
+        f"env={library}/... needs {' and '.join(packages)}, which {are} not installed; pip install "
+        f"-e '.[{library}]', where jaxq's pyproject.toml lies, installs what is missing."
     )
+
+
+def test_what_several_environments_need_is_said_at_once(monkeypatch):
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    check_installed(["CartPole-v1"])
+    with pytest.raises(ConfigError, match=r"pgx and craftax, which are .*'\.\[pgx,craftax\]'"):
+        check_installed(["pgx/2048", "craftax/Craftax-Symbolic-v1", "pgx/minatar-freeway", "A"])
 
 
 def test_names_of_no_library_are_unknown_names_of_gymnax():
