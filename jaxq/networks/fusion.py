@@ -10,10 +10,10 @@ import jax
 
 def once(x: jax.Array) -> jax.Array:
     """``x`` as it is, [...]; but what is infinite becomes NaN."""
-    return x / (1.0 + 0.0 * x)
+    return x / _one(x)
 
 
-@jax.custom_vjp
+@jax.custom_jvp
 def once_for_gradients(x: jax.Array) -> jax.Array:
     """``x`` as it is; where something is differentiated, ``x`` and its gradient are computed once.
 
@@ -23,4 +23,11 @@ def once_for_gradients(x: jax.Array) -> jax.Array:
     return x
 
 
-once_for_gradients.defvjp(lambda x: (once(x), None), lambda _, gradient: (once(gradient),))
+@once_for_gradients.defjvp
+def _differentiated(primals: tuple[jax.Array], tangents: tuple[jax.Array]):
+    (x,), (tangent,) = primals, tangents
+    return once(x), tangent / _one(x)
+
+
+def _one(x: jax.Array) -> jax.Array:
+    return 1.0 + 0.0 * jax.lax.stop_gradient(x)

@@ -370,3 +370,5 @@ def test_computing_once_changes_no_bit():
     value, gradient = jax.value_and_grad(total)(x)
     assert value == jnp.sum(jnp.sin(x))
     np.testing.assert_array_equal(gradient, jnp.cos(x))
+    curvature = jax.jvp(jax.grad(total), (x,), (jnp.ones_like(x),))[1]  # forwards, too
+    np.testing.assert_array_equal(curvature, -jnp.sin(x))
