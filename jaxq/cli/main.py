@@ -96,6 +96,8 @@ def main(program: Callable[[list[str], Console], None]) -> None:
             raise
         say_error(_disk(error))
         sys.exit(1)
+    except Interrupted as error:  # what to do next has been said
+        sys.exit(error.exit_code)
     except Exception as error:
         sentence = own_error(error, script=program.__code__.co_filename)
         if sentence is None:
@@ -105,8 +107,6 @@ def main(program: Callable[[list[str], Console], None]) -> None:
     except KeyboardInterrupt:  # before the first chunk, or a second time: the user means it
         console.print("\nStopped at once.")
         sys.exit(128 + signal.SIGINT)
-    except Interrupted as error:  # what to do next has been said
-        sys.exit(error.exit_code)
     finally:
         _let_go_of_output()
 

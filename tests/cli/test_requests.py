@@ -17,6 +17,7 @@ from jaxq.cli.main import main, parse
 from jaxq.cli.tasks import train
 from jaxq.errors import ConfigError
 from jaxq.runs import files
+from jaxq.runs.signals import Interrupted
 from jaxq.runs.spec import RunSpec
 
 QUIET = Console(quiet=True)
@@ -189,3 +190,15 @@ def test_what_the_house_or_its_script_raises_stays_a_traceback(monkeypatch):
         main(lambda arguments, console: 1 / 0)
     with pytest.raises(AttributeError):
         main(lambda arguments, console: train(None, console))
+
+
+def test_a_run_that_a_signal_has_stopped_ends_with_its_exit_code(monkeypatch):
+    """Trap: it is an exception, too, and no mistake of anybody's."""
+    monkeypatch.setattr(sys, "argv", ["train.py"])
+
+    def stopped(arguments, console):
+        raise Interrupted(signal.SIGTERM, 100)
+
+    with pytest.raises(SystemExit) as ended:
+        main(stopped)
+    assert ended.value.code == 128 + signal.SIGTERM
