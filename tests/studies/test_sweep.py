@@ -194,7 +194,8 @@ def test_a_task_of_ray_whose_worker_is_killed_twice_succeeds(tmp_path):
             steps = [int(p.stem) for p in victim.glob("checkpoints/[0-9]*")]
             return max(steps, default=0) > seen
 
-        wait_until(saved, process)
+        # a worker that has just been started again may not hold its directory yet
+        wait_until(lambda: saved() and writers(victim, process.pid), process)
         seen = max(int(p.stem) for p in victim.glob("checkpoints/[0-9]*"))
         (worker,) = writers(victim, process.pid)
         worker.kill()
