@@ -80,8 +80,12 @@ def require(option: str, *packages: str, extra: str) -> None:
     """
     missing = [package for package in packages if importlib.util.find_spec(package) is None]
     if missing:
-        are = "is" if len(missing) == 1 else "are"
-        raise ConfigError(
-            f"{option} needs {' and '.join(missing)}, which {are} not installed; pip install -e "
-            f"'.[{extra}]', where jaxq's pyproject.toml lies, installs what is missing."
-        )
+        names, are = " and ".join(missing), "is" if len(missing) == 1 else "are"
+        raise ConfigError(f"{option} needs {names}, which {are} not installed; {how_to_get(extra)}")
+
+
+def how_to_get(extra: str) -> str:
+    """The end of a sentence about a package that is missing."""
+    return (
+        f"pip install -e '.[{extra}]', where jaxq's pyproject.toml lies, installs what is missing."
+    )

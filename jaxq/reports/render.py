@@ -14,7 +14,7 @@ import jax
 import numpy as np
 
 from jaxq.config import HParams
-from jaxq.errors import ConfigError
+from jaxq.errors import ConfigError, how_to_get
 from jaxq.learning.exploration import mix_uniform
 from jaxq.legal import legal_actions
 from jaxq.types import Agent, Env, PyTree
@@ -191,6 +191,5 @@ def _import_visualizer():
 
 def _missing(error: ImportError) -> ConfigError:
     return ConfigError(
-        f"gif needs the package {error.name}, which is not installed; "
-        f"pip install -e '.[viz]', where jaxq's pyproject.toml lies, installs what is missing."
+        f"gif needs the package {error.name}, which is not installed; {how_to_get('viz')}"
     )

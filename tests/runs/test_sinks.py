@@ -172,7 +172,7 @@ def test_a_full_disk_does_not_stop_a_run(tmp_path):
 @pytest.mark.parametrize("kind, package", [("wandb", "wandb"), ("tensorboard", "tensorboardX")])
 def test_without_its_package_a_sink_says_how_to_install_it(kind, package, tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, package, None)
-    with pytest.raises(ConfigError, match=rf"pip install -e '.\[{kind}\]'"):
+    with pytest.raises(ConfigError, match=rf"pip install -e '\.\[{kind}\]'"):
         make_sink(kind, tmp_path, DOCUMENT, LABELS, console())
 
 

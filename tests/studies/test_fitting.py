@@ -88,7 +88,7 @@ def test_devices_that_do_not_exist_and_compilers_that_are_missing(monkeypatch):
         words_of("v9")
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
     for name, package in (("v6e", "libtpu"), ("h100", "jax_cuda13_plugin")):
-        with pytest.raises(ConfigError, match=rf"{package}.*pip install -e '.\[kernels\]'"):
+        with pytest.raises(ConfigError, match=rf"{package}.*pip install -e '\.\[kernels\]'"):
             described.device.__wrapped__(name)
 
 

@@ -207,5 +207,5 @@ def test_a_space_that_nothing_can_be_drawn_from(space, message, tmp_path):
 
 def test_without_optuna_it_says_how_to_install_it(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "optuna", None)
-    with pytest.raises(ConfigError, match=r"pip install -e '.\[tune\]'"):
+    with pytest.raises(ConfigError, match=r"pip install -e '\.\[tune\]'"):
         tuning.tune(SPACE, evaluate, num_trials=1, batch=1, directory=tmp_path)
