@@ -26,7 +26,7 @@ from jaxq.recipes.methods import METHODS
 from jaxq.recipes.suites import on_cartpole
 from jaxq.reports import reference
 from jaxq.runs import files as results
-from jaxq.scoring import plots
+from jaxq.scoring import panels
 from jaxq.scoring.scores import interval_text, score_text
 from jaxq.settings import format_value
 
@@ -72,7 +72,7 @@ def methods(arguments: list[str], console: Console) -> None:
     console.print(table)
     results.write_text(args.out / "methods.md", "\n".join(lines) + "\n")
     path = args.out / "methods.png"
-    plots.draw_grid(path, runs, f"CartPole-v1, {args.seeds} seeds")
+    panels.draw_grid(path, runs, f"CartPole-v1, {args.seeds} seeds")
     tasks.say(console, f"Figure: {path}")
 
 

@@ -9,11 +9,12 @@ from jaxq.reports.pooling import Method, methods_of, mixture, pool
 from jaxq.reports.sources import Lane
 from jaxq.scoring import plots
 from jaxq.scoring.canvas import COLORS
-from jaxq.scoring.places import draw_side_by_side
+from jaxq.scoring.panels import draw_grid, draw_side_by_side
 from jaxq.scoring.protocol import protocol_words, steps_words
 from jaxq.scoring.scores import seed_words
 
 _NAMED = 8  # methods in a sentence
+_PANELS = 60  # of one figure
 
 
 def side_by_side(lanes: Sequence[Lane]) -> list[Section]:
@@ -33,7 +34,24 @@ def side_by_side(lanes: Sequence[Lane]) -> list[Section]:
                 notes.append(f"Not on several environments, or several times on one: {few}.")
             found.append(tables.side_by_side(rows, words, " ".join(filter(None, notes))))
             found.append(_curves(rows, words))
+    if not found and len(_places(lanes)) > 1:
+        found += [tables.each(lanes), _each(lanes)]
     return [Section("Environments side by side", found)] if found else []
+
+
+def _each(lanes: Sequence[Lane]) -> Picture | Notes:
+    """How lanes learn of which no method is on several environments, a panel for each."""
+    if len(lanes) > _PANELS:
+        return Notes([f"Learning curves of at most {_PANELS} lanes are drawn side by side."])
+    curves = {figures.drawn(lane.label): lane.curves for lane in lanes}
+    seeds = seed_words([len(lane.scores) for lane in lanes])
+    counted = steps_words(lanes[0].protocol)
+    return figures.picture(
+        "Learning curves",
+        f"Evaluation return while learning: IQM, its interval and every seed. {seeds} each. "
+        f"{tables.INTERVAL}. The protocol of each is that of its environment above.",
+        lambda file: draw_grid(file, curves, "", counted=counted, sharey=False),
+    )
 
 
 def _curves(rows: Mapping[str, Mapping[str, Lane]], words: str) -> Picture | Notes:

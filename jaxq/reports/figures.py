@@ -11,6 +11,7 @@ from jaxq.reports.sources import Lane, Source
 from jaxq.scoring import plots
 from jaxq.scoring.canvas import Target
 from jaxq.scoring.measured import best_of, draw_metric, draw_seeds
+from jaxq.scoring.panels import draw_grid
 from jaxq.scoring.protocol import steps_words
 from jaxq.scoring.scores import own_metrics
 
@@ -61,7 +62,7 @@ def of_lanes(lanes: Sequence[Lane], ending: str) -> list[Picture]:
     environment, counted = lanes[0].protocol["environment"], steps_words(lanes[0].protocol)
     curves = {drawn(lane.label): lane.curves for lane in lanes}
     scores = {drawn(lane.label): lane.scores for lane in lanes}
-    draw = plots.draw_comparison if len(lanes) <= len(plots.COLORS) else plots.draw_grid
+    draw = plots.draw_comparison if len(lanes) <= len(plots.COLORS) else draw_grid
     pictures = [
         picture(
             "Learning curves",

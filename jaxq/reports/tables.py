@@ -74,6 +74,23 @@ def headline(lanes: Sequence[Lane], gone: Sequence[Lane] = ()) -> Table:
     return Table("Final scores", caption, columns, rows, _printed(lanes, gone))
 
 
+def each(lanes: Sequence[Lane]) -> Table:
+    """The last evaluation of lanes under protocols of their own."""
+    rows = [
+        [
+            lane.label,
+            lane.protocol["environment"],
+            str(len(lane.scores)),
+            f"{lane.run.scores['steps']:,}",
+            with_interval(stats.bootstrap(lane.scores)),
+        ]
+        for lane in lanes
+    ]
+    caption = f"The last evaluation, each under the protocol of its environment above. {INTERVAL}."
+    columns = ["lane", "environment", "seeds", "steps", "IQM (95%)"]
+    return Table("Final scores", caption, columns, rows)
+
+
 def near_best(intervals: Sequence[stats.Interval | None]) -> list[bool]:
     """Which intervals overlap that of the highest point; of a single one it is not worth saying."""
     found = [interval for interval in intervals if interval]

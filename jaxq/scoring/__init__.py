@@ -11,7 +11,7 @@ May be imported by runs, studies and reports. Read ``scores`` first.
     canvas     what figures are made of
     plane      performance against sensitivity, as a figure
     plots      figures, each of which says what its band is
-    places     curves on several environments, side by side
+    panels     learning curves in panels: one for each environment, or for each run
     measured   figures of single seeds and of own metrics
     inside     what diagnostics measure, in words and as one figure
 """

@@ -119,39 +119,6 @@ def draw_comparison(
     save(figure, path)
 
 
-def draw_grid(
-    path: Target,
-    runs: Mapping[str, Mapping[str, Any]],
-    title: str,
-    counted: str = "environment steps",
-) -> None:
-    """The evaluation curves of many runs (label -> arrays of one lane), one small panel each.
-
-    In this and the other figures of curves, seeds of NaN alone are those that have diverged: they
-    are not drawn, and not counted among the seeds.
-
-    Raises:
-      ConfigError: there are no runs.
-    """
-    check_some(runs)
-    columns = 5
-    figure = make_figure(2.5 * columns, 1.9 * math.ceil(len(runs) / columns) + 0.5)
-    panels = make_panels(figure, len(runs), columns)
-    for axes, (label, arrays) in zip(panels, runs.items()):
-        values = arrays["eval_return"][0]
-        draw_band(axes, arrays["steps"], values, None, 0, True)
-        last = seeds_left(values)[:, -1]
-        words = f"{iqm(last):.4g}" if len(last) else "all diverged"
-        few = f" ({len(last)} of {len(values)} seeds)" if 0 < len(last) < len(values) else ""
-        axes.set_title(f"{label}, {words}{few}", fontsize=9)
-        axes.margins(x=0.01)
-        axes.set_xlim(left=0)
-    note = "IQM and 95% bootstrap interval, each seed thinly; the number is the last IQM"
-    figure.suptitle(f"{title}\n", fontsize=12)
-    figure.supxlabel(f"{counted} per seed; {note}", fontsize=8, color="#666666")
-    save(figure, path)
-
-
 def draw_sensitivity(
     path: Target,
     table: Sequence[Mapping[str, Any]],

@@ -12,6 +12,7 @@ from jaxq.runs import files as results
 from jaxq.runs.spreading import Spread
 from jaxq.scoring import plots
 from jaxq.scoring.cross import ENVIRONMENT
+from jaxq.scoring.panels import draw_grid
 from jaxq.scoring.protocol import protocol_words, steps_words
 from jaxq.scoring.scores import rank, without_diverged
 from jaxq.settings import Setting, describe, describe_all
@@ -134,7 +135,7 @@ def draw(directory: Path, study: Study, scores: dict[str, Any]) -> None:
         across = scores["across"]
         runs = dict(zip(environments, map(curve, across["lanes"])))
         best = describe(across["settings"][across["best"]]["setting"])
-        plots.draw_grid(path, runs, f"{study.name} {best}".strip())
+        draw_grid(path, runs, f"{study.name} {best}".strip())
         return
     order = [lane["lane"] for lane in studies.best_first(scores["lanes"])[:_DRAWN]]
     labels = describe_all([study.settings[lane] for lane in order])

@@ -11,7 +11,7 @@ from rich.console import Console
 from jaxq.cli import tasks
 from jaxq.config import Preset
 from jaxq.errors import ConfigError
-from jaxq.scoring import plots
+from jaxq.scoring import panels
 from jaxq.studies import executors
 
 pytestmark = pytest.mark.usefixtures("shared_programs", "compiled_quickly")
@@ -69,7 +69,7 @@ def test_methods_are_those_of_the_data_or_trained(tmp_path, monkeypatch):
     methods = runpy.run_path(str(ROOT / "experiments" / "methods.py"))["methods"]
     trained = []
     monkeypatch.setattr(tasks, "train_each", lambda jobs, *_: trained.append(list(jobs)) or {})
-    monkeypatch.setattr(plots, "draw_grid", lambda *_: None)
+    monkeypatch.setattr(panels, "draw_grid", lambda *_: None)
     methods(["dqn", "double-dqn", "--out", str(tmp_path)], QUIET)
     assert not trained
     table = (tmp_path / "methods.md").read_text()

@@ -8,7 +8,7 @@ import zlib
 
 import numpy as np
 import pytest
-from invented import PROTOCOL, SEEDS, make_preset_run, make_run, report, row
+from invented import PROTOCOL, SEEDS, TIMES, make_preset_run, make_run, report, row
 
 from jaxq.errors import ConfigError
 from jaxq.reports import pages
@@ -192,6 +192,17 @@ def test_normalised_scores_within_and_across_environments(tmp_path):
         for run, (zero, one) in zip(runs[3:], anchors)
     ]
     assert row(across, "rainbow")[3].startswith(f"{np.mean(wanted):.2f} (")
+
+
+def test_methods_that_share_no_environment_stand_in_one_table_all_the_same(tmp_path, undrawn):
+    names = ("dqn-asterix", "c51-breakout")
+    page, text = report(tmp_path, *(make_preset_run(tmp_path / name, name) for name in names))
+    together = text[text.index("## Environments side by side") :]
+    rows = [row(together, name)[:3] for name in names]
+    environments = ["Asterix-MinAtar-original", "Breakout-MinAtar-original"]
+    assert rows == [[environment, f"{SEEDS}", f"{1_000 * TIMES:,}"] for environment in environments]
+    assert "<h3>Learning curves" in page[page.index("<h2>Environments side by side") :]
+    assert "Not on several environments" not in text
 
 
 def test_what_is_not_pooled_is_said_with_the_reason(tmp_path, undrawn):

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from jaxq.errors import ConfigError
-from jaxq.scoring import plots
+from jaxq.scoring import panels, plots
 
 TIMES, SEEDS = 12, 4
 RANDOM = np.random.default_rng(0)
@@ -35,9 +35,10 @@ PROFILES = {"one task": SCORES, "two tasks": {"a": SCORES, "b": SCORES}}
 def figures(monkeypatch):
     """The figures that were saved."""
     saved, save = [], plots.save
-    monkeypatch.setattr(
-        plots, "save", lambda figure, path: saved.append(figure) or save(figure, path)
-    )
+    for module in (plots, panels):
+        monkeypatch.setattr(
+            module, "save", lambda figure, path: saved.append(figure) or save(figure, path)
+        )
     return saved
 
 
@@ -46,7 +47,7 @@ def figures(monkeypatch):
     [
         (lambda path: plots.draw_curves(path, RUN, "title", ["dqn"]), 3),
         (lambda path: plots.draw_comparison(path, {"a": RUN, "b": RUN}, "title"), 1),
-        (lambda path: plots.draw_grid(path, dict.fromkeys("abcdefg", RUN), "title"), 7),
+        (lambda path: panels.draw_grid(path, dict.fromkeys("abcdefg", RUN), "title"), 7),
         (lambda path: plots.draw_sensitivity(path, ROWS, ["gamma"], "title"), 1),
         (lambda path: plots.draw_sensitivity(path, SEARCH, ["gamma", "backup"], "title"), 2),
         (lambda path: plots.draw_profiles(path, PROFILES, "title", "score"), 1),
@@ -135,7 +136,7 @@ def test_a_figure_has_the_format_of_its_name(ending, begins, tmp_path):
 
 
 def test_a_figure_of_no_runs_is_refused(tmp_path):
-    for draw in (plots.draw_comparison, plots.draw_grid):
+    for draw in (plots.draw_comparison, panels.draw_grid):
         with pytest.raises(ConfigError, match="at least one run"):
             draw(tmp_path / "figure.png", {}, "title")
 
@@ -152,7 +153,7 @@ def test_diverged_seeds_are_neither_drawn_nor_counted(figures, tmp_path):
     some["eval_return"][0, 1] = np.nan
     none = {**RUN, "eval_return": np.full_like(RUN["eval_return"], np.nan)}
     runs = {"all": RUN, "some": some, "none": none}
-    plots.draw_grid(tmp_path / "grid.png", runs, "title")
+    panels.draw_grid(tmp_path / "grid.png", runs, "title")
     titles = [axes.get_title() for axes in figures[0].axes if axes.get_visible()]
     assert titles[0].startswith("all, ") and "of" not in titles[0]
     assert titles[1].endswith(" (3 of 4 seeds)") and titles[2] == "none, all diverged"

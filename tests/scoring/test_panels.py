@@ -3,8 +3,9 @@
 import numpy as np
 import pytest
 
-from jaxq.scoring import places
+from jaxq.scoring import panels
 from jaxq.scoring.canvas import COLORS
+from jaxq.scoring.scores import score_seeds, score_text
 
 STEPS = np.arange(1, 6) * 1_000
 
@@ -16,13 +17,13 @@ def run(value, seeds=4):
 @pytest.fixture
 def figure(monkeypatch, tmp_path):
     """What was saved of two methods, one of which has not been on every environment."""
-    saved, save = [], places.save
+    saved, save = [], panels.save
     monkeypatch.setattr(
-        places, "save", lambda figure, path: saved.append(figure) or save(figure, path)
+        panels, "save", lambda figure, path: saved.append(figure) or save(figure, path)
     )
     everywhere = {"A": run(1.0), "B": run(2.0), "C": run(3.0, seeds=9)}
     methods = {"first": everywhere, "second": {"B": run(5.0)}}
-    places.draw_side_by_side(tmp_path / "places.png", methods, "a note")
+    panels.draw_side_by_side(tmp_path / "panels.png", methods, "a note")
     return saved[0]
 
 
@@ -36,6 +37,26 @@ def test_every_environment_has_its_panel_and_every_method_its_color(figure):
     colors = [line.get_color() for line in legend.get_lines()]
     assert [text.get_text() for text in legend.get_texts()] == ["first", "second"]
     assert colors == list(COLORS[:2])
+
+
+def test_runs_on_one_environment_share_an_axis_and_others_do_not(tmp_path, monkeypatch):
+    saved = []
+    monkeypatch.setattr(panels, "save", lambda figure, path: saved.append(figure))
+    runs = {"low": run(1.0), "high": run(300.0)}
+    panels.draw_grid(tmp_path / "one.png", runs, "title")
+    panels.draw_grid(tmp_path / "each.png", runs, "", sharey=False)
+    one, each = ([axes.get_ylim() for axes in figure.axes] for figure in saved)
+    assert one[0] == one[1] and each[0][1] < 2.0 < each[1][0]
+
+
+def test_the_number_of_a_panel_is_that_of_the_tables(tmp_path, monkeypatch):
+    """An IQM in the middle between two numbers of four digits is rounded as everywhere else."""
+    saved = []
+    monkeypatch.setattr(panels, "save", lambda figure, path: saved.append(figure))
+    middle = run(np.float32(499.65))
+    panels.draw_grid(tmp_path / "grid.png", {"dqn": middle}, "")
+    scored = score_seeds(middle["eval_return"][0, :, -1], range(4), np.full(4, -1))
+    assert saved[0].axes[0].get_title() == f"dqn, {score_text(scored['iqm'])}"
 
 
 def test_it_says_how_many_seeds_it_shows(figure):

@@ -1,7 +1,8 @@
-"""Learning curves on several environments: a panel for each, and a colour for each method."""
+"""Learning curves in panels: one for each environment, or one for each run."""
 
 import math
 from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 
@@ -9,6 +10,7 @@ from jaxq.scoring.canvas import (
     COLORS,
     Target,
     add_caption,
+    check_some,
     columns_for,
     draw_band,
     make_figure,
@@ -16,7 +18,8 @@ from jaxq.scoring.canvas import (
     save,
     seeds_left,
 )
-from jaxq.scoring.scores import seed_words
+from jaxq.scoring.scores import plain, score_text, seed_words
+from jaxq.scoring.stats import iqm
 
 
 def draw_side_by_side(
@@ -52,4 +55,41 @@ def draw_side_by_side(
     counts = [len(seeds_left(x["eval_return"][0])) for f in methods.values() for x in f.values()]
     band = f"IQM and 95% bootstrap interval over {seed_words(counts)}"
     add_caption(figure, f"{counted} per seed; {band}", note)
+    save(figure, path)
+
+
+def draw_grid(
+    path: Target,
+    runs: Mapping[str, Mapping[str, Any]],
+    title: str,
+    counted: str = "environment steps",
+    sharey: bool = True,
+) -> None:
+    """The evaluation curves of many runs (label -> arrays of one lane), one small panel each.
+
+    In this and the other figures of curves, seeds of NaN alone are those that have diverged: they
+    are not drawn, and not counted among the seeds.
+
+    Args:
+      sharey: whether returns have one axis, as those on one environment.
+
+    Raises:
+      ConfigError: there are no runs.
+    """
+    check_some(runs)
+    columns = min(5, len(runs))
+    figure = make_figure(max(2.5 * columns, 9.0), 1.9 * math.ceil(len(runs) / columns) + 0.5)
+    panels = make_panels(figure, len(runs), columns, sharey)
+    for axes, (label, arrays) in zip(panels, runs.items()):
+        values = arrays["eval_return"][0]
+        draw_band(axes, arrays["steps"], values, None, 0, True)
+        last = seeds_left(values)[:, -1]
+        words = score_text(plain(iqm(last))) if len(last) else "all diverged"
+        few = f" ({len(last)} of {len(values)} seeds)" if 0 < len(last) < len(values) else ""
+        axes.set_title(f"{label}, {words}{few}", fontsize=9)
+        axes.margins(x=0.01)
+        axes.set_xlim(left=0)
+    note = "IQM and 95% bootstrap interval, each seed thinly; the number is the last IQM"
+    figure.suptitle(f"{title}\n" if title else "", fontsize=12)
+    figure.supxlabel(f"{counted} per seed; {note}", fontsize=8, color="#666666")
     save(figure, path)
