@@ -38,6 +38,8 @@ _BITS = (
     "jax_random_seed_offset",
     "jax_default_matmul_precision",
 )
+_THREADS = "PJRT_NPROC"  # in the environment tells XLA how many threads a CPU's devices share
+_GROUPS = Path("/proc/self/cgroup")
 _CGROUP = Path("/sys/fs/cgroup")
 _WORTH_KEEPING = 0.2  # seconds of compiling
 _JAX_WORTH_KEEPING = 1.0  # JAX's default
@@ -81,38 +83,43 @@ def bits_settings() -> dict[str, str]:
 
 
 def use_cores(count: int | None = None) -> None:
-    """Make ``count`` CPU cores, by default all, devices of their own."""
+    """Make ``count`` CPU cores, by default all, devices of their own.
+
+    In a container they share no more threads than it is granted cores. XLA would make one for every
+    core of the machine, which together use up what is granted, and then all have to wait.
+    """
     if count is None and jax.config.jax_num_cpu_devices >= 0:
         return
+    cores = num_cores()
     try:
-        jax.config.update("jax_num_cpu_devices", count or num_cores())
+        jax.config.update("jax_num_cpu_devices", count or cores)
     except RuntimeError:  # the devices are there
-        if jax.default_backend() == "cpu" and len(jax.local_devices()) < (count or num_cores()):
+        if jax.default_backend() == "cpu" and len(jax.local_devices()) < (count or cores):
             _warn_too_late()
+        return
+    if cores < num_threads() and _threads_said() is None:
+        os.environ[_THREADS] = str(cores)
 
 
 def use_one_core() -> None:
     """One device with the threads of one core, for what gains by it (``measurement``).
 
     A program that cannot use two cores is handed from one to the other and back, which costs more
-    than the second core gives. XLA makes as many threads as there are cores that the process may
-    use at the moment when the device is made; they may then run on any. Compiling, which has
-    threads of its own, keeps all cores. Nothing happens where the devices are there already.
+    than the second core gives. Compiling, which has threads of its own, keeps all cores. Nothing
+    happens where the devices are there already.
     """
-    if not hasattr(os, "sched_setaffinity") or num_threads() == 1:
-        return
     try:
         jax.config.update("jax_num_cpu_devices", 1)
     except RuntimeError:  # the devices are there
         return
-    cores = os.sched_getaffinity(0)
-    os.sched_setaffinity(0, {min(cores)})
+    before = os.environ.get(_THREADS)
+    os.environ[_THREADS] = "1"
     try:
         jax.local_devices()
-    finally:
-        for thread in Path("/proc/self/task").iterdir():  # those made now are on that core, too
-            with contextlib.suppress(OSError):  # it has ended
-                os.sched_setaffinity(int(thread.name), cores)
+    finally:  # what is started from here has devices of its own
+        del os.environ[_THREADS]
+        if before is not None:
+            os.environ[_THREADS] = before
 
 
 def keep_programs() -> None:
@@ -141,20 +148,45 @@ def num_cores() -> int:
 
 
 def num_threads() -> int:
-    """Cores that this process may run on: XLA makes as many threads, if not ``use_one_core``."""
+    """Threads that XLA makes on a CPU, if not ``use_one_core``: one for each core that this process
+    may run on, unless the environment says how many."""
+    if said := _threads_said():
+        return said
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
 
 
+def _threads_said() -> int | None:
+    """What the environment's variables of XLA say."""
+    texts = (os.environ.get(name, "") for name in (_THREADS, "NPROC"))
+    return next((max(1, int(text)) for text in texts if text.isdecimal()), None)
+
+
 def _granted() -> float:
-    """Cores' worth of time that a container's control group grants, of version 2 or 1; inf without
-    a limit, or where it is not at the root."""
+    """Cores' worth of time that this process is granted: by its control group, of version 2 or 1,
+    and by all above it, the least; inf without a limit."""
+    own = {"": "/", "cpu": "/"}  # controller -> group; in version 2 a group has them all
+    with contextlib.suppress(OSError, ValueError):
+        for line in _GROUPS.read_text().splitlines():
+            _, controllers, path = line.split(":", 2)
+            own |= {name: path for name in controllers.split(",") if name in own}
+    least = math.inf
+    for controller, path in own.items():
+        root = _CGROUP / controller
+        group = root / path.lstrip("/")
+        while group != root:
+            least, group = min(least, _quota(group)), group.parent
+        least = min(least, _quota(root))
+    return least
+
+
+def _quota(group: Path) -> float:
+    """Cores' worth of time that a control group is granted; inf without a limit."""
     with contextlib.suppress(OSError, ValueError):  # it is "max", or not there
-        quota, period = map(float, (_CGROUP / "cpu.max").read_text().split())
+        quota, period = map(float, (group / "cpu.max").read_text().split())
         return quota / period
     with contextlib.suppress(OSError, ValueError):
         quota, period = (
-            float((_CGROUP / "cpu" / f"cpu.cfs_{name}_us").read_text())
-            for name in ("quota", "period")
+            float((group / f"cpu.cfs_{name}_us").read_text()) for name in ("quota", "period")
         )
         return quota / period if quota > 0.0 else math.inf
     return math.inf

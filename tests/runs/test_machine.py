@@ -56,13 +56,27 @@ def test_too_late_is_said_once(monkeypatch):
         ({"cpu/cpu.cfs_quota_us": "-1", "cpu/cpu.cfs_period_us": "100000"}, 64),
         ({"cpu/cpu.cfs_quota_us": "200000", "cpu/cpu.cfs_period_us": "100000"}, 2),
         ({"cpu/cpu.cfs_quota_us": "200000"}, 64),
+        ({"own": "0::/job/step", "job/step/cpu.max": "400000 100000"}, 4),
+        ({"own": "0::/job/step", "job/cpu.max": "300000 100000", "job/step/cpu.max": "max 1"}, 3),
+        ({"own": "0::/job/step", "cpu.max": "200000 100000"}, 2),
+        ({"own": "0::/../elsewhere", "cpu.max": "200000 100000"}, 2),
+        (
+            {
+                "own": "4:memory:/m\n1:cpu,cpuacct:/job\n0::/",
+                "cpu/job/cpu.cfs_quota_us": "500000",
+                "cpu/job/cpu.cfs_period_us": "100000",
+            },
+            5,
+        ),
+        ({"own": "what is this"}, 64),
     ],
 )
 def test_cores_of_a_container_are_those_that_it_is_granted(files, cores, tmp_path, monkeypatch):
     for name, text in files.items():
-        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).parent.mkdir(exist_ok=True, parents=True)
         (tmp_path / name).write_text(f"{text}\n")
     monkeypatch.setattr(machine, "_CGROUP", tmp_path)
+    monkeypatch.setattr(machine, "_GROUPS", tmp_path / "own")
     monkeypatch.setattr(machine, "num_threads", lambda: 64)
     assert machine.num_cores() == cores
 
@@ -86,35 +100,56 @@ def test_a_script_gets_what_the_command_line_gets(late, tmp_path):
     assert run.stderr.count("call jaxq.use_machine()") == (1 if late else 0)
 
 
+_COUNT = """
+        from pathlib import Path
+        jax.jit(lambda x: x @ x)(jax.numpy.ones((512, 512))).block_until_ready()
+        names = [(task / "comm").read_text() for task in Path("/proc/self/task").iterdir()]
+        threads = sum("XLAEigen" in name for name in names)
+        print(len(jax.local_devices()), threads, machine.num_threads())
+"""
+
+
 @pytest.mark.slow
 @pytest.mark.skipif(machine.num_threads() == 1, reason="there is one core")
 @pytest.mark.parametrize("late", [False, True])
-def test_one_core_is_for_one_device_and_no_thread_stays_on_it(late, tmp_path):
-    """Two processes of one member each would otherwise share the first core."""
+def test_one_core_is_one_device_with_one_thread(late, tmp_path):
     code = f"""
-        import os
         import jax
         from jaxq.runs import machine
         machine.use_machine()
         if {late}:
             jax.jit(lambda x: x + 1)(1.0)
-        machine.use_one_core()
-        jax.jit(lambda x: x + 1)(1.0)
-        threads = map(int, os.listdir("/proc/self/task"))
-        masks = {{len(os.sched_getaffinity(thread)) for thread in threads}}
-        print(len(jax.local_devices()), masks == {{machine.num_threads()}})
+        machine.use_one_core(){_COUNT}
     """
-    devices = str(machine.num_cores()) if late else "1"
-    assert _script(code, tmp_path).stdout.split() == [devices, "True"]
+    cores = machine.num_threads()
+    used = machine.num_cores() if late else 1
+    assert _script(code, tmp_path).stdout.split() == list(map(str, [used, used, cores]))
 
 
-def _script(code: str, cache: Path) -> subprocess.CompletedProcess:
+@pytest.mark.slow
+@pytest.mark.parametrize("said, wanted", [(None, [3, 3, 3]), ("5", [3, 5, 5])])
+def test_a_container_has_no_more_threads_than_cores(said, wanted, tmp_path):
+    """Of 64 that may be used three are granted; what somebody has said stays."""
+    (tmp_path / "cpu.max").write_text("300000 100000")
+    code = f"""
+        import os
+        os.sched_getaffinity = lambda _: range(64)
+        import jax
+        from jaxq.runs import machine
+        machine._CGROUP = machine.Path({str(tmp_path)!r})
+        machine.use_machine(){_COUNT}
+    """
+    said = {"PJRT_NPROC": said} if said else {}
+    assert _script(code, tmp_path, **said).stdout.split() == list(map(str, wanted))
+
+
+def _script(code: str, cache: Path, **more: str) -> subprocess.CompletedProcess:
     """What a script says whose JAX nobody has set up."""
     clean = {name: value for name, value in os.environ.items() if not name.startswith("JAX_")}
     run = subprocess.run(
         [sys.executable, "-c", textwrap.dedent(code)],
         cwd=ROOT,
-        env={**clean, "XDG_CACHE_HOME": str(cache), "JAX_PLATFORMS": "cpu"},
+        env={**clean, "XDG_CACHE_HOME": str(cache), "JAX_PLATFORMS": "cpu", **more},
         capture_output=True,
         text=True,
     )
