@@ -18,7 +18,7 @@ from jaxq.scoring.canvas import (
     save,
     seeds_left,
 )
-from jaxq.scoring.scores import plain, score_text, seed_words
+from jaxq.scoring.scores import score_text, seed_words
 from jaxq.scoring.stats import iqm
 
 
@@ -84,7 +84,8 @@ def draw_grid(
         values = arrays["eval_return"][0]
         draw_band(axes, arrays["steps"], values, None, 0, True)
         last = seeds_left(values)[:, -1]
-        words = score_text(plain(iqm(last))) if len(last) else "all diverged"
+        # Curves may be kept in float32, which has six digits that are sure.
+        words = score_text(float(f"{iqm(last):.6g}")) if len(last) else "all diverged"
         few = f" ({len(last)} of {len(values)} seeds)" if 0 < len(last) < len(values) else ""
         axes.set_title(f"{label}, {words}{few}", fontsize=9)
         axes.margins(x=0.01)

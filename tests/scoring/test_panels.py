@@ -50,13 +50,17 @@ def test_runs_on_one_environment_share_an_axis_and_others_do_not(tmp_path, monke
 
 
 def test_the_number_of_a_panel_is_that_of_the_tables(tmp_path, monkeypatch):
-    """An IQM in the middle between two numbers of four digits is rounded as everywhere else."""
+    """An IQM in the middle between two numbers of four digits, of curves that are float32."""
     saved = []
     monkeypatch.setattr(panels, "save", lambda figure, path: saved.append(figure))
-    middle = run(np.float32(499.65))
-    panels.draw_grid(tmp_path / "grid.png", {"dqn": middle}, "")
-    scored = score_seeds(middle["eval_return"][0, :, -1], range(4), np.full(4, -1))
-    assert saved[0].axes[0].get_title() == f"dqn, {score_text(scored['iqm'])}"
+    returns = np.array([499.6, 499.6, 499.7, 499.7])
+    curves = {
+        "steps": STEPS,
+        "eval_return": np.tile(returns.astype(np.float32)[:, None], (1, 1, 5)),
+    }
+    panels.draw_grid(tmp_path / "grid.png", {"dqn": curves}, "")
+    scores = score_seeds(returns, range(4), np.full(4, -1))
+    assert saved[0].axes[0].get_title() == f"dqn, {score_text(scores['iqm'])}"
 
 
 def test_it_says_how_many_seeds_it_shows(figure):
