@@ -2,6 +2,7 @@
 
 import json
 import re
+from collections.abc import Mapping
 
 import pytest
 from conftest import ROOT
@@ -57,7 +58,18 @@ def test_the_score_of_a_method_is_that_of_its_data(name):
     cell = cells("control")[f"{name}-cartpole"]
     kept = manifest[cell.name]
     assert kept["seeds"] == cell.seeds
-    assert f"`{name}` {score_text(kept['iqm'])} ({interval_text(*kept['iqm_95'])})" in TEXT
+    assert _scored(name, kept) in TEXT
+
+
+def test_the_scores_on_other_libraries_are_those_of_their_data():
+    manifest = json.loads((ROOT / "experiments" / "reference" / "libraries.json").read_text())
+    for name, kept in manifest.items():
+        assert kept["seeds"] == cells("libraries")[name].seeds
+        assert _scored(name, kept) in " ".join(TEXT.split()), name
+
+
+def _scored(name: str, cell: Mapping) -> str:
+    return f"`{name}` {score_text(cell['iqm'])} ({interval_text(*cell['iqm_95'])})"
 
 
 def test_the_pieces_of_a_method_of_ones_own_are_its_file():
