@@ -28,7 +28,7 @@ DIRECTORY = Path(__file__).parents[2] / "experiments" / "reference"
 ENDING = ".npz"
 _CURVES = ("eval_return", "train_return", "eval_value", "loss")  # [1, S, T], float32
 _TEXTS = ("document", "meta", "scores")
-_MACHINE = ("device", "processor", "threads", "platform", "backend")
+_MACHINE = ("device", "processor", "threads", "platform", "backend", "xla_flags")
 _SESSION = ("commit", "versions", *_MACHINE, "started")
 
 

@@ -24,6 +24,7 @@ def how_to_repeat(runs: Sequence[Run]) -> list:
             keys = ("platform", "backend", "device", "processor")
             machine = ", ".join(str(session[key]) for key in keys if session.get(key))
             machine += f", {session['threads']} threads" if session.get("threads") else ""
+            machine += f", XLA_FLAGS={session['xla_flags']}" if session.get("xla_flags") else ""
             place = str(session.get("commit") or "unknown"), versions, machine
             machines.setdefault(place, []).append(str(run.path))
     times = Table(

@@ -1,6 +1,7 @@
 """Where a run was made: versions, machine, commit."""
 
 import functools
+import os
 import platform
 import subprocess
 import sys
@@ -32,7 +33,13 @@ def describe() -> dict[str, Any]:
         "device": jax.local_devices()[0].device_kind,
         "processor": processor(),
         "threads": num_threads(),
+        "xla_flags": xla_flags(),
     }
+
+
+def xla_flags() -> str:
+    """What the environment tells XLA's compiler, which may then choose other kernels."""
+    return os.environ.get("XLA_FLAGS", "").strip()
 
 
 def processor() -> str:

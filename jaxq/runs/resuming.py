@@ -14,7 +14,7 @@ from jaxq.runs import checkpoint
 from jaxq.runs import files as results
 from jaxq.runs.history import History
 from jaxq.runs.machine import bits_settings, num_threads
-from jaxq.runs.provenance import processor, versions
+from jaxq.runs.provenance import processor, versions, xla_flags
 from jaxq.runs.spec import short
 from jaxq.types import Clock, PyTree
 
@@ -91,8 +91,8 @@ def differences(
 
 
 def _compare_machines(directory: Path, before: dict) -> None:
-    """Refuse other settings of JAX than a run was begun with; warn of other versions, and of
-    another kind of CPU or another number of its cores.
+    """Refuse other settings of JAX than a run was begun with; warn of other versions, of flags of
+    XLA, and of another kind of CPU or another number of its cores.
 
     Raises:
       ConfigError: names the settings, with which its bits would be others.
@@ -107,6 +107,9 @@ def _compare_machines(directory: Path, before: dict) -> None:
         here = {"processor": processor(), "number of threads": num_threads()}
         there = {"processor": before.get("processor"), "number of threads": before.get("threads")}
         others += differences(there, here, [name for name in there if there[name]])
+    if "xla_flags" in before:
+        there, here = ({"XLA_FLAGS": flags} for flags in (before["xla_flags"], xla_flags()))
+        others += differences(there, here, there)
     if others:
         warnings.warn(
             f"resume={directory} goes on with another {'; another '.join(others)}, so bits may be "

@@ -194,6 +194,15 @@ def test_another_kind_of_processor_is_told(field, value, said, reference, tmp_pa
         train(SPEC, copy, resume=True)
 
 
+def test_other_flags_of_xla_are_told(reference, tmp_path, monkeypatch):
+    """They may choose other kernels, and did: without one flag Craftax is computed wrongly."""
+    copy = Path(shutil.copytree(reference, tmp_path / "copy"))
+    here = files.read_json(copy / files.META)["sessions"][-1]["xla_flags"]
+    monkeypatch.setenv("XLA_FLAGS", f"{here} --xla_step_marker_location=0")
+    with pytest.warns(UserWarning, match=r"goes on with another XLA_FLAGS \(.* there, .*=0 here\)"):
+        train(SPEC, copy, resume=True)
+
+
 def test_the_commit_is_the_one_that_was_imported(monkeypatch):
     """Trap: of ten runs of a long process the last said what was checked out when it began."""
     before = provenance.commit()
