@@ -277,7 +277,7 @@ def alike(values: Sequence[float]) -> list[str]:
     if not 1e-3 <= largest < 1e7:  # zero, and what is not finite, included
         return [f"{value:.4g}" for value in values]
     decimals = max(0, 3 - math.floor(math.log10(largest)))
-    texts = [f"{float(f'{value:.{decimals}f}') + 0.0:.{decimals}f}" for value in values]  # no -0
+    texts = [f"{value:z.{decimals}f}" for value in values]  # z: no -0
     whole = all(float(text).is_integer() for text in texts)
     return [f"{float(text):.0f}" for text in texts] if whole else texts
 

@@ -169,14 +169,9 @@ def _granted() -> float:
         for line in _GROUPS.read_text().splitlines():
             _, controllers, path = line.split(":", 2)
             own |= {name: path for name in controllers.split(",") if name in own}
-    least = math.inf
-    for controller, path in own.items():
-        root = _CGROUP / controller
-        group = root / path.lstrip("/")
-        while group != root:
-            least, group = min(least, _quota(group)), group.parent
-        least = min(least, _quota(root))
-    return least
+    lowest = [_CGROUP / controller / path.lstrip("/") for controller, path in own.items()]
+    groups = [group for low in lowest for group in (low, *low.parents)]
+    return min(_quota(group) for group in groups if group.is_relative_to(_CGROUP))
 
 
 def _quota(group: Path) -> float:

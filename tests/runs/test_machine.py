@@ -112,18 +112,23 @@ _COUNT = """
 @pytest.mark.slow
 @pytest.mark.skipif(machine.num_threads() == 1, reason="there is one core")
 @pytest.mark.parametrize("late", [False, True])
-def test_one_core_is_one_device_with_one_thread(late, tmp_path):
+def test_one_core_is_one_device_with_one_thread_that_stays_on_no_core(late, tmp_path):
+    """Two processes of one member each would otherwise share the first core."""
     code = f"""
+        import os
         import jax
         from jaxq.runs import machine
         machine.use_machine()
         if {late}:
             jax.jit(lambda x: x + 1)(1.0)
         machine.use_one_core(){_COUNT}
+        threads = map(int, os.listdir("/proc/self/task"))
+        masks = {{len(os.sched_getaffinity(thread)) for thread in threads}}
+        print(masks == {{machine.num_threads()}})
     """
     cores = machine.num_threads()
     used = machine.num_cores() if late else 1
-    assert _script(code, tmp_path).stdout.split() == list(map(str, [used, used, cores]))
+    assert _script(code, tmp_path).stdout.split() == list(map(str, [used, used, cores, True]))
 
 
 @pytest.mark.slow

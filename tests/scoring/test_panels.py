@@ -1,4 +1,4 @@
-"""Curves on several environments: what each panel shows, and which colour is whose."""
+"""Curves in panels: what each panel shows, and which colour is whose."""
 
 import numpy as np
 import pytest
@@ -15,12 +15,18 @@ def run(value, seeds=4):
 
 
 @pytest.fixture
-def figure(monkeypatch, tmp_path):
-    """What was saved of two methods, one of which has not been on every environment."""
-    saved, save = [], panels.save
+def saved(monkeypatch):
+    """The figures that were saved."""
+    figures, save = [], panels.save
     monkeypatch.setattr(
-        panels, "save", lambda figure, path: saved.append(figure) or save(figure, path)
+        panels, "save", lambda figure, path: figures.append(figure) or save(figure, path)
     )
+    return figures
+
+
+@pytest.fixture
+def figure(saved, tmp_path):
+    """What was saved of two methods, one of which has not been on every environment."""
     everywhere = {"A": run(1.0), "B": run(2.0), "C": run(3.0, seeds=9)}
     methods = {"first": everywhere, "second": {"B": run(5.0)}}
     panels.draw_side_by_side(tmp_path / "panels.png", methods, "a note")
@@ -39,9 +45,7 @@ def test_every_environment_has_its_panel_and_every_method_its_color(figure):
     assert colors == list(COLORS[:2])
 
 
-def test_runs_on_one_environment_share_an_axis_and_others_do_not(tmp_path, monkeypatch):
-    saved = []
-    monkeypatch.setattr(panels, "save", lambda figure, path: saved.append(figure))
+def test_runs_on_one_environment_share_an_axis_and_others_do_not(saved, tmp_path):
     runs = {"low": run(1.0), "high": run(300.0)}
     panels.draw_grid(tmp_path / "one.png", runs, "title")
     panels.draw_grid(tmp_path / "each.png", runs, "", sharey=False)
@@ -49,10 +53,8 @@ def test_runs_on_one_environment_share_an_axis_and_others_do_not(tmp_path, monke
     assert one[0] == one[1] and each[0][1] < 2.0 < each[1][0]
 
 
-def test_the_number_of_a_panel_is_that_of_the_tables(tmp_path, monkeypatch):
+def test_the_number_of_a_panel_is_that_of_the_tables(saved, tmp_path):
     """An IQM in the middle between two numbers of four digits, of curves that are float32."""
-    saved = []
-    monkeypatch.setattr(panels, "save", lambda figure, path: saved.append(figure))
     returns = np.array([499.6, 499.6, 499.7, 499.7])
     curves = {
         "steps": STEPS,
