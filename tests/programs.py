@@ -87,13 +87,32 @@ def operations_per_element(text: str, size: int) -> int:
     XLA's CPU code may compute them anew for every element.
     """
     most = 0
-    for lines in _computations(text)[0].values():
-        root = next((line for line in lines if "ROOT" in line), "")
-        if _elements(root) >= size and any(" parameter(" in line for line in lines):
+    for lines, elements in _loops(text):
+        if elements >= size:
             kinds = [_OPERATION.search(line)[1] for line in lines if _elements(line) == 1]
             free = ("parameter", "constant", "broadcast", "bitcast", "get-tuple-element")
             most = max(most, sum(kind not in free for kind in kinds))
     return most
+
+
+def most_often(text: str, function: str) -> float:
+    """How often a fused loop may compute each of the numbers that ``function``, as the program
+    names it, gives; 0 of a program without it."""
+    made = [
+        elements / _elements(line)
+        for lines, elements in _loops(text)
+        for line in lines
+        if f"/{function}" in line and _elements(line) > 1
+    ]
+    return max(made, default=0.0)
+
+
+def _loops(text: str) -> Iterator[tuple[list[str], int]]:
+    """The lines of every fused loop, and the number of elements that it makes."""
+    for lines in _computations(text)[0].values():
+        root = next((line for line in lines if "ROOT" in line), "")
+        if any(" parameter(" in line for line in lines):
+            yield lines, _elements(root)
 
 
 def _elements(line: str) -> int:

@@ -105,6 +105,16 @@ def test_projection_keeps_mass_always_and_the_mean_inside():
         assert float(projected.sum()) == pytest.approx(1.0, abs=1e-6)
 
 
+def test_a_projection_is_the_same_on_every_device():
+    """Atom by atom on a CPU, all pairs at once elsewhere."""
+    random = np.random.default_rng(0)
+    atoms = random.normal(2.0, 3.0, 7).astype(np.float32)
+    probs = random.dirichlet(np.ones(7)).astype(np.float32)
+    here = td.categorical_projection(atoms, probs, SUPPORT)
+    elsewhere = td._all_pairs(jnp.clip(atoms, 0.0, 4.0), probs, SUPPORT)
+    np.testing.assert_allclose(here, elsewhere, atol=1e-6)
+
+
 def test_a_point_mass_is_cross_entropy_with_a_one_hot():
     logits = jnp.array([0.3, -1.0, 2.0, 0.0, 0.5])
     probs = jax.nn.one_hot(0, 5)  # at 0, so that the target is the reward

@@ -220,6 +220,31 @@ def test_noise_of_a_noisy_layer_by_hand():
     np.testing.assert_array_equal(draw(jax.random.key(7)), draw(jax.random.key(7)))
 
 
+@pytest.mark.parametrize("rows", [7, 8])
+def test_few_rows_and_many_see_the_same_noise(rows):
+    """Of the formula of Fortunato et al. (2018, equation 10), value and gradient."""
+    layer, x = layers.NoisyDense(3), jax.random.normal(jax.random.key(0), (rows, 5))
+    params = layer.init(jax.random.key(1), x)["params"]
+    apply = lambda params, x: layer.apply({"params": params}, x, rngs={"noise": jax.random.key(2)})  # noqa: E731
+
+    def formula(params, x):
+        zero = jax.tree.map(jnp.zeros_like, params)
+        parts = jnp.eye(5)[:, None]  # each input alone, so that few rows are seen
+        noise_of = lambda name: {**zero, name: jnp.ones_like(params[name])}  # noqa: E731
+        noise = jnp.concatenate([apply(noise_of("kernel_sigma"), part) for part in parts])
+        bias_noise = apply(noise_of("bias_sigma"), parts[0])[0]
+        kernel = params["kernel"] + params["kernel_sigma"] * noise
+        return x @ kernel + params["bias"] + params["bias_sigma"] * bias_noise
+
+    expected, of_formula = jax.vjp(formula, params, x)
+    output, of_layer = jax.vjp(apply, params, x)
+    np.testing.assert_allclose(output, expected, rtol=1e-5, atol=1e-5)
+    for ours, theirs in zip(
+        *(jax.tree.leaves(f(jnp.cos(expected))) for f in (of_layer, of_formula))
+    ):
+        np.testing.assert_allclose(ours, theirs, rtol=1e-5, atol=1e-5)
+
+
 def test_two_noisy_layers_have_noise_of_their_own():
     module = networks.MLP((4, 4), dense=lambda width: layers.NoisyDense(width))
     params = module.init(jax.random.key(0), jnp.ones((1, 4)))
