@@ -25,7 +25,7 @@ MEMBERS = 64
 KERNELS = {
     "dqn-breakout": 82,
     "dqn-cartpole": 64,
-    "rainbow-breakout": 371,
+    "rainbow-breakout": 357,
     "pqn-breakout": 169,
     "pqn-lstm-cartpole": 942,
 }
@@ -87,7 +87,8 @@ def test_the_ring_is_updated_in_place(name):
         ("dqn-cartpole", 0.5),
         # Most is what an LSTM remembers of 24 steps.
         pytest.param("r2d2-cartpole", 0.65, marks=pytest.mark.slow),
-        pytest.param("rainbow-breakout", 0.5, marks=pytest.mark.slow),
+        # And mean and noise of a layer's weights, added up: 34 MB.
+        pytest.param("rainbow-breakout", 0.55, marks=pytest.mark.slow),
     ],
 )
 def test_a_tpu_writes_into_the_replay_in_place(name, share):
