@@ -76,9 +76,9 @@ def _of(
     return {name: Cell(name, change(PRESETS[name]), seeds, at_once) for name in names}
 
 
-def _cut(preset: Preset) -> Preset:
-    """The first 2 million steps of a longer run."""
-    return preset._replace(steps=2_000_000)
+def _first(steps: int) -> Callable[[Preset], Preset]:
+    """The first steps of a longer run."""
+    return lambda preset: preset._replace(steps=steps)
 
 
 def _whole(preset: Preset) -> Preset:
@@ -100,12 +100,13 @@ SUITES: dict[str, dict[str, Cell]] = {
         **_of((f"{name}-{game}" for game, name in _STREAMS), seeds=8, at_once=8, change=_whole),
     },
     "minatar-original": {
-        **_of((f"revisited-dqn-{game}" for game in _GAMES), change=_cut),
-        **_of((f"rainbow-{game}" for game in _GAMES), seeds=5, at_once=5, change=_cut),
+        **_of((f"revisited-dqn-{game}" for game in _GAMES), change=_first(2_000_000)),
+        **_of((f"rainbow-{game}" for game in _GAMES), seeds=5, at_once=5, change=_first(2_000_000)),
     },
     "libraries": {
         **_of((*BOARDS, *LIBRARIES), seeds=4, at_once=2),
-        # which updates after every step, so five million steps would take two cores hours
-        **_of(["dqn-pgx-breakout"], seeds=4, at_once=2, change=_cut),
+        # five million steps of one and a million of the other would take two cores hours
+        **_of(["dqn-pgx-breakout"], seeds=4, at_once=2, change=_first(2_000_000)),
+        **_of(["dqn-octax-pong"], seeds=4, at_once=2, change=_first(400_000)),
     },
 }
