@@ -54,13 +54,15 @@ def check_env(arguments: list[str], console: Console) -> None:
     args = read(Arguments, arguments, prog="check_env.py", description=__doc__)
     config = Config(env=args.env, env_kwargs=args.env_kwargs, time_limit=args.time_limit)
     try:
-        env = make_env_from(config, NUM_ENVS)
-        many = make_env_from(config, args.num_envs)
+        with warnings.catch_warnings(record=True) as told:
+            env = make_env_from(config, NUM_ENVS)
+            many = make_env_from(config, args.num_envs)
+            raw, forms = raw_env_of(config)
     except ConfigError as error:
         cli.say_error(str(error))
         sys.exit(1)
-    raw, forms = raw_env_of(config)
     seen, sentences = look_at(env, raw, forms)
+    sentences = [str(one.message) for one in told if one.category is UserWarning] + sentences
     speed, device = measure_speed(many), jax.devices()[0].platform
     lengths, returns = seen.length[seen.done], seen.total_reward[seen.done]
     table = Table(show_header=False, box=None)
@@ -82,7 +84,7 @@ def check_env(arguments: list[str], console: Console) -> None:
     console.print(f"[bold]{escape(args.env)}[/]", highlight=False)
     console.print(table)
     check_written(console)
-    for sentence in sentences:
+    for sentence in dict.fromkeys(sentences):
         warnings.warn(sentence, stacklevel=1)
     sys.exit(1 if sentences else 0)
 

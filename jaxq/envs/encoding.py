@@ -65,6 +65,12 @@ def make_encoder(name: str, space: Any, obs: Any, observations: Observations) ->
                 f"{len(jax.tree.leaves(obs))}; accepted: auto, numbers."
             )
         return flattened
+    is_bounded = hasattr(space, "n") or (hasattr(space, "low") and hasattr(space, "high"))
+    if jnp.issubdtype(obs.dtype, jnp.integer) and not (space is None or is_bounded):
+        raise ConfigError(
+            f"space of env={name} is of type {type(space).__name__}; one with low and high, or n, "
+            f"is accepted, such as jaxq.Bounds, or None."
+        )
     chosen = observations == "auto"
     if chosen:
         observations = _kind(space, obs)

@@ -4,6 +4,7 @@ What a time limit means is decided here and nowhere else: with ``bootstrap`` the
 gone on, so values do; with ``terminal`` the limit belongs to the task.
 """
 
+import dataclasses
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
@@ -24,7 +25,7 @@ from jaxq.envs.probing import (
     check_raw,
     probe_raw,
 )
-from jaxq.errors import unknown
+from jaxq.errors import ConfigError, unknown
 from jaxq.types import Env, Episode, ObservationLegalActions, Outcome, PyTree, observation_of
 
 TIME_LIMITS = ("bootstrap", "terminal")
@@ -56,6 +57,10 @@ class Counted(NamedTuple):
     steps: jax.Array  # [] int32
 
 
+class NoNumbers(struct.PyTreeNode):
+    """Parameters of what has none."""
+
+
 class RawEnv(NamedTuple):
     """One environment of some library or of one's own, which does not reset itself.
 
@@ -67,7 +72,7 @@ class RawEnv(NamedTuple):
     the step terminates
     ``renew(key, state, action [], params) -> (obs, state, reward, terminated, truncated, final
     obs)`` in place of ``step``, for what can only reset itself: after an episode's end ``obs`` and
-    ``state`` are those of the next one
+    ``state`` are those of the next one, and its limit of steps is its own
 
     ``sticky_actions`` is how likely the environment itself repeats the last action: it is said with
     the results, and nothing is done about it here. ``reset_ratio`` changes nothing but the speed.
@@ -121,9 +126,10 @@ def from_raw(
     if time_limit not in TIME_LIMITS:
         raise unknown("time_limit", time_limit, TIME_LIMITS)
     check_raw(raw, name)
+    raw = _without_a_count(raw, name)
     overrides_of = _make_params(name, raw)
     forms = forms or probe_raw(raw, overrides_of({}), name)
-    if isinstance(raw.params, CountedLimit) and raw.step:
+    if isinstance(raw.params, CountedLimit):
         raw, forms = _counting(raw, forms)
     encode = _beside_legal_actions(
         make_encoder(name, raw.space, observation_of(forms.obs), raw.observations)
@@ -191,6 +197,18 @@ def _beside_legal_actions(encode: Callable) -> Callable:
     return encoded
 
 
+def _without_a_count(raw: RawEnv, name: str) -> RawEnv:
+    """``raw`` without the limit that is counted here, where it resets itself and none can be."""
+    if raw.renew is None or not isinstance(raw.params, CountedLimit):
+        return raw
+    if raw.params != CountedLimit():
+        raise ConfigError(
+            f"env={name} resets itself by renew, and its parameters are a CountedLimit, whose "
+            f"steps are counted for a step alone; a dataclass whose limit renew reads is accepted."
+        )
+    return raw._replace(params=NoNumbers())
+
+
 def _counting(raw: RawEnv, forms: Forms) -> tuple[RawEnv, Forms]:
     """``raw`` with its limit of steps, of which its ``step`` knows nothing."""
 
@@ -221,15 +239,25 @@ def _renewed(raw: RawEnv, num_envs: int) -> Callable:
 def _make_params(name: str, raw: RawEnv) -> Callable[[Mapping[str, Any]], PyTree]:
     """``params(overrides)``: the defaults with some replaced, every leaf of one fixed dtype."""
     default = raw.params
+    numbers = {
+        field.name: getattr(default, field.name)
+        for field in dataclasses.fields(default)
+        if field.metadata.get("pytree_node", True)
+    }
 
     def params(overrides: Mapping[str, Any]) -> PyTree:
-        fields = vars(default)
         for field in overrides:
-            if field not in fields:
-                raise unknown(f"env_params of {name}", field, fields)
+            if field in numbers:
+                continue
+            if hasattr(default, field):
+                raise ConfigError(
+                    f"env_params.{field} of {name} is fixed by its class (pytree_node=False); "
+                    f"accepted: {', '.join(numbers) or 'none'}."
+                )
+            raise unknown(f"env_params of {name}", field, numbers)
         check_limit(overrides.get(raw.limit, 1), name, raw.limit)
         for field, value in overrides.items():
-            check_number(value, fields[field], f"env_params.{field} of {name}")
+            check_number(value, numbers[field], f"env_params.{field} of {name}")
         return jax.tree.map(
             lambda value, new: strong(new, jnp.asarray(value).dtype),
             default,

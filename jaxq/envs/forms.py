@@ -143,8 +143,15 @@ def check_same(first: PyTree, second: PyTree, what: str, dtypes: bool = True) ->
 
 
 def check_legal(obs: Any, shape: tuple[int, ...], what: str) -> None:
-    """What an observation says of actions is one ``bool`` for each."""
-    if not isinstance(obs, ObservationLegalActions):
+    """What an observation says of actions is one ``bool`` for each, around all the rest."""
+    is_said = _says_legal(obs)
+    inside = jax.tree.leaves(obs.obs if is_said else obs, is_leaf=_says_legal)
+    if any(map(_says_legal, inside)):
+        raise ConfigError(
+            f"the legal actions of {what} are inside of its observation; an "
+            f"ObservationLegalActions around all of it is accepted."
+        )
+    if not is_said:
         return
     found = obs.legal
     if not (hasattr(found, "dtype") and found.shape == shape and found.dtype == jnp.bool_):
@@ -153,6 +160,10 @@ def check_legal(obs: Any, shape: tuple[int, ...], what: str) -> None:
             f"the legal actions of {what} are {form}; bool{list(shape)} is accepted, one for every "
             f"action."
         )
+
+
+def _says_legal(obs: Any) -> bool:
+    return isinstance(obs, ObservationLegalActions)
 
 
 def check_is(found: Any, spec: PyTree, what: str) -> None:

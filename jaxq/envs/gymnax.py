@@ -241,7 +241,7 @@ def make_gymnax(name: str, kwargs: tuple[str, ...] = ()) -> tuple[Any, PyTree]:
         raw, params = gymnax.make(base, **arguments)
     except (TypeError, ValueError) as error:
         raise ConfigError(
-            f"env_kwargs={list(kwargs)} is not accepted by {name}: {error}."
+            f"env_kwargs={list(kwargs)} is not accepted by {name}: {str(error).rstrip('.')}."
         ) from error
     if original:
         raw = StickyActionWrapper(raw, _STICKY_PROBABILITY)

@@ -4,7 +4,8 @@ A name begins with its library's, and with nothing where it is gymnax's or someb
 is imported when one of its environments is made; which of them need an extra says ``LIBRARIES``.
 """
 
-from collections.abc import Iterable
+import contextlib
+from collections.abc import Iterable, Iterator
 from importlib import import_module
 from importlib.metadata import PackageNotFoundError, version
 from types import ModuleType
@@ -25,8 +26,8 @@ LIBRARIES = {  # library, and so extra and adapter -> packages that must be ther
 
 def library_of(name: str) -> str:
     """The library of an environment's name; that of gymnax is in none, as somebody's own."""
-    library, slash, _ = name.partition("/")
-    return library if slash and library in LIBRARIES else "gymnax"
+    library = name.partition("/")[0]
+    return library if library in LIBRARIES else "gymnax"
 
 
 def check_installed(names: Iterable[str]) -> None:
@@ -75,7 +76,8 @@ def make_env(
         )
     check_count(num_envs, name)
     raw, forms = raw_of(name, kwargs, time_limit)
-    return from_raw(raw, name, num_envs, time_limit, forms)
+    with _accepted(kwargs, name):
+        return from_raw(raw, name, num_envs, time_limit, forms)
 
 
 def raw_of(
@@ -96,11 +98,27 @@ def raw_of(
     if known not in adapter.names():
         getattr(adapter, "refuse", lambda name: None)(name)
         raise unknown("env", name, [f"{library}/{known}" for known in adapter.names()])
-    try:
+    with _accepted(kwargs, name):
         return adapter.make_raw(known, kwargs), None
-    except TypeError as error:
+
+
+@contextlib.contextmanager
+def _accepted(kwargs: tuple[str, ...], name: str) -> Iterator[None]:
+    """What a library raises where it is given arguments becomes a sentence about them.
+
+    Raises:
+      ConfigError: in its place; without arguments the error stays as it is.
+    """
+    try:
+        yield
+    except ConfigError:
+        raise
+    except Exception as error:
+        if not kwargs:
+            raise
+        found = str(error).strip().partition("\n")[0].rstrip(".")
         raise ConfigError(
-            f"env_kwargs={list(kwargs)} is not accepted by {name}: {error}."
+            f"env_kwargs={list(kwargs)} is not accepted by {name}: {found}."
         ) from error
 
 

@@ -154,29 +154,37 @@ def check_count(num_envs: Any, name: str) -> None:
 
 
 def check_number(value: Any, default: Any, what: str) -> None:
-    """Refuse a number that is not of the kind of a parameter's default, in whose type it is used;
-    one that is traced is not known."""
+    """Refuse a number that a parameter's default, in whose type it is used, could not be; one that
+    is traced is not known."""
     if isinstance(value, jax.core.Tracer):
         return
-    given, kind = np.asarray(value), np.asarray(default)
+    given, kind, dtype = np.asarray(value), np.asarray(default), jnp.result_type(default)
     if given.shape != kind.shape or given.dtype.kind not in "biuf":
         form = list(kind.shape) if kind.shape else "a number"
         raise ConfigError(f"{what}={value} must be {form}, as {default} is.")
-    if kind.dtype.kind in "iu" and not (
-        np.all(given == np.floor(given)) and np.all(np.abs(given) < 2**31)
-    ):
-        raise ConfigError(f"{what}={value} must be a whole number that fits into 31 bits.")
+    given = given.astype(np.float64)
+    if jnp.issubdtype(dtype, jnp.bool_):
+        held, accepted = (given == 0) | (given == 1), "true or false"
+    elif jnp.issubdtype(dtype, jnp.integer):
+        low, high = jnp.iinfo(dtype).min, jnp.iinfo(dtype).max
+        held = (given == np.floor(given)) & (low <= given) & (given <= high)
+        accepted = f"a whole number from {low} to {high}"
+    else:
+        held = np.isinf(given) | ~(abs(given) > float(jnp.finfo(dtype).max))
+        accepted = f"a number that {dtype} holds"
+    if not held.all():
+        raise ConfigError(f"{what}={value} must be {accepted}.")
 
 
 def check_limit(limit: Any, name: str, field: str = LIMIT) -> None:
-    """Refuse a limit after which every episode has one step; one that is traced is not known."""
+    """Refuse what is no number of steps; one that is traced is not known."""
     if isinstance(limit, jax.core.Tracer):
         return
-    if limit is not None and not isinstance(limit, str) and np.all(np.asarray(limit) >= 1):
+    if is_number(limit) and np.ndim(limit) == 0 and 1 <= limit == np.floor(limit):
         return
     raise ConfigError(
-        f"env={name} has {field}={limit}; 1 or more is accepted, and {np.iinfo(np.int32).max} is "
-        f"no limit."
+        f"env={name} has {field}={limit}; a whole number of 1 or more is accepted, and "
+        f"{np.iinfo(np.int32).max} is no limit."
     )
 
 

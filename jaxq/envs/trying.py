@@ -65,12 +65,12 @@ def look_at(
     """What random steps show, and a sentence for each thing that is hardly meant.
 
     That is: values that are not finite or outside of the declared space, a limit that arrives as a
-    termination, episodes that never end, and a choice between one action.
+    termination or not at all, episodes that never end, and a choice between one action.
 
     Args:
       env, raw, forms: as ``warn_of_random_steps`` has them.
     """
-    bounds, limit, sentences = (-np.inf, np.inf), 0.0, []
+    bounds, limit, sentences = (-np.inf, np.inf), np.nan, []  # nan: not known
     played, time_limit = env, env.protocol.get("time_limit")
     if raw is not None:
         as_numbers = raw._replace(observations="numbers")
@@ -116,6 +116,11 @@ def _odd(
     ends = seen.terminated.sum()
     if len(lengths) == seen.done.size:
         yield f"ended every episode after one step {_STEPS}; only a bandit does so."
+    if (longest := seen.length.max()) > limit:
+        yield (
+            f"had an episode of {longest:,} steps {_STEPS}, and its time limit is {limit:,.0f}, "
+            f"which its step does not heed."
+        )
     is_rule = len(lengths) >= _EPISODES and lengths.min() == lengths.max() > 1
     if is_rule and time_limit == "bootstrap" and ends == seen.done.sum():
         yield (

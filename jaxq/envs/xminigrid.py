@@ -64,8 +64,13 @@ def _task(name: str, arguments: dict[str, Any]) -> dict[str, Any]:
     """The field ``ruleset`` in place of ``benchmark`` and ``ruleset`` among ``arguments``."""
     from xminigrid import benchmarks
 
-    benchmark, index = arguments.pop("benchmark", None), arguments.pop("ruleset", 0)
+    benchmark, index = arguments.pop("benchmark", None), arguments.pop("ruleset", None)
     if benchmark is None:
+        if index is not None:
+            raise ConfigError(
+                f"env_kwargs=ruleset={index} of xminigrid/{name} is one of a benchmark; "
+                f"benchmark=NAME beside it is accepted."
+            )
         warnings.warn(
             f"env=xminigrid/{name} has no goal without env_kwargs benchmark=NAME and ruleset=NUMBER"
             f", so no reward.",
@@ -82,7 +87,7 @@ def _task(name: str, arguments: dict[str, Any]) -> dict[str, Any]:
             f"xminigrid.load_benchmark({benchmark!r}) downloads it there."
         )
     tasks = benchmarks.load_benchmark_from_path(path)
-    count = tasks.num_rulesets()
+    count, index = tasks.num_rulesets(), index or 0
     if not isinstance(index, int) or not 0 <= index < count:
         raise ConfigError(
             f"env_kwargs=ruleset={index} of xminigrid/{name} must be a whole number from 0 to "

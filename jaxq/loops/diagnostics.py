@@ -186,7 +186,7 @@ def share_up_to(scores: jax.Array, threshold: float) -> jax.Array:
 
 def distance(params: PyTree, others: PyTree) -> jax.Array:
     """The Euclidean norm of the difference of two trees, as of one vector."""
-    return optax.global_norm(jax.tree.map(jnp.subtract, params, others))
+    return optax.tree.norm(jax.tree.map(jnp.subtract, params, others))
 
 
 def note_optimizer(optimizer: Callable) -> Callable:
@@ -200,7 +200,7 @@ def note_optimizer(optimizer: Callable) -> Callable:
 
         def update(gradients: PyTree, noted: Noted, params: PyTree = None) -> tuple[PyTree, Noted]:
             updates, state = inner.update(gradients, noted.state, params)
-            gradient, change = map(optax.global_norm, (gradients, updates))
+            gradient, change = map(optax.tree.norm, (gradients, updates))
             return updates, Noted(state, noted.gradient + gradient, noted.update + change)
 
         return optax.GradientTransformation(init, update)

@@ -40,6 +40,12 @@ def several(*now):
 
 legal = jaxq.RawEnv(num_actions=3, reset=several, step=several)
 
+def bytes_of(*now):
+    obs, *others = step(*now) if len(now) == 4 else reset(*now)
+    return jnp.zeros(2, jnp.int8), *others
+
+wide = walk._replace(reset=bytes_of, step=bytes_of, space=jaxq.Bounds(0, 99))
+
 def ready(num_envs):
     return jaxq.from_raw(made(7), "Ready", num_envs)
 
@@ -95,6 +101,13 @@ def test_of_an_env_ready_made_its_limit_is_known(here):
 def test_so_is_one_of_a_library(here):
     code, text = checked("CartPole-v1", "--time-limit", "terminal")
     assert code == 0 and "gymnax 1" in text and "500 steps; the task ends there" in text
+
+
+def test_what_is_warned_of_before_is_said_once_and_is_something_to_mend(here):
+    message = "env=mine_checked:wide shows integers of shape .* as 200 booleans"
+    with pytest.warns(UserWarning, match=message) as told:
+        code, text = checked("mine_checked:wide")
+    assert code == 1 and "observation    bool[200]" in text and len(told) == 1
 
 
 def test_what_is_wrong_is_one_sentence_and_exit_code_1(here, capsys):

@@ -4,8 +4,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from flax import struct
 
-from jaxq.envs.episodes import Bounds, Limit, RawEnv, from_raw
+from jaxq.envs.episodes import Bounds, CountedLimit, Limit, RawEnv, from_raw
 from jaxq.envs.gymnax import from_gymnax, make_gymnax
 from jaxq.errors import ConfigError
 from jaxq.types import ObservationLegalActions
@@ -141,7 +142,7 @@ def test_what_resets_itself_gives_the_same_as_what_is_reset():
         ({"step": lambda *a: (*step(*a)[:4], 0.0)}, "truncated of env=Counter is"),
         ({"observations": "image"}, "observations=image of env=Counter takes integers"),
         ({"time_limit": "never"}, "time_limit=never does not exist"),
-        ({"params": Limit(0)}, "env=Counter has max_steps_in_episode=0; 1 or more"),
+        ({"params": Limit(0)}, "env=Counter has max_steps_in_episode=0; a whole number"),
     ],
 )
 def test_an_adapter_that_breaks_the_contract_is_refused(changes, message):
@@ -154,7 +155,7 @@ def test_a_limit_is_checked_under_the_name_that_the_library_gives_it():
         max_timesteps: int = 5
 
     env = from_raw(raw(params=Params(9), limit="max_timesteps"), NAME, 1)
-    with pytest.raises(ConfigError, match="env=Counter has max_timesteps=0; 1 or more"):
+    with pytest.raises(ConfigError, match="env=Counter has max_timesteps=0; a whole"):
         env.params({"max_timesteps": 0})
 
 
@@ -203,6 +204,83 @@ def test_what_is_legal_is_one_bool_for_every_action(legal, found):
     message = rf"the legal actions of env=Counter are {found}; bool\[3\] is accepted, one for every"
     with pytest.raises(ConfigError, match=message):
         from_raw(wrong, NAME, 2)
+
+
+@pytest.mark.parametrize(
+    "wrap",
+    [
+        lambda obs: {"seen": obs},
+        lambda obs: (obs, obs.obs),
+        lambda obs: ObservationLegalActions(obs, obs.legal),
+    ],
+)
+def test_what_is_legal_is_around_the_whole_observation(wrap):
+    """Trap: inside of a dictionary it was two more inputs of the network."""
+    made = raw_with_legal_actions()
+    inside = made._replace(
+        reset=lambda *x: (wrap(made.reset(*x)[0]), made.reset(*x)[1]),
+        step=lambda *x: (wrap(made.step(*x)[0]), *made.step(*x)[1:]),
+    )
+    with pytest.raises(ConfigError, match="legal actions of env=Counter are inside of its obs"):
+        from_raw(inside, NAME, 2)
+
+
+def renew(key, state, action, params):
+    """As ``step``, from 0 on again where the task has ended."""
+    obs, state, reward, terminated, truncated = step(key, state, action, Limit(100))
+    state = {**state, "count": jnp.where(terminated, 0, state["count"])}
+    return look(state["count"]), state, reward, terminated, truncated, obs
+
+
+def test_what_resets_itself_has_no_limit_of_ours():
+    """Trap: one was accepted, said with the results, and never reached."""
+    own = RawEnv(3, reset=reset, renew=renew)
+    env = from_raw(own, NAME, 2)
+    with pytest.raises(ConfigError, match="env_params of Counter=max_steps_in_episode does not ex"):
+        env.params({"max_steps_in_episode": 4})
+    _, outcome, episode = play(env, [[1, 2]] * 8)
+    assert episode.length[outcome.done].tolist() == [4, 7, 4]
+    for params in (CountedLimit(4), Slipping()):
+        with pytest.raises(ConfigError, match="a dataclass whose limit renew reads is accepted"):
+            from_raw(own._replace(params=params), NAME, 2)
+
+
+class Slipping(CountedLimit):
+    slip: float = 0.1
+
+
+@struct.dataclass
+class Kinds:
+    byte: int = np.uint8(3)
+    flag: bool = True
+    slip: float = 0.1
+    size: int = struct.field(pytree_node=False, default=3)
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "message"),
+    [
+        ("byte", 300, "byte of Counter=300 must be a whole number from 0 to 255"),
+        ("byte", -1, "byte of Counter=-1 must be a whole number from 0 to 255"),
+        ("flag", 0.5, "flag of Counter=0.5 must be true or false"),
+        ("flag", 2, "flag of Counter=2 must be true or false"),
+        ("slip", 1e300, r"slip of Counter=1e\+300 must be a number that float32 holds"),
+        ("size", 5, "size of Counter is fixed by its class .* accepted: byte, flag, slip"),
+        ("sizes", 5, "env_params of Counter=sizes does not exist; accepted: byte, flag, slip"),
+    ],
+)
+def test_a_parameter_takes_what_its_type_holds(field, value, message):
+    """Trap: 300 was 44, half a flag was true."""
+    env = from_raw(RawEnv(3, reset=reset, renew=renew, params=Kinds()), NAME, 2)
+    with pytest.raises(ConfigError, match=message):
+        env.params({field: value})
+    assert env.params({"byte": 255, "flag": 0, "slip": np.inf}).byte == 255
+
+
+@pytest.mark.parametrize("limit", [jnp.array([5, 6]), 5.5, np.nan, None])
+def test_a_limit_is_one_whole_number(limit):
+    with pytest.raises(ConfigError, match=r"max_steps_in_episode=.*; a whole number"):
+        from_raw(raw(params=CountedLimit(limit)), NAME, 2)
 
 
 @pytest.mark.parametrize(

@@ -303,7 +303,7 @@ MISTAKES = {
     ),
     "limit of nothing": (
         {"params": Params(0)},
-        "env=m:x has max_steps_in_episode=0; 1 or more is accepted",
+        "env=m:x has max_steps_in_episode=0; a whole number",
     ),
     "unknown meaning of a limit": (
         {"time_limit": "never"},

@@ -51,6 +51,13 @@ class Endless(Chain):
         return jnp.clip(position, 0, 5).astype(jnp.float32)[None]
 
 
+class Heedless(Endless):
+    """Its limit is none of its own."""
+
+    def is_truncated(self, state, params):
+        return jnp.bool_(False)
+
+
 FAR = Params(max_steps_in_episode=2**31 - 1)
 SMALLER = chain(observation_space=lambda self, params: spaces.Box(0.0, 2.0, (1,)))
 WIDER = chain(observation_space=lambda self, params: spaces.Box(0.0, 5.0, (2,)))
@@ -85,6 +92,11 @@ def test_a_large_observation_that_is_constant_is_not_folded():
         (FEWER, Params(), "values from 0 to 5 in .* as integers they are shown as nothing"),
         (Limited(), Params(), r"terminated after 3 steps in all of \d+ episodes .* is_truncated"),
         (Bandit(), Params(), "ended every episode after one step in 4,000 random steps"),
+        (
+            Heedless(),
+            Params(),
+            "an episode of 500 steps in .* time limit is 20, which its step",
+        ),
         (Endless(), FAR, "ended no episode in 500 random steps and has no time limit"),
     ],
 )
