@@ -158,9 +158,11 @@ def check_number(value: Any, default: Any, what: str) -> None:
     is traced is not known."""
     if isinstance(value, jax.core.Tracer):
         return
-    given, kind, dtype = np.asarray(value), np.asarray(default), jnp.result_type(default)
-    if given.shape != kind.shape or given.dtype.kind not in "biuf":
-        form = list(kind.shape) if kind.shape else "a number"
+    if not is_number(default):
+        raise ConfigError(f"{what} is of type {type(default).__name__}; only numbers are replaced.")
+    given, dtype = np.asarray(value), jnp.result_type(default)
+    if given.shape != (shape := np.shape(default)) or given.dtype.kind not in "biuf":
+        form = list(shape) if shape else "a number"
         raise ConfigError(f"{what}={value} must be {form}, as {default} is.")
     given = given.astype(np.float64)
     if jnp.issubdtype(dtype, jnp.bool_):

@@ -254,6 +254,7 @@ class Kinds:
     byte: int = np.uint8(3)
     flag: bool = True
     slip: float = 0.1
+    inner: Limit = Limit(5)
     size: int = struct.field(pytree_node=False, default=3)
 
 
@@ -265,8 +266,13 @@ class Kinds:
         ("flag", 0.5, "flag of Counter=0.5 must be true or false"),
         ("flag", 2, "flag of Counter=2 must be true or false"),
         ("slip", 1e300, r"slip of Counter=1e\+300 must be a number that float32 holds"),
-        ("size", 5, "size of Counter is fixed by its class .* accepted: byte, flag, slip"),
-        ("sizes", 5, "env_params of Counter=sizes does not exist; accepted: byte, flag, slip"),
+        ("inner", 5, "inner of Counter is of type Limit; only numbers are replaced"),
+        ("size", 5, "size of Counter is fixed by its class .* accepted: byte, flag, slip, inner"),
+        (
+            "sizes",
+            5,
+            "env_params of Counter=sizes does not exist; accepted: byte",
+        ),
     ],
 )
 def test_a_parameter_takes_what_its_type_holds(field, value, message):
