@@ -25,10 +25,11 @@ from rich.table import Table
 from jaxq.cli.words import read
 from jaxq.config import Config
 from jaxq.envs.episodes import NEVER, RawEnv
+from jaxq.envs.forms import place
 from jaxq.envs.libraries import library_of, version_of
 from jaxq.envs.own import form_of
 from jaxq.envs.probing import LIMIT
-from jaxq.envs.trying import NUM_ENVS, look_at, measure_speed
+from jaxq.envs.trying import NUM_ENVS, Seen, look_at, measure_speed
 from jaxq.errors import ConfigError
 from jaxq.loops.rollout import record_shapes
 from jaxq.printing import check_written, escape
@@ -70,9 +71,9 @@ def check_env(arguments: list[str], console: Console) -> None:
         "form": _form(config),
         "observation": _observation(env, raw),
         "actions": _actions(env),
-        "time limit": _time_limit(env, raw),
+        "time limit": _time_limit(env, raw, seen),
         "replay": f"{4 * make_codec(record_shapes(env)).num_words:,} bytes a step",
-        "episodes": f"{len(lengths) or 'none'} ended in {seen.done.size:,} random steps",
+        "episodes": _episodes(seen),
         "their lengths": _range(lengths),
         "their returns": _range(returns),
         "speed": f"{_rounded(speed.steps_per_second)} steps a second, {args.num_envs} copies on "
@@ -101,7 +102,8 @@ def _observation(env: Env, raw: RawEnv | None) -> str:
     if raw is None:
         return seen
     obs, _ = jax.eval_shape(raw.reset, jax.random.key(0), raw.params)
-    given = " and ".join(map(_spec, jax.tree.leaves(observation_of(obs))))
+    leaves = jax.tree.leaves_with_path(observation_of(obs))
+    given = " and ".join(f"{place(path)} {_spec(leaf)}".strip() for path, leaf in leaves)
     return seen if seen == given else f"{seen}, from {given}"
 
 
@@ -114,7 +116,14 @@ def _spec(spec: jax.ShapeDtypeStruct) -> str:
     return f"{spec.dtype}{list(spec.shape)}"
 
 
-def _time_limit(env: Env, raw: RawEnv | None) -> str:
+def _episodes(seen: Seen) -> str:
+    """How many have ended, and how."""
+    count, terminated = seen.done.sum(), seen.terminated.sum()
+    how = f": {terminated:,} terminated, {count - terminated:,} truncated" if count else ""
+    return f"{count or 'none'} ended in {seen.done.size:,} random steps{how}"
+
+
+def _time_limit(env: Env, raw: RawEnv | None, seen: Seen) -> str:
     ends = env.protocol.get("time_limit") == "terminal"
     means = "the task ends there" if ends else "values bootstrap through it"
     field = raw.limit if raw else LIMIT
@@ -122,7 +131,8 @@ def _time_limit(env: Env, raw: RawEnv | None) -> str:
     if limit is None:
         return f"what its step says; {means}"
     if limit >= NEVER:
-        return f"none; train.py sets one by --env-params {field} NUMBER"
+        what = f"what its step says; {means};" if (seen.done & ~seen.terminated).any() else "none;"
+        return f"{what} train.py sets one by --env-params {field} NUMBER"
     return f"{int(limit):,} steps; {means}"
 
 

@@ -146,7 +146,8 @@ def is_split(env: Any, params: PyTree, time_limit: str, name: str) -> bool:
     raise ConfigError(
         f"env={name} has one done for the end of the task and for its limit of steps, as before "
         f"gymnax 1.0; accepted: the end alone, beside a method is_truncated(state, params), or the "
-        f"attribute done='termination' if it is the end alone without {LIMIT}."
+        f"attribute done='termination' where the limit in it is params.{LIMIT}, which is then told "
+        f"apart."
     )
 
 

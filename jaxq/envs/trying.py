@@ -113,7 +113,6 @@ def _odd(
     if not np.isfinite(seen.reward).all():
         yield f"gave a reward that is not finite {_STEPS}."
     lengths = seen.length[seen.done]
-    ends = seen.terminated.sum()
     if len(lengths) == seen.done.size:
         yield f"ended every episode after one step {_STEPS}; only a bandit does so."
     if (longest := seen.length.max()) > limit:
@@ -121,11 +120,14 @@ def _odd(
             f"had an episode of {longest:,} steps {_STEPS}, and its time limit is {limit:,.0f}, "
             f"which its step does not heed."
         )
-    is_rule = len(lengths) >= _EPISODES and lengths.min() == lengths.max() > 1
-    if is_rule and time_limit == "bootstrap" and ends == seen.done.sum():
+    # One length of all, or a limit at which all of those end that come so far.
+    last = limit if limit in lengths else lengths.max(initial=0)
+    whole = lengths == last
+    is_rule = whole.sum() >= _EPISODES and last > 1 and (last == limit or whole.all())
+    if is_rule and time_limit == "bootstrap" and seen.terminated[seen.done][whole].all():
         yield (
-            f"terminated after {lengths[0]} steps in all of {len(lengths)} episodes {_STEPS}; a "
-            f"time limit belongs to is_truncated, or nothing is bootstrapped through it."
+            f"terminated after {last:,.0f} steps in all of {whole.sum():,} episodes of that length "
+            f"{_STEPS}; a time limit belongs to is_truncated, or nothing bootstraps through it."
         )
     if not len(lengths) and not seen.done.any() and limit > _FAR:
         yield (

@@ -26,16 +26,17 @@ def description(thing: Callable) -> dict[str, str]:
 
     ``source`` is a hash of the syntax of its module and of the modules beside it which that one
     imports; of a function without a file, such as in a notebook, of its own text or code; and of
-    the values that it was made with.
+    the values that it was made with. A tuple of functions, such as a ``RawEnv``, has the name of
+    the first one, and the source of all that are not of this house or a library's.
     """
-    inner = inspect.unwrap(thing)
-    while isinstance(inner, partial):
-        inner = inspect.unwrap(inner.func)
-    if isinstance(inner, tuple):  # a component; its functions are told apart by its values
-        inner = next(filter(callable, inner), inner)
-    named = inner if hasattr(inner, "__qualname__") else type(inner)
-    name = f"{named.__module__}:{named.__qualname__}"
-    text = hashlib.sha256("".join(_syntax(named)).encode())
+    inner = _inside(thing)
+    parts = [inner]
+    if isinstance(inner, tuple):
+        parts = [_inside(part) for part in inner if callable(part)] or parts
+    named = [part if hasattr(part, "__qualname__") else type(part) for part in parts]
+    name = f"{named[0].__module__}:{named[0].__qualname__}"
+    written = {"".join(_syntax(part)): None for part in [*filter(_is_own, named)] or named}
+    text = hashlib.sha256("".join(written).encode())
     values = "".join(_values(thing))
     if values:
         text.update(values.encode())
@@ -72,6 +73,22 @@ def with_history(there: Mapping[str, Any], here: Mapping[str, Any]) -> dict[str,
         earlier = [source for source in dict.fromkeys(earlier) if source != part["source"]]
         made_of[field] = {**part, **({"earlier": earlier} if earlier else {})}
     return made_of
+
+
+def _inside(thing: Any) -> Any:
+    """What wrappers and fixed arguments are around."""
+    inner = inspect.unwrap(thing)
+    while isinstance(inner, partial):
+        inner = inspect.unwrap(inner.func)
+    return inner
+
+
+def _is_own(thing: Any) -> bool:
+    """Whether a function is neither Python's, nor of this house or an installed package."""
+    module = thing.__module__ or "builtins"
+    root, file = module.partition(".")[0], getattr(sys.modules.get(module), "__file__", None)
+    is_known = root == "jaxq" or root in sys.stdlib_module_names
+    return not (is_known or "site-packages" in (file or ""))
 
 
 def _syntax(thing: Any) -> Iterator[str]:

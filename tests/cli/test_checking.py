@@ -38,6 +38,10 @@ def several(*now):
     legal = jnp.array([True, False, True])
     return jaxq.types.ObservationLegalActions({"b": obs, "a": jnp.int8(3)}, legal), *others
 
+def ending(key, state, action, params):
+    return jnp.ones(1), state + 1, 1.0, False, state >= 3
+
+ends = walk._replace(step=ending)
 legal = jaxq.RawEnv(num_actions=3, reset=several, step=several)
 
 def bytes_of(*now):
@@ -82,15 +86,21 @@ def test_an_environment_is_described(here):
     assert lines["time limit"] == "5 steps; values bootstrap through it"
     assert lines["replay"] == "16 bytes a step"
     assert lines["their lengths"] == lines["their returns"] == "5"
-    assert lines["episodes"] == "800 ended in 4,000 random steps"
+    assert lines["episodes"] == "800 ended in 4,000 random steps: 40 terminated, 760 truncated"
     assert "steps a second, 4 copies on one" in lines["speed"]
 
 
 def test_several_arrays_and_legal_actions_are_told(here):
     code, text = checked("mine_checked:legal")
     assert code == 0
-    assert "observation    float32[2], from int8[] and float32[1]" in text
+    assert "observation    float32[2], from a int8[] and b float32[1]" in text
     assert "actions        3, and observations say which are legal" in text
+
+
+def test_a_limit_that_a_step_keeps_to_itself_is_told(here):
+    code, text = checked("mine_checked:ends")
+    assert code == 0 and "what its step says; values bootstrap through it; train.py sets" in text
+    assert "0 terminated" in text
 
 
 def test_of_an_env_ready_made_its_limit_is_known(here):

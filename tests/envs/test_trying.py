@@ -34,6 +34,14 @@ class Limited(Chain):
         return obs, state, reward, state.time >= 3, info
 
 
+class LimitedOrDone(Chain):
+    """The same, and ends where the task does, which it often does before."""
+
+    def step_env(self, key, state, action, params):
+        obs, state, reward, _, info = super().step_env(key, state, action, params)
+        return obs, state, reward, (state.position == 2) | (state.time >= 5), info
+
+
 class Bandit(Chain):
     """Every step is said to be the last."""
 
@@ -90,7 +98,16 @@ def test_a_large_observation_that_is_constant_is_not_folded():
         ),
         (WIDER, Params(), r"shows observations of shape \[1\], and .* is of shape \[2\]"),
         (FEWER, Params(), "values from 0 to 5 in .* as integers they are shown as nothing"),
-        (Limited(), Params(), r"terminated after 3 steps in all of \d+ episodes .* is_truncated"),
+        (
+            Limited(),
+            Params(),
+            r"terminated after 3 steps in all of [\d,]+ episodes .* is_truncated",
+        ),
+        (
+            LimitedOrDone(),
+            Params(max_steps_in_episode=5),
+            r"terminated after 5 steps in all of [\d,]+ episodes of that length .* is_truncated",
+        ),
         (Bandit(), Params(), "ended every episode after one step in 4,000 random steps"),
         (
             Heedless(),

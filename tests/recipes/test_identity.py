@@ -1,12 +1,15 @@
 """What tells functions apart: resume must not go on with another method than it was begun with."""
 
 import linecache
+import sys
 from functools import partial, wraps
+from importlib import import_module
 
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from jaxq.envs.episodes import RawEnv
 from jaxq.recipes.identity import description
 
 
@@ -67,6 +70,24 @@ def test_lambdas_of_one_file_are_told_apart():
 
 def test_an_object_is_known_by_its_class():
     assert description(Maker(1.0))["name"] == f"{__name__}:Maker"
+
+
+def test_of_several_functions_every_file_counts(tmp_path, monkeypatch):
+    """Trap: of an environment only the file of its reset did, so its reward could change."""
+    monkeypatch.setattr(sys, "path", [str(tmp_path / "a"), str(tmp_path / "b"), *sys.path])
+    files = [tmp_path / "a" / "first_file.py", tmp_path / "b" / "second_file.py"]
+    for file in files:
+        file.parent.mkdir()
+        file.write_text("def act(*arguments):\n    return 1\n")
+    first, second = (import_module(file.stem).act for file in files)
+    together = RawEnv(2, reset=first, step=partial(second, reward=1))
+    before = description(together)
+    assert before["name"] == "first_file:act"
+    for file in files:
+        file.write_text(file.read_text().replace("1", "2"))
+        now = description(together)
+        assert now["name"] == before["name"] and now["source"] != before["source"]
+        before = now
 
 
 def defined(text, name="mine", file=None):

@@ -27,7 +27,9 @@ CHANGES = {
     "mlp": {"widths": (16, 8)},
     "deep": {"widths": (8,) * 12},  # Dense_10 is sorted before Dense_2
     "linear": {"widths": ()},
+    "normalised": {"widths": (16, 8), "layer_norm": True},
     "image": {"env": "Breakout-MinAtar", "network": "minatar"},
+    "normalised image": {"env": "Breakout-MinAtar", "network": "minatar", "layer_norm": True},
     "recurrent": {
         "memory": "lstm",
         "memory_width": 8,
@@ -66,7 +68,7 @@ def elsewhere(code, folder, obs, **names):
     "kind, code",
     [
         *((kind, code) for kind in ("mlp", "deep", "linear") for code in (WITH_FLAX, WITH_NUMPY)),
-        ("image", WITH_FLAX),
+        *((kind, WITH_FLAX) for kind in ("image", "normalised", "normalised image")),
     ],
 )
 def test_values_are_those_of_jaxq(kind, code, tmp_path):
