@@ -1,7 +1,7 @@
 """Can this environment be trained on? What it is, and what is hardly meant.
 
     check_env.py my_env:MyEnv [--env-kwargs size=7]
-    check_env.py CartPole-v1
+    check_env.py CartPole-v1 --env-params max_steps_in_episode 20
 
 Everything that would be refused or warned of before training is said here, and then what the
 environment is, what random steps of it come to and how fast they are. The exit code is 1 if there
@@ -11,6 +11,7 @@ is something to mend.
 import dataclasses
 import sys
 import warnings
+from collections.abc import Mapping
 from typing import Literal
 
 from jaxq.cli import main as cli  # first: it answers for what happens while the rest is imported
@@ -45,6 +46,8 @@ class Arguments:
     """Environment: module:function, found from the current directory, or a name."""
     env_kwargs: tuple[str, ...] = ()
     """Arguments of the environment, each name=value."""
+    env_params: dict[str, float] = dataclasses.field(default_factory=dict)
+    """Its parameters, names and numbers in turn, such as max_steps_in_episode 20."""
     time_limit: Literal["default", "bootstrap", "terminal"] = "default"
     """What reaching the time limit means; by default what the environment says."""
     num_envs: int = 128
@@ -56,9 +59,11 @@ def check_env(arguments: list[str], console: Console) -> None:
     config = Config(env=args.env, env_kwargs=args.env_kwargs, time_limit=args.time_limit)
     try:
         with warnings.catch_warnings(record=True) as told:
-            env = make_env_from(config, NUM_ENVS)
-            many = make_env_from(config, args.num_envs)
+            env = _with_params(make_env_from(config, NUM_ENVS), args.env_params)
+            many = _with_params(make_env_from(config, args.num_envs), args.env_params)
             raw, forms = raw_env_of(config)
+            if raw:
+                raw = raw._replace(params=raw.params.replace(**args.env_params))
     except ConfigError as error:
         cli.say_error(str(error))
         sys.exit(1)
@@ -88,6 +93,12 @@ def check_env(arguments: list[str], console: Console) -> None:
     for sentence in dict.fromkeys(sentences):
         warnings.warn(sentence, stacklevel=1)
     sys.exit(1 if sentences else 0)
+
+
+def _with_params(env: Env, given: Mapping[str, float]) -> Env:
+    """``env`` with other parameters by default."""
+    env.params(given)  # refuses what it has not
+    return env._replace(params=lambda overrides: env.params({**given, **overrides}))
 
 
 def _form(config: Config) -> str:

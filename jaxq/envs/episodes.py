@@ -84,7 +84,7 @@ class RawEnv(NamedTuple):
 
     num_actions: int | None = None
     space: Any = None  # of observations, read for integers: ``low`` and ``high``, inclusive; ``n``
-    params: PyTree = CountedLimit()  # the defaults: a dataclass of numbers with ``replace``
+    params: PyTree = CountedLimit()  # the defaults: a ``flax.struct`` dataclass of numbers
     reset: Callable | None = None
     step: Callable | None = None
     renew: Callable | None = None

@@ -113,6 +113,16 @@ def test_so_is_one_of_a_library(here):
     assert code == 0 and "gymnax 1" in text and "500 steps; the task ends there" in text
 
 
+def test_parameters_are_those_of_training(here, capsys):
+    code, text = checked("mine_checked:walk", "--env-params", "max_steps_in_episode", "3")
+    assert code == 0 and "3 steps; values bootstrap through it" in text
+    assert "their lengths  3" in text
+    code, text = checked("CartPole-v1", "--env-params", "max_steps_in_episode", "7")
+    assert code == 0 and " 7 steps; values" in text and "truncated" in text
+    assert checked("CartPole-v1", "--env-params", "limit", "7") == (1, "")
+    assert "env_params of CartPole-v1=limit does not exist" in capsys.readouterr().out
+
+
 def test_what_is_warned_of_before_is_said_once_and_is_something_to_mend(here):
     message = "env=mine_checked:wide shows integers of shape .* as 200 booleans"
     with pytest.warns(UserWarning, match=message) as told:
