@@ -307,9 +307,10 @@ def test_random_games_of_2048_take_legal_moves_only():
     assert not np.any(outcome.done & ~outcome.terminated)
 
 
-def test_breakout_is_the_same_game_in_pgx_and_gymnax():
+@pytest.mark.parametrize("wall", ["whole", "gone"])
+def test_breakout_is_the_same_game_in_pgx_and_gymnax(wall):
     """Without sticky actions chance is only where the ball begins: frames, rewards and ends of
-    games that are played well for most of the time, step for step."""
+    games that are played well for most of the time, step for step; also where a new wall comes."""
     installed("pgx/minatar-breakout")
     rules = "use_minimal_action_set=False", "sticky_action_prob=0.0"
     ours = raw_of("Breakout-MinAtar", rules[:1])[0]
@@ -326,7 +327,12 @@ def test_breakout_is_the_same_game_in_pgx_and_gymnax():
             jax.random.split(key_theirs, 16)
         )
         same = jnp.argmax((begun[0] == mine.astype(bool)).all(axis=(1, 2, 3)))
-        games = (mine.astype(bool), state), jax.tree.map(lambda leaf: leaf[same], begun)
+        begun = jax.tree.map(lambda leaf: leaf[same], begun)
+        if wall == "gone":
+            state = state.replace(brick_map=jnp.zeros_like(state.brick_map))
+            bricks = jnp.zeros_like(begun[1]._brick_map)
+            begun = begun[0], begun[1].replace(_brick_map=bricks)
+        games = (mine.astype(bool), state), begun
 
         def one(games, key):
             key_often, key_random = jax.random.split(key)
