@@ -246,9 +246,7 @@ def _make_params(name: str, raw: RawEnv) -> Callable[[Mapping[str, Any]], PyTree
     }
 
     def params(overrides: Mapping[str, Any]) -> PyTree:
-        for field in overrides:
-            if field in numbers:
-                continue
+        for field in sorted(overrides.keys() - numbers):
             if hasattr(default, field):
                 raise ConfigError(
                     f"env_params.{field} of {name} is fixed by its class (pytree_node=False); "

@@ -62,6 +62,26 @@ def own_errors(what: str) -> Iterator[None]:
         raise ConfigError(sentence) from error
 
 
+@contextlib.contextmanager
+def accepted(kwargs: tuple[str, ...], name: str) -> Iterator[None]:
+    """What a library raises where it is given arguments becomes a sentence about them.
+
+    Raises:
+      ConfigError: in its place; without arguments the error stays as it is.
+    """
+    try:
+        yield
+    except ConfigError:
+        raise
+    except Exception as error:
+        if not kwargs:
+            raise
+        found = str(error).strip().partition("\n")[0].rstrip(".")
+        raise ConfigError(
+            f"env_kwargs={list(kwargs)} is not accepted by {name}: {found}."
+        ) from error
+
+
 def own_error(error: Exception, what: str = "", script: str = "") -> str | None:
     """What somebody's own code has raised, as one sentence; of any other error None.
 
@@ -71,8 +91,7 @@ def own_error(error: Exception, what: str = "", script: str = "") -> str | None:
     """
     frames = traceback.extract_tb(error.__traceback__)
     places = [(Path(frame.filename), frame) for frame in frames if frame.filename != script]
-    places = [(path, frame) for path, frame in places if "site-packages" not in path.parts]
-    places = [(path, frame) for path, frame in places if not {_HOUSE, _PYTHON} & {*path.parents}]
+    places = [(path, frame) for path, frame in places if is_somebodys(path)]
     if not places:
         return None
     path, frame = places[-1]
@@ -84,6 +103,11 @@ def own_error(error: Exception, what: str = "", script: str = "") -> str | None:
         )
     found = "".join(traceback.format_exception_only(error)).splitlines()[0].rstrip(".")
     return f"{what} raised {found} ({where})."
+
+
+def is_somebodys(path: Path) -> bool:
+    """Whether a file is neither Python's, nor of this house or an installed package."""
+    return "site-packages" not in path.parts and not {_HOUSE, _PYTHON} & {*path.parents}
 
 
 def check_numbers(values: PyTree, what: str) -> None:

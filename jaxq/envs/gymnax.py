@@ -20,6 +20,7 @@ from jaxq.config import words_as_values
 from jaxq.envs import contract
 from jaxq.envs.encoding import Observations
 from jaxq.envs.episodes import NEVER, RawEnv, from_raw
+from jaxq.envs.forms import accepted
 from jaxq.envs.probing import LIMIT, Forms, check_count, check_limit
 from jaxq.errors import ConfigError, require_devices, unknown
 from jaxq.types import Env, PyTree
@@ -237,12 +238,8 @@ def make_gymnax(name: str, kwargs: tuple[str, ...] = ()) -> tuple[Any, PyTree]:
     arguments = words_as_values(kwargs, "env_kwargs")
     if original:
         arguments["use_minimal_action_set"] = False
-    try:
+    with accepted(kwargs, name):
         raw, params = gymnax.make(base, **arguments)
-    except (TypeError, ValueError) as error:
-        raise ConfigError(
-            f"env_kwargs={list(kwargs)} is not accepted by {name}: {str(error).rstrip('.')}."
-        ) from error
     if original:
         raw = StickyActionWrapper(raw, _STICKY_PROBABILITY)
         if base != "Freeway-MinAtar":  # whose limit is part of the game

@@ -4,14 +4,14 @@ A name begins with its library's, and with nothing where it is gymnax's or someb
 is imported when one of its environments is made; which of them need an extra says ``LIBRARIES``.
 """
 
-import contextlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from importlib import import_module
 from importlib.metadata import PackageNotFoundError, version
 from types import ModuleType
 
 from jaxq.envs import gymnax
 from jaxq.envs.episodes import RawEnv, from_raw
+from jaxq.envs.forms import accepted
 from jaxq.envs.probing import Forms, check_count
 from jaxq.errors import ConfigError, require, unknown
 from jaxq.types import Env
@@ -76,7 +76,7 @@ def make_env(
         )
     check_count(num_envs, name)
     raw, forms = raw_of(name, kwargs, time_limit)
-    with _accepted(kwargs, name):
+    with accepted(kwargs, name):
         return from_raw(raw, name, num_envs, time_limit, forms)
 
 
@@ -98,28 +98,8 @@ def raw_of(
     if known not in adapter.names():
         getattr(adapter, "refuse", lambda name: None)(name)
         raise unknown("env", name, [f"{library}/{known}" for known in adapter.names()])
-    with _accepted(kwargs, name):
+    with accepted(kwargs, name):
         return adapter.make_raw(known, kwargs), None
-
-
-@contextlib.contextmanager
-def _accepted(kwargs: tuple[str, ...], name: str) -> Iterator[None]:
-    """What a library raises where it is given arguments becomes a sentence about them.
-
-    Raises:
-      ConfigError: in its place; without arguments the error stays as it is.
-    """
-    try:
-        yield
-    except ConfigError:
-        raise
-    except Exception as error:
-        if not kwargs:
-            raise
-        found = str(error).strip().partition("\n")[0].rstrip(".")
-        raise ConfigError(
-            f"env_kwargs={list(kwargs)} is not accepted by {name}: {found}."
-        ) from error
 
 
 def adapter_of(library: str) -> ModuleType:

@@ -9,7 +9,7 @@ import hashlib
 import inspect
 import re
 import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from types import CodeType, FunctionType, ModuleType
@@ -17,6 +17,8 @@ from typing import Any
 
 import jax
 import numpy as np
+
+from jaxq.envs.forms import is_somebodys
 
 _DEEPEST = 6  # values inside values that are looked at
 
@@ -35,8 +37,7 @@ def description(thing: Callable) -> dict[str, str]:
         parts = [_inside(part) for part in inner if callable(part)] or parts
     named = [part if hasattr(part, "__qualname__") else type(part) for part in parts]
     name = f"{named[0].__module__}:{named[0].__qualname__}"
-    written = {"".join(_syntax(part)): None for part in [*filter(_is_own, named)] or named}
-    text = hashlib.sha256("".join(written).encode())
+    text = hashlib.sha256("".join(_syntax([*filter(_is_somebodys, named)] or named)).encode())
     values = "".join(_values(thing))
     if values:
         text.update(values.encode())
@@ -83,23 +84,29 @@ def _inside(thing: Any) -> Any:
     return inner
 
 
-def _is_own(thing: Any) -> bool:
-    """Whether a function is neither Python's, nor of this house or an installed package."""
-    module = thing.__module__ or "builtins"
-    root, file = module.partition(".")[0], getattr(sys.modules.get(module), "__file__", None)
-    is_known = root == "jaxq" or root in sys.stdlib_module_names
-    return not (is_known or "site-packages" in (file or ""))
+def _is_somebodys(thing: Any) -> bool:
+    file = _file(thing)
+    return file is None or is_somebodys(Path(file))
 
 
-def _syntax(thing: Any) -> Iterator[str]:
-    """The syntax that a function or class is written in."""
-    module = inspect.getmodule(thing)
-    if getattr(module, "__file__", None):
-        for path in sorted(_neighbours(module)):
-            yield ast.dump(ast.parse(path.read_text()))
-        if "<lambda>" in getattr(thing, "__qualname__", ""):  # one of several, perhaps
+def _file(thing: Any) -> str | None:
+    return getattr(inspect.getmodule(thing), "__file__", None)
+
+
+def _syntax(things: Sequence[Any]) -> Iterator[str]:
+    """The syntax that functions and classes are written in, every file once."""
+    modules = [inspect.getmodule(thing) for thing in things if _file(thing)]
+    for path in sorted(set().union(*map(_neighbours, modules))):
+        yield ast.dump(ast.parse(path.read_text()))
+    for thing in things:
+        if not _file(thing):
+            yield from _text(thing)
+        elif "<lambda>" in getattr(thing, "__qualname__", ""):  # one of several, perhaps
             yield from _code(thing.__code__)
-        return
+
+
+def _text(thing: Any) -> Iterator[str]:
+    """What is written of a function or class without a file."""
     try:
         yield ast.dump(ast.parse(inspect.cleandoc(inspect.getsource(thing))))
     except (OSError, TypeError, SyntaxError):

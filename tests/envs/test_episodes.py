@@ -268,11 +268,7 @@ class Kinds:
         ("slip", 1e300, r"slip of Counter=1e\+300 must be a number that float32 holds"),
         ("inner", 5, "inner of Counter is of type Limit; only numbers are replaced"),
         ("size", 5, "size of Counter is fixed by its class .* accepted: byte, flag, slip, inner"),
-        (
-            "sizes",
-            5,
-            "env_params of Counter=sizes does not exist; accepted: byte",
-        ),
+        ("sizes", 5, "env_params of Counter=sizes does not exist; accepted: byte"),
     ],
 )
 def test_a_parameter_takes_what_its_type_holds(field, value, message):
