@@ -180,10 +180,17 @@ def from_raw(
         "time_limit": time_limit,
         "num_actions": raw.num_actions,
         "sticky_actions": raw.sticky_actions,
+        **limit_of(raw),
     }
     if isinstance(forms.obs, ObservationLegalActions):
         protocol["illegal_actions"] = "never taken"
     return Env(name, num_envs, raw.num_actions, obs_spec, protocol, overrides_of, reset, step)
+
+
+def limit_of(raw: RawEnv) -> dict[str, dict[str, int | None]]:
+    """What protocols say of the limit of steps: its name and its default, None where none is."""
+    steps = getattr(raw.params, raw.limit, None)
+    return {} if steps is None else {"limit": {raw.limit: int(steps) if steps < NEVER else None}}
 
 
 def _beside_legal_actions(encode: Callable) -> Callable:

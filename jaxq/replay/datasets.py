@@ -91,6 +91,7 @@ def read_records(run: str | Path, env: Env, env_kwargs: Sequence[str], window: i
 
     about, path = read_about(run), Path(run) / DATASET / RECORDS
     here = {**env.protocol, "env_kwargs": sorted(env_kwargs), **shape_of(env)}
+    here.pop("limit", None)  # a step is the same under another
     here = json.loads(json.dumps(here))
     there = {**about["protocol"], **{name: about.get(name) for name in shape_of(env)}}
     for name, value in here.items():

@@ -15,6 +15,7 @@ from jaxq.scoring.scores import seed_words
 
 _NAMED = 8  # methods in a sentence
 _PANELS = 60  # of one figure
+_OF_ITS_OWN = ("environment", "num_actions", "limit")  # what a protocol says of one environment
 
 
 def side_by_side(lanes: Sequence[Lane]) -> list[Section]:
@@ -146,7 +147,7 @@ def _pooled(lanes: Sequence[Lane], scaled: Callable[[Lane], Scale], words: str) 
 
 def words_across(lane: Lane) -> str:
     """The part of a lane's protocol that other environments can have, too."""
-    rest = {k: v for k, v in lane.protocol.items() if k not in ("environment", "num_actions")}
+    rest = {k: v for k, v in lane.protocol.items() if k not in _OF_ITS_OWN}
     if lane.fields["time_limit"] == "default":  # which is terminal in Freeway alone
         rest["time_limit"] = "every environment has its own policy for"
     return protocol_words(rest)

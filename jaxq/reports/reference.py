@@ -22,6 +22,7 @@ from jaxq.runs import files
 from jaxq.runs.joining import by_seed
 from jaxq.runs.resuming import differences
 from jaxq.runs.spreading import as_path
+from jaxq.scoring.protocol import completed
 from jaxq.scoring.scores import divergence, score_seeds
 
 DIRECTORY = Path(__file__).parents[2] / "experiments" / "reference"
@@ -134,7 +135,11 @@ def joined(cell: Run, more: Run) -> Run:
       ConfigError: they are not the same but for their seeds.
     """
     check_same(cell, more.document)
-    if cell.scores["protocol"] != more.scores["protocol"]:
+    protocols = [
+        completed(one.scores["protocol"], one.document["config"], one.document["lanes"][0])
+        for one in (cell, more)
+    ]
+    if protocols[0] != protocols[1]:
         raise ConfigError(f"reference={cell.path} was measured under another protocol.")
     seeds_of = [one.document["seeds"] for one in (cell, more)]
     if not set(seeds_of[0]).isdisjoint(seeds_of[1]):
@@ -154,7 +159,8 @@ def joined(cell: Run, more: Run) -> Run:
     meta = {**cell.meta, "seconds": cell.meta["seconds"] + more.meta["seconds"]}
     meta["sessions"] = [*cell.meta["sessions"], *more.meta["sessions"]]
     meta["command"] = " && ".join(session["command"] for session in meta["sessions"])
-    document, scores = {**cell.document, "seeds": seeds}, {**cell.scores, "lanes": [lane]}
+    document = {**cell.document, "seeds": seeds}
+    scores = {**cell.scores, "protocol": protocols[0], "lanes": [lane]}
     return Run(cell.path, document, meta, scores, arrays, complete=True)
 
 

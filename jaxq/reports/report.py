@@ -16,9 +16,9 @@ from jaxq.reports.repeating import how_to_repeat
 from jaxq.reports.sources import Lane, Source, read_all, source_of
 from jaxq.reports.tuning import tuned_for_all
 from jaxq.runs import files as results
-from jaxq.scoring.protocol import protocol_words
+from jaxq.scoring.protocol import flat, protocol_words
 from jaxq.scoring.scores import seed_words
-from jaxq.settings import ENV_PARAM, differing, format_value
+from jaxq.settings import differing, format_value
 
 KINDS = ("png", "pdf", "svg")  # of figures that are files
 
@@ -222,12 +222,9 @@ def _titles(lanes: Sequence[Lane]) -> list[str]:
     titles = []
     for lane in lanes:
         environment = lane.protocol["environment"]
-        same = [x.protocol for x in lanes if x.protocol["environment"] == environment]
-        words = [
-            f"{name.removeprefix(ENV_PARAM)} "
-            f"{format_value(lane.protocol.get(name, '')) or 'default'}"
-            for name in differing(same)
-        ]
+        same = [flat(x.protocol) for x in lanes if x.protocol["environment"] == environment]
+        own = flat(lane.protocol)
+        words = [f"{k} {format_value(own.get(k, '')) or 'default'}" for k in differing(same)]
         titles.append(", ".join([environment, *words]))
     return titles
 

@@ -13,7 +13,7 @@ from jaxq.errors import ConfigError
 from jaxq.reports.labels import names_of
 from jaxq.runs import files as results
 from jaxq.runs.spreading import as_path
-from jaxq.scoring.protocol import Protocol, lane_protocol, make_protocol
+from jaxq.scoring.protocol import completed, lane_protocol
 from jaxq.scoring.scores import diagnoses, divergence, own_metrics
 from jaxq.scoring.stats import bootstrap_iqm, pooled_iqm
 from jaxq.settings import describe_all, differing, format_value
@@ -256,7 +256,9 @@ def _lane(label: str, run: Run, lane: int, setting: dict, fields: dict, gone: np
         run=run,
         setting=setting,
         fields=fields,
-        protocol=_protocol(run, lane),
+        protocol=completed(
+            lane_protocol(run.scores, lane), run.document["config"], run.document["lanes"][lane]
+        ),
         seeds=run.document["seeds"],
         scores=scores[kept],
         curves={"steps": arrays["steps"]}
@@ -278,16 +280,6 @@ def _fields(document: Mapping[str, Any], numbers: Mapping[str, Any]) -> dict[str
         named = isinstance(value, dict)
         flat |= {f"{name}.{key}": item for key, item in value.items()} if named else {name: value}
     return {**vars(Config()), **document["config"], **flat}
-
-
-def _protocol(run: Run, lane: int) -> Protocol:
-    """That of a lane, whose number it is; one that was written before protocols named everything is
-    completed by what the run was asked for."""
-    protocol = lane_protocol(run.scores, lane)
-    if "env_kwargs" in protocol:
-        return protocol
-    document, library = run.document, {"gymnax": protocol.get("gymnax", "unknown")}
-    return make_protocol(protocol, library, document["config"], [document["lanes"][lane]])
 
 
 def _sweep(name: str, settings: Sequence[Mapping[str, Any]], scores: Sequence[dict]) -> Sweep:

@@ -6,11 +6,14 @@ sweep (their ``env_params``, how they are evaluated) is not in it, but in each l
 they were cut is not part of it: that is how well a score is known, and stands beside the score.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Container, Mapping, Sequence
+from functools import cache
 from typing import Any
 
-from jaxq.envs.libraries import LIBRARIES
-from jaxq.settings import ENV_PARAM, format_value
+from jaxq.envs.episodes import limit_of
+from jaxq.envs.libraries import LIBRARIES, library_of, raw_of, version_of
+from jaxq.errors import ConfigError
+from jaxq.settings import ENV_PARAM, format_value, short_name
 
 Protocol = dict[str, Any]
 DATASET = "dataset"  # in a protocol, the hash of what was learned from without acting
@@ -30,9 +33,51 @@ def make_protocol(
       config: structure, as in ``config.json``.
       lanes: the numbers of every lane, as in ``config.json``.
     """
-    shared, _ = split([_of_numbers(numbers) for numbers in lanes])
+    of_lanes = [_of_numbers(numbers) for numbers in lanes]
+    shared, _ = split(of_lanes)
     kwargs = sorted(config.get("env_kwargs", ()))
-    return {**environment, **library, "env_kwargs": kwargs, **shared}
+    given = {name for numbers in of_lanes for name in numbers}
+    return _without_given({**environment, **library, "env_kwargs": kwargs}, given) | shared
+
+
+def completed(
+    protocol: Protocol, config: Mapping[str, Any], numbers: Mapping[str, Any]
+) -> Protocol:
+    """The protocol of a lane, also where it was written before protocols named everything.
+
+    The limit of steps is that of the environment, if its library is here in the same version.
+
+    Args:
+      config, numbers: of the lane, as in ``config.json``.
+    """
+    if "env_kwargs" not in protocol:
+        library = {"gymnax": protocol.get("gymnax", "unknown")}
+        protocol = make_protocol(protocol, library, config, [numbers])
+    if "limit" not in protocol:
+        name, kwargs = config["env"], tuple(config.get("env_kwargs", ()))
+        if version_of(library_of(name)).items() <= protocol.items():
+            protocol = _without_given({**protocol, **_default_limit(name, kwargs)}, protocol)
+    return protocol
+
+
+@cache
+def _default_limit(env: str, kwargs: tuple[str, ...]) -> Protocol:
+    try:
+        return limit_of(raw_of(env, kwargs)[0])
+    except ConfigError:  # somebody's own, or of a library that is not installed
+        return {}
+
+
+def _without_given(protocol: Protocol, given: Container[str]) -> Protocol:
+    """Without the default of a limit that lanes give themselves."""
+    is_given = any(ENV_PARAM + name in given for name in _limit_in(protocol))
+    return {k: v for k, v in protocol.items() if not (is_given and k == "limit")}
+
+
+def _limit_in(protocol: Protocol) -> Mapping[str, int | None]:
+    """``episodes.limit_of`` an environment; empty where a ready-made ``Env`` says it otherwise."""
+    limit = protocol.get("limit")
+    return limit if isinstance(limit, dict) and len(limit) == 1 else {}
 
 
 def own_part(protocol: Protocol, numbers: Mapping[str, Any]) -> Protocol:
@@ -57,9 +102,17 @@ def split(protocols: Sequence[Protocol]) -> tuple[Protocol, list[Protocol]]:
     return shared, [{k: v for k, v in p.items() if k not in shared} for p in protocols]
 
 
+def flat(protocol: Protocol) -> Protocol:
+    """A protocol in which a parameter is called the same whether it is given or a default."""
+    limit = _limit_in(protocol)
+    rest = {short_name(k): v for k, v in protocol.items() if not (limit and k == "limit")}
+    return rest | {name: "none" if steps is None else steps for name, steps in limit.items()}
+
+
 def protocol_words(protocol: Mapping[str, Any]) -> str:
     """What the scores under a protocol depend on, in a line."""
-    rest = dict(protocol)
+    limit = list(_limit_in(protocol).values())
+    rest = {k: v for k, v in protocol.items() if not (limit and k == "limit")}
     words = [str(rest.pop("environment", "several environments"))]
     versions = [f"{name} {rest.pop(name)}" for name in ("gymnax", *LIBRARIES) if name in rest]
     if versions:
@@ -70,13 +123,16 @@ def protocol_words(protocol: Mapping[str, Any]) -> str:
         sticky = rest.pop("sticky_actions")
         words.append(f"sticky actions ({sticky:g})" if sticky else "no sticky actions")
     if "time_limit" in rest:
-        limit = rest.pop("time_limit")
+        means = rest.pop("time_limit")
         meanings = {"bootstrap": "values bootstrap through", "terminal": "episodes terminate at"}
-        words.append(f"{meanings.get(limit, limit)} time limits")
+        which = f"the time limit of {limit[0]:,} steps" if any(limit) else "time limits"
+        words.append(
+            "no time limit" if limit == [None] else f"{meanings.get(means, means)} {which}"
+        )
     if "evaluation" in rest:
         words.append(f"{rest.pop('evaluation')} evaluation")
     words += rest.pop("env_kwargs", [])
-    names = {name: name.removeprefix(ENV_PARAM).replace("_", " ") for name in rest}
+    names = {name: short_name(name).replace("_", " ") for name in rest}
     return ", ".join([*words, *(f"{names[k]} {format_value(v)}" for k, v in rest.items())])
 
 

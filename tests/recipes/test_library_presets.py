@@ -62,7 +62,8 @@ def test_breakout_has_the_same_rules_in_both_libraries(method):
     other = composed(f"{method}-pgx-breakout").env
     ours = make_experiment(*PRESETS[f"{method}-breakout"][1:3]).env
     assert other.obs_spec == ours.obs_spec
-    assert dict(other.protocol) == {**ours.protocol, "environment": "pgx/minatar-breakout"}
+    limited = {"environment": "pgx/minatar-breakout", "limit": {"max_steps_in_episode": None}}
+    assert dict(other.protocol) == {**ours.protocol, **limited}
     limits = [
         env.params(PRESETS[name].hparams.env_params).max_steps_in_episode
         for env, name in ((other, f"{method}-pgx-breakout"), (ours, f"{method}-breakout"))

@@ -2,10 +2,21 @@
 
 import pytest
 
+import jaxq
 from jaxq.config import HParams
 from jaxq.documents import plain_numbers
-from jaxq.scoring.protocol import lane_protocols, make_protocol, own_part, protocol_words, split
+from jaxq.envs.libraries import version_of
+from jaxq.scoring.protocol import (
+    completed,
+    flat,
+    lane_protocols,
+    make_protocol,
+    own_part,
+    protocol_words,
+    split,
+)
 
+HERE = version_of("gymnax")["gymnax"]
 SAYS = {
     "environment": "CartPole-v1",
     "time_limit": "bootstrap",
@@ -66,3 +77,49 @@ def test_words_of_a_protocol():
         "CartPole-v1, 2 actions, sticky actions (0.25), episodes terminate at time limits, "
         "greedy evaluation, size=10, ramping true, memory length 5"
     )
+
+
+def test_the_limit_of_steps_is_said_once():
+    """By default as the environment has it, and where a lane gives another, by that alone."""
+    env = jaxq.make_env("CartPole-v1", 1)
+    assert env.protocol["limit"] == {"max_steps_in_episode": 500}
+    default = make_protocol(env.protocol, {}, {}, [{}])
+    assert "values bootstrap through the time limit of 500 steps" in protocol_words(default)
+    lanes = [{"env_params": {"max_steps_in_episode": steps}} for steps in (100, 500)]
+    shared = make_protocol(env.protocol, {}, {}, lanes)
+    assert "limit" not in shared
+    assert own_part(shared, lanes[0]) == {"env_params.max_steps_in_episode": 100.0}
+    alone = make_protocol(env.protocol, {}, {}, lanes[1:])
+    words = "values bootstrap through time limits, greedy evaluation, max steps in episode 500"
+    assert words in protocol_words(alone)
+    assert flat(alone) == flat(default)
+
+
+def test_no_limit_is_said_too():
+    env = jaxq.make_env("Breakout-MinAtar-original", 1)
+    assert ", no time limit," in protocol_words(make_protocol(env.protocol, {}, {}, [{}]))
+    assert flat(env.protocol)["max_steps_in_episode"] == "none"
+
+
+def test_what_a_ready_made_environment_calls_a_limit_is_its_own():
+    says = {**SAYS, "limit": 3}
+    assert make_protocol(says, {}, {}, [{}]) == {**says, "env_kwargs": [], "evaluation": "greedy"}
+    assert protocol_words(says).endswith("through time limits, limit 3") and flat(says) == says
+
+
+@pytest.mark.parametrize(
+    "env, version, given, limit",
+    [
+        ("CartPole-v1", HERE, {}, {"max_steps_in_episode": 500}),
+        ("CartPole-v1", HERE, {"max_steps_in_episode": 200.0}, None),
+        ("CartPole-v1", "0.0.9", {}, None),
+        ("mine:Env", HERE, {}, None),
+    ],
+    ids=["known", "given", "another version", "somebody's own"],
+)
+def test_an_older_protocol_is_completed_with_what_is_known(env, version, given, limit):
+    config, lanes = {"env": env}, [{"env_params": given}]
+    old = make_protocol(SAYS, {"gymnax": version}, config, lanes)
+    found = completed(old, config, lanes[0])
+    assert found == ({**old, "limit": limit} if limit else old)
+    assert completed(found, config, lanes[0]) == found
