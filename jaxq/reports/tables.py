@@ -97,7 +97,7 @@ def near_best(intervals: Sequence[stats.Interval | None]) -> list[bool]:
     if len(found) < 2:
         return [False] * len(intervals)
     best = max(found, key=lambda interval: interval.point)
-    return [bool(i and i.high >= best.low and i.low <= best.high) for i in intervals]
+    return [i is best or bool(i and i.high >= best.low and i.low <= best.high) for i in intervals]
 
 
 def step_words(lanes: Sequence[Lane]) -> str:
@@ -266,9 +266,10 @@ def _aggregates(scores: stats.Scores, statistics: Mapping[str, Callable]) -> lis
 def with_interval(
     interval: stats.Interval, form: str = "", note: str = "", best: bool = False
 ) -> Cell:
-    """A point with its interval; without a form all three to the same place."""
-    point, *ends = [f"{x:{form}}" for x in interval] if form else alike(interval)
-    return Cell(point, note, ends=tuple(ends), best=best)
+    """A point with its interval, if it has one; without a form all three to the same place."""
+    numbers = [interval.point] if np.isnan(interval.low) else interval
+    point, *ends = [f"{x:{form}}" for x in numbers] if form else alike(numbers)
+    return Cell(point, note, ends=tuple(ends) or None, best=best)
 
 
 def alike(values: Sequence[float]) -> list[str]:

@@ -81,7 +81,7 @@ def _print_across(console: Console, scores: Mapping[str, Any]) -> None:
         one, mark = settings[index], "best" if index == across["best"] else ""
         low, high = one["value_95"]
         chosen = _share(one["chosen"])
-        texts = f"[bold]{one['value']:.3f}[/]", f"{low:.3f} to {high:.3f}", chosen
+        texts = f"[bold]{one['value']:.3f}[/]", interval_text(low, high, ".3f"), chosen
         table.add_row(mark, words[index] or "as it is", *texts)
     console.print(table)
     table = Table("environment", "one for all", "best of each", "its setting")

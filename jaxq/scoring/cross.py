@@ -155,11 +155,11 @@ def tuned(
     Args:
       scores: normalised, [E, H, S]. Seeds are resampled within every environment and setting.
     """
-    generator = np.random.default_rng(seed)
+    generator, num_seeds = np.random.default_rng(seed), scores.shape[-1]
     each, every = [], []
     for begin in range(0, resamples, _RESAMPLES_AT_ONCE):
         count = min(_RESAMPLES_AT_ONCE, resamples - begin)
-        picks = generator.integers(0, scores.shape[-1], (count, *scores.shape))
+        picks = generator.integers(0, num_seeds, (count, *scores.shape))
         means = np.take_along_axis(scores[None], picks, axis=-1).mean(axis=-1)  # [R, E, H]
         each.append(means.max(axis=-1).mean(axis=-1))
         every.append(means.mean(axis=1).max(axis=-1))
@@ -169,9 +169,9 @@ def tuned(
     by_setting = np.moveaxis(scores, 1, 0)  # [H, E, S]
     drawn = np.concatenate(each), np.concatenate(every)
     return Tuned(
-        interval_of(points[0], drawn[0], confidence),
-        interval_of(points[1], drawn[1], confidence),
-        interval_of(points[0] - points[1], drawn[0] - drawn[1], confidence),
+        interval_of(points[0], drawn[0], confidence, num_seeds),
+        interval_of(points[1], drawn[1], confidence, num_seeds),
+        interval_of(points[0] - points[1], drawn[0] - drawn[1], confidence, num_seeds),
         int(overall.argmax()),
         means.argmax(axis=-1),
         chosen(by_setting, resamples, seed, lambda picked: picked.mean(axis=(-2, -1))),

@@ -16,7 +16,7 @@ from jaxq.scoring.canvas import (
     seeds_left,
 )
 from jaxq.scoring.measured import best_of, mean_band
-from jaxq.scoring.scores import INSIDE, diagnoses, seed_words
+from jaxq.scoring.scores import INSIDE, band_words, diagnoses
 
 _COLUMNS = 4
 # Name of a metric, without what stands before it -> what it is. ``loops.diagnostics`` has the
@@ -98,6 +98,5 @@ def draw_diagnostics(
         place = {"loc": "outside lower center", "ncols": 3, "fontsize": 8}
         figure.legend(handles.values(), handles.keys(), frameon=False, **place)
     figure.suptitle(textwrap.fill(title, 100), fontsize=11)
-    lines = f"mean and 95% bootstrap interval over {seed_words(counts or [0])}"
-    add_caption(figure, f"{counted} per seed; {lines}", note)
+    add_caption(figure, f"{counted} per seed; {band_words('mean', counts or [0])}", note)
     save(figure, path)

@@ -17,7 +17,7 @@ from jaxq.scoring.canvas import (
     save,
     seeds_left,
 )
-from jaxq.scoring.scores import seed_words
+from jaxq.scoring.scores import band_words, seed_words
 from jaxq.scoring.stats import Interval, bootstrap, interval_of_seeds, iqm, mean
 
 
@@ -106,7 +106,7 @@ def draw_metric(
     add_legend(figure, axes, len(runs))
     axes.margins(x=0.01)
     axes.set_xlim(left=0)
-    add_caption(figure, f"mean and 95% bootstrap interval over {seed_words(counts)}", note)
+    add_caption(figure, band_words("mean", counts), note)
     save(figure, path)
 
 

@@ -18,7 +18,7 @@ from jaxq.scoring.canvas import (
     save,
     seeds_left,
 )
-from jaxq.scoring.scores import score_text, seed_words
+from jaxq.scoring.scores import band_words, score_text
 from jaxq.scoring.stats import iqm
 
 
@@ -53,8 +53,7 @@ def draw_side_by_side(
     figure.legend(handles, list(methods), frameon=False, **box)
     figure.supylabel("evaluation return", fontsize=9)
     counts = [len(seeds_left(x["eval_return"][0])) for f in methods.values() for x in f.values()]
-    band = f"IQM and 95% bootstrap interval over {seed_words(counts)}"
-    add_caption(figure, f"{counted} per seed; {band}", note)
+    add_caption(figure, f"{counted} per seed; {band_words('IQM', counts)}", note)
     save(figure, path)
 
 

@@ -22,7 +22,7 @@ from jaxq.scoring.canvas import (
     save,
     seeds_left,
 )
-from jaxq.scoring.scores import seed_words
+from jaxq.scoring.scores import band_words, interval_text
 from jaxq.scoring.stats import Scores, iqm, performance_profile, strata
 from jaxq.settings import format_value
 
@@ -74,15 +74,15 @@ def draw_curves(
     draw(main, arrays["eval_return"], True)
     title = textwrap.fill(title, 60)
     main.set(title=title, xlabel=f"{counted} per seed", ylabel="evaluation return")
-    seeds = seed_words([len(seeds_left(values)) for values in arrays["eval_return"]])
+    words = band_words("IQM", [len(seeds_left(values)) for values in arrays["eval_return"]])
     if "eval_returns" in arrays:  # which a reader of runs may have left out
-        seeds += f", {arrays['eval_returns'].shape[-1]} episodes each"
+        words += f", {arrays['eval_returns'].shape[-1]} episodes each"
     if rest:
-        seeds += f", the other {len(rest)} lanes are thin lines"
+        words += f", the other {len(rest)} lanes are thin lines"
         main.legend(frameon=False, fontsize=8, loc="upper left", bbox_to_anchor=(0.0, -0.14))
     elif len(labels) > 1:
         main.legend(frameon=False, fontsize=8)
-    add_caption(figure, f"IQM and 95% bootstrap interval over {seeds}", note)
+    add_caption(figure, words, note)
     details = (("eval_value", "greedy value along episodes", "linear"), ("loss", "loss", "log"))
     for row, (name, label, scale) in enumerate(details):
         axes = figure.add_subplot(grid[row, 1])
@@ -114,8 +114,8 @@ def draw_comparison(
     add_legend(figure, axes, len(runs))
     axes.margins(x=0.01)
     axes.set_xlim(left=0)  # time before the first evaluation is time
-    seeds = seed_words([len(seeds_left(arrays["eval_return"][0])) for arrays in runs.values()])
-    add_caption(figure, f"IQM and 95% bootstrap interval over {seeds}", note)
+    counts = [len(seeds_left(arrays["eval_return"][0])) for arrays in runs.values()]
+    add_caption(figure, band_words("IQM", counts), note)
     save(figure, path)
 
 
@@ -199,7 +199,7 @@ def draw_heatmap(
         grid[cell], cells[cell] = lane["iqm"], lane
     image = axes.imshow(grid, cmap="viridis", aspect="auto", origin="lower")
     for (row, column), lane in cells.items():
-        text = f"{lane['iqm']:.4g}\n{lane['low']:.4g} to {lane['high']:.4g}"
+        text = f"{lane['iqm']:.4g}\n{interval_text(lane['low'], lane['high'])}"
         color = "white" if image.norm(lane["iqm"]) < 0.6 else "black"
         axes.text(column, row, text, ha="center", va="center", fontsize=8, color=color)
     axes.set_yticks(range(len(rows)), [format_value(value) for value in rows])

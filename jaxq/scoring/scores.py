@@ -149,14 +149,21 @@ def seed_words(counts: Sequence[int]) -> str:
     return f"{words} seed{'' if high == 1 else 's'}"
 
 
+def band_words(statistic: str, counts: Sequence[int]) -> str:
+    """What a line and the band around it are, over so many seeds; of one there is no band."""
+    if max(counts) < 2:
+        return seed_words(counts)
+    return f"{statistic} and 95% bootstrap interval over {seed_words(counts)}"
+
+
 def score_text(value: float) -> str:
     """A score in four digits; a dash where all seeds have diverged."""
     return "-" if np.isnan(value) else f"{value:.4g}"
 
 
-def interval_text(low: float, high: float) -> str:
-    """The ends of an interval; a dash where there are none."""
-    return "-" if np.isnan(low) else f"{low:.4g} to {high:.4g}"
+def interval_text(low: float, high: float, form: str = ".4g") -> str:
+    """The ends of an interval; a dash where there is none, of one seed or of none."""
+    return "-" if np.isnan(low) else f"{low:{form}} to {high:{form}}"
 
 
 def plain(value: Any) -> float | int:

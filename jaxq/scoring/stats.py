@@ -141,7 +141,8 @@ def bootstrap(
     resamples: int = 2_000,
     seed: int = 0,
 ) -> Interval:
-    """``statistic`` with its interval, seeds resampled within every task.
+    """``statistic`` with its interval, seeds resampled within every task. That of one seed in
+    each is NaN.
 
     Args:
       statistic: from task -> [..., S] to [...], as those above.
@@ -153,7 +154,9 @@ def bootstrap(
 def bootstrap_iqm(
     scores: np.ndarray, confidence: float = 0.95, resamples: int = 2_000, seed: int = 0
 ) -> Interval:
-    """IQM over the last axis (seeds) with a percentile bootstrap interval; NaN where a score is.
+    """IQM over the last axis (seeds) with a percentile bootstrap interval.
+
+    NaN where a score is, and the interval of a single seed.
 
     Every leading entry uses the same resampled seeds, so that a curve is resampled whole.
     """
@@ -186,7 +189,8 @@ def probability_of_improvement(
     """P(X > Y): how often a seed of x beats one of y on the same task, averaged over tasks.
 
     The Mann-Whitney statistic U / (S_x S_y), in which a tie counts half (Agarwal et al. 2021,
-    section 4.3). The seeds of x and of y are resampled independently.
+    section 4.3). The seeds of x and of y are resampled independently; of a single one on either
+    side the interval is NaN.
 
     Raises:
       ConfigError: x and y have different tasks.
@@ -204,7 +208,8 @@ def probability_of_improvement(
         )
         points.append(wins.mean())
         resampled.append(np.sum(weights_x @ wins * weights_y, axis=-1))
-    return interval_of(np.mean(points), np.mean(resampled, axis=0), confidence)
+    num_seeds = min(max(map(len, side.values())) for side in (x, y))
+    return interval_of(np.mean(points), np.mean(resampled, axis=0), confidence, num_seeds)
 
 
 class Tolerance(NamedTuple):
@@ -283,11 +288,17 @@ def _bootstrap(
             statistic(row),
             statistic({task: values[picks[task]] for task, values in row.items()}),
             confidence,
+            max(len(values) for values in row.values()),
         )
         for row in rows
     ]
 
 
-def interval_of(point: np.ndarray, resampled: np.ndarray, confidence: float) -> Interval:
+def interval_of(
+    point: np.ndarray, resampled: np.ndarray, confidence: float, num_seeds: int
+) -> Interval:
+    """The percentiles of resamples [R, ...]; NaN of a single seed, which says nothing of others."""
+    if num_seeds == 1:
+        return Interval(point, np.nan, np.nan)
     tail = 100.0 * (1.0 - confidence) / 2.0
     return Interval(point, *np.percentile(resampled, [tail, 100.0 - tail], axis=0))

@@ -14,7 +14,7 @@ from jaxq.scoring import plots
 from jaxq.scoring.cross import ENVIRONMENT
 from jaxq.scoring.panels import draw_grid
 from jaxq.scoring.protocol import protocol_words, steps_words
-from jaxq.scoring.scores import rank, without_diverged
+from jaxq.scoring.scores import interval_text, rank, without_diverged
 from jaxq.settings import Setting, describe, describe_all
 from jaxq.studies import searches
 from jaxq.studies import study as studies
@@ -101,8 +101,8 @@ def _say_numbers(console: Console, second: Sequence, first: Sequence) -> None:
         (second, "on {} fresh seeds"),
         (first, "on the {} seeds it was chosen by, which is biased upwards"),
     ):
-        words = f"{name} {point:.4g} ({low:.4g} to {high:.4g}) {what.format(count)}"
-        console.print(f"  {words}", highlight=False)
+        interval = "" if np.isnan(low) else f" ({interval_text(low, high)})"
+        console.print(f"  {name} {point:.4g}{interval} {what.format(count)}", highlight=False)
 
 
 def draw(directory: Path, study: Study, scores: dict[str, Any]) -> None:

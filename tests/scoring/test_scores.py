@@ -7,6 +7,7 @@ from common import SMALL_HPARAMS, member, same_bits, train_small
 from jaxq.runs import files
 from jaxq.runs.history import History
 from jaxq.scoring.scores import (
+    band_words,
     divergence,
     interval_text,
     rank,
@@ -77,6 +78,11 @@ def test_scores_without_a_survivor_are_numbers_when_read_back(tmp_path):
     assert back["diverged"] == {"0": 10, "1": 10} and back["name"] == "nano"
     assert score_text(back["iqm"]) == interval_text(*back["iqm_95"]) == "-"
     assert score_text(12.0) == "12" and interval_text(1.0, 2.5) == "1 to 2.5"
+
+
+def test_words_of_a_band_say_nothing_of_an_interval_that_is_not_there():
+    assert band_words("IQM", [1, 1]) == "1 seed"
+    assert band_words("IQM", [1, 4]) == "IQM and 95% bootstrap interval over 1 to 4 seeds"
 
 
 def test_a_diverged_lane_leaves_its_neighbours_bits_alone():

@@ -158,6 +158,21 @@ def test_one_seed_says_nothing_of_others():
     assert stats.full_range(np.array([3.0])) == (3.0, 3.0, 0.0)
 
 
+def test_one_seed_has_no_interval():
+    """One of no width would say that all others score the same."""
+    one, many = np.array([3.0]), np.array([2.0, 4.0])
+    for interval in (
+        bootstrap_iqm(one),
+        stats.bootstrap({"a": one, "b": one + 1.0}, stats.mean),
+        stats.performance_profile({"a": one}, np.array([2.5, 3.5])),
+        stats.probability_of_improvement({"a": many}, {"a": one}),
+    ):
+        assert np.isfinite(interval.point).all() and np.isnan(interval[1:]).all()
+    curve = bootstrap_iqm(np.ones((4, 1)))
+    assert curve.point.shape == curve.low.shape == (4,) and np.isnan(curve.high).all()
+    assert np.isfinite(stats.bootstrap({"a": one, "b": many}, stats.mean)).all()
+
+
 def test_anchors_are_zero_and_one():
     for pair, (zero, one) in stats.ANCHORS.items():
         scores = stats.normalise({pair: np.array([zero, one, (zero + one) / 2])})
