@@ -9,6 +9,7 @@ import jax
 
 from jaxq.config import words_as_values
 from jaxq.envs.episodes import Bounds, Limit, RawEnv
+from jaxq.envs.probing import check_limit
 from jaxq.types import PyTree
 
 _GAMES = (
@@ -42,5 +43,6 @@ def make_raw(name: str, kwargs: tuple[str, ...]) -> RawEnv:
         truncated = state.time >= params.max_steps_in_episode
         return obs.transpose(2, 1, 0), state, reward, terminated, truncated
 
+    check_limit(env.max_num_steps_per_episodes, f"octax/{name}", "max_num_steps_per_episodes")
     params = Limit(env.max_num_steps_per_episodes)
     return RawEnv(env.num_actions, Bounds(0, 1), params, reset, step)

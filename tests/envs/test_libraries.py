@@ -389,6 +389,7 @@ def test_names_of_no_library_are_unknown_names_of_gymnax():
         ("pgx/minatar-breakout", ("use_minimal_action_set=maybe",), "env_kwargs=.* by pgx/minata"),
         ("pgx", (), "env=pgx does not exist; did you mean pgx/"),
         ("octax/pong", ("frame_skip=0",), "env_kwargs=.* is not accepted by octax/pong"),
+        ("octax/pong", ("max_num_steps_per_episodes=-3",), "max_num_steps_per_episodes=-3; a who"),
         ("octax/pong", ("fps=0",), "env_kwargs=.* is not accepted by octax/pong"),
         ("octax/pingpong", (), "env=octax/pingpong does not exist"),
         ("xminigrid/MiniGrid-DoorKey-7x7", (), "did you mean xminigrid/MiniGrid-DoorKey"),
