@@ -31,7 +31,8 @@ from jaxq.settings import flatten, format_value
 @dataclasses.dataclass(frozen=True)
 class Arguments:
     suite: tyro.conf.Positional[str]
-    """control, minatar, minatar-original, or libraries, whose environments are extras."""
+    """control, minatar, streaming, minatar-original, or libraries, whose environments are
+    extras."""
     names: tyro.conf.Positional[tuple[str, ...]] = ()
     """Cells; all of the suite by default."""
     seeds: int | None = None

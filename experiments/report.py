@@ -25,7 +25,8 @@ class Arguments:
     out: Path = Path("report.html")
     """The page; its tables are written beside it, with the ending .md."""
     reference: str | None = None
-    """Reference results beside the runs: control, minatar, minatar-original or libraries."""
+    """Reference results beside the runs: control, minatar, streaming, minatar-original or
+    libraries."""
     anchors: Path | None = None
     """What counts as 0 and as 1: a JSON file of environment: [zero, one]."""
     label: tyro.conf.UseAppendAction[list[str]] = dataclasses.field(default_factory=list)

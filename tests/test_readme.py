@@ -42,7 +42,7 @@ def test_a_row_is_what_a_method_changes(name):
     assert f"`{name}` {score}" in TEXT  # the same number in both
 
 
-@pytest.mark.parametrize("suite", ("minatar", "minatar-original"))
+@pytest.mark.parametrize("suite", ("minatar", "minatar-original", "streaming"))
 def test_the_scores_of_a_suite_are_those_of_its_data(suite):
     manifest = json.loads((ROOT / "experiments" / "reference" / f"{suite}.json").read_text())
     for name, cell in manifest.items():

@@ -20,9 +20,9 @@ from jaxq.recipes.reading import settle
 
 _GAMES = [game.lower() for game in GAMES]
 _STREAMS = list(itertools.product(("breakout", "asterix"), STREAMING_METHODS))
+_SCHEDULES = ("epsilon_delay", "epsilon_steps", "importance_exponent_steps", "learning_rate_steps")
 # On-policy learning takes the 500,000 steps of its authors' settings; what a reset loses takes as
 # long to regain as it took to learn.
-_SCHEDULES = ("epsilon_delay", "epsilon_steps", "importance_exponent_steps", "learning_rate_steps")
 _CARTPOLE_STEPS = dict.fromkeys(("pqn", "pqn-lstm", "reset-dqn", "shrink-and-perturb-dqn"), 500_000)
 
 
@@ -95,10 +95,8 @@ SUITES: dict[str, dict[str, Cell]] = {
         **_of(name for name in PRESETS if name.endswith(("-acrobot", "-mountaincar", "-deepsea"))),
         **_of(name for name in PRESETS if name.endswith("-memorychain")),
     },
-    "minatar": {
-        **_of((f"pqn-{game}" for game in _GAMES), at_once=5),
-        **_of((f"{name}-{game}" for game, name in _STREAMS), seeds=8, at_once=8, change=_whole),
-    },
+    "minatar": _of((f"pqn-{game}" for game in _GAMES), at_once=5),
+    "streaming": _of((f"{name}-{game}" for game, name in _STREAMS), 8, at_once=8, change=_whole),
     "minatar-original": {
         **_of((f"revisited-dqn-{game}" for game in _GAMES), change=_first(2_000_000)),
         **_of((f"rainbow-{game}" for game in _GAMES), seeds=5, at_once=5, change=_first(2_000_000)),
