@@ -61,6 +61,16 @@ def test_the_score_of_a_method_is_that_of_its_data(name):
     assert _scored(name, kept) in TEXT
 
 
+def test_the_scores_beyond_cartpole_are_those_of_their_data():
+    manifest = json.loads((ROOT / "experiments" / "reference" / "control.json").read_text())
+    for name, kept in manifest.items():
+        if not name.endswith("-cartpole"):
+            assert kept["seeds"] == cells("control")[name].seeds
+            assert _scored(name, kept) in TABLES, name
+    for name in ("dqn-acrobot", "dqn-mountaincar"):
+        assert _scored(name, manifest[name])[:-1] in " ".join(TEXT.split())  # beside the zoo's
+
+
 def test_the_scores_on_other_libraries_are_those_of_their_data():
     manifest = json.loads((ROOT / "experiments" / "reference" / "libraries.json").read_text())
     for name, kept in manifest.items():
