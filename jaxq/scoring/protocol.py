@@ -60,26 +60,6 @@ def completed(
     return protocol
 
 
-@cache
-def _default_limit(env: str, kwargs: tuple[str, ...]) -> Protocol:
-    try:
-        return limit_of(raw_of(env, kwargs)[0])
-    except ConfigError:  # somebody's own, or of a library that is not installed
-        return {}
-
-
-def _without_given(protocol: Protocol, given: Container[str]) -> Protocol:
-    """Without the default of a limit that lanes give themselves."""
-    is_given = any(ENV_PARAM + name in given for name in _limit_in(protocol))
-    return {k: v for k, v in protocol.items() if not (is_given and k == "limit")}
-
-
-def _limit_in(protocol: Protocol) -> Mapping[str, int | None]:
-    """``episodes.limit_of`` an environment; empty where a ready-made ``Env`` says it otherwise."""
-    limit = protocol.get("limit")
-    return limit if isinstance(limit, dict) and len(limit) == 1 else {}
-
-
 def own_part(protocol: Protocol, numbers: Mapping[str, Any]) -> Protocol:
     """What a lane with these numbers adds to the ``protocol`` of its run."""
     return {k: value for k, value in _of_numbers(numbers).items() if k not in protocol}
@@ -150,3 +130,23 @@ def _of_numbers(numbers: Mapping[str, Any]) -> Protocol:
         "evaluation": "greedy" if epsilon == 0.0 else f"epsilon {epsilon:g}",
         **{ENV_PARAM + k: v if isinstance(v, list) else float(v) for k, v in params},
     }
+
+
+@cache
+def _default_limit(env: str, kwargs: tuple[str, ...]) -> Protocol:
+    try:
+        return limit_of(raw_of(env, kwargs)[0])
+    except ConfigError:  # somebody's own, or of a library that is not installed
+        return {}
+
+
+def _without_given(protocol: Protocol, given: Container[str]) -> Protocol:
+    """Without the default of a limit that lanes give themselves."""
+    is_given = any(ENV_PARAM + name in given for name in _limit_in(protocol))
+    return {k: v for k, v in protocol.items() if not (is_given and k == "limit")}
+
+
+def _limit_in(protocol: Protocol) -> Mapping[str, int | None]:
+    """``episodes.limit_of`` an environment; empty where a ready-made ``Env`` says it otherwise."""
+    limit = protocol.get("limit")
+    return limit if isinstance(limit, dict) and len(limit) == 1 else {}
