@@ -16,6 +16,7 @@ from rich.console import Console
 
 from jaxq.cli import tasks
 from jaxq.cli.words import read
+from jaxq.envs.probing import MOST_ENVS
 from jaxq.errors import ConfigError
 from jaxq.loops.evaluation import make_evaluator
 from jaxq.printing import check_written, escape
@@ -53,6 +54,10 @@ def evaluate(arguments: list[str], console: Console) -> None:
     args = read(Arguments, arguments, prog="evaluate.py", description=__doc__)
     if args.episodes < 1 or args.max_frames < 1:
         raise ConfigError(f"episodes={args.episodes} and max_frames={args.max_frames} must be > 0.")
+    if args.episodes > MOST_ENVS:
+        raise ConfigError(f"episodes={args.episodes} must be at most {MOST_ENVS:,}, side by side.")
+    if not 0 <= args.key < 2**32:
+        raise ConfigError(f"key={args.key} must be a number from 0 to 2^32 - 1.")
     policy = load_policy(args.run, args.trust)
     params = policy.member(args.lane, args.seed_index)
     hparams = policy.lanes[args.lane]._replace(eval_epsilon=args.epsilon)

@@ -2,7 +2,8 @@
 
 import difflib
 import importlib.util
-from collections.abc import Iterable
+import inspect
+from collections.abc import Callable, Iterable, Sequence
 
 _SHOWN = 32  # names in a message
 
@@ -53,6 +54,28 @@ def wrong_object(what: str, found: object, accepted: str) -> ConfigError:
     """
     kind = type(found).__name__
     return ConfigError(f"{what} gave an object of type {kind}; {accepted} is accepted.")
+
+
+def check_call(what: str, function: Callable, arguments: Sequence[str]) -> None:
+    """Refuse a function that cannot be called with what its contract says.
+
+    Args:
+      what: whose it is, in words, such as ``agent=mine:agent``.
+      arguments: names of what it is called with, in turn.
+
+    Raises:
+      ConfigError: it takes something else.
+    """
+    try:
+        signature = inspect.signature(function, follow_wrapped=False)  # it is what is called
+    except (TypeError, ValueError):  # of some built-in functions Python does not know it
+        return
+    try:
+        signature.bind(*arguments)
+    except TypeError as error:
+        raise ConfigError(
+            f"{what} takes {signature}, but it is called with ({', '.join(arguments)}): {error}."
+        ) from error
 
 
 def require_devices() -> None:

@@ -139,7 +139,8 @@ def raw_and_forms(
         return raw._replace(reset=env.reset_env, step=_split(env)), None
     forms = contract.probe_gymnax(env, params, name)
     if _resets_as_gymnax_does(env):
-        return raw._replace(reset=env.reset, step=_without_reset(env)), forms
+        ratio = getattr(env, "reset_ratio", 1)
+        return raw._replace(reset=env.reset, step=_without_reset(env), reset_ratio=ratio), forms
     return raw._replace(reset=env.reset, renew=_with_its_own_reset(env)), forms
 
 
@@ -245,6 +246,13 @@ def make_gymnax(name: str, kwargs: tuple[str, ...] = ()) -> tuple[Any, PyTree]:
         if base != "Freeway-MinAtar":  # whose limit is part of the game
             params = params.replace(max_steps_in_episode=NEVER)
     return raw, params
+
+
+def registered(name: str) -> Callable | None:
+    """What makes the environment that somebody registered under ``name``; None where nobody did."""
+    if name not in _registered():
+        return None
+    return sys.modules["gymnax.registration"]._registry[name]
 
 
 def _registered() -> tuple[str, ...]:

@@ -4,7 +4,7 @@ A name begins with its library's, and with nothing where it is gymnax's or someb
 is imported when one of its environments is made; which of them need an extra says ``LIBRARIES``.
 """
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from importlib import import_module
 from importlib.metadata import PackageNotFoundError, version
 from types import ModuleType
@@ -100,6 +100,11 @@ def raw_of(
         raise unknown("env", name, [f"{library}/{known}" for known in adapter.names()])
     with accepted(kwargs, name):
         return adapter.make_raw(known, kwargs), None
+
+
+def registered(name: str) -> Callable | None:
+    """What makes an environment that this process gave to ``gymnax.register``; None of others."""
+    return gymnax.registered(name) if library_of(name) == "gymnax" else None
 
 
 def adapter_of(library: str) -> ModuleType:

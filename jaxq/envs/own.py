@@ -11,6 +11,8 @@ Accepted is a ``RawEnv`` (see ``episodes``), and whatever, called with the argum
 A gymnax environment says itself, with attributes that are strings, what its time limit means
 (``time_limit``, by default "bootstrap") and how its observations are shown to networks
 (``observations``, by default "auto"; see ``encoding``). Attributes of other types are its own.
+Where a reset costs much more than a step, a number ``reset_ratio`` says for how many environments a
+step computes one (see ``resetting``).
 Where not all actions are legal in every state, its ``reset_env`` and ``step_env`` (of a ``RawEnv``,
 ``reset`` and ``step``) give in the place of an observation a ``types.ObservationLegalActions``
 around one.

@@ -5,7 +5,6 @@ what is accepted. An error raised by somebody's own code is told with its place.
 """
 
 import dataclasses
-import inspect
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
@@ -25,7 +24,7 @@ from jaxq.envs.forms import (
     place,
     shapes,
 )
-from jaxq.errors import ConfigError
+from jaxq.errors import ConfigError, check_call
 from jaxq.types import (
     Env,
     Episode,
@@ -35,6 +34,7 @@ from jaxq.types import (
     observation_of,
 )
 
+MOST_ENVS = 1_000_000
 LIMIT = "max_steps_in_episode"  # what gymnax calls a time limit
 _FIELDS = (  # of an ``Env``, each with its type
     ("name", str, "a text"),
@@ -81,26 +81,13 @@ def check_raw(raw: Any, name: str) -> None:
             raise ConfigError(
                 f"{field} of env={name} is {found}; a function {field}({arguments}) is accepted."
             )
-        _check_call(function, field, arguments, name)
+        check_call(f"{field} of env={name}", function, arguments.split(", "))
     check_params(raw.params, name)
     if raw.limit != LIMIT and not hasattr(raw.params, raw.limit):
         raise ConfigError(
             f"env={name} has limit={raw.limit!r}, and its parameters have none of that name."
         )
     check_limit(getattr(raw.params, raw.limit, 1), name, raw.limit)
-
-
-def _check_call(function: Callable, field: str, arguments: str, name: str) -> None:
-    try:
-        signature = inspect.signature(function)
-    except ValueError:  # Python does not know how it is called
-        return
-    try:
-        signature.bind(*arguments.split(", "))
-    except TypeError as error:
-        raise ConfigError(
-            f"{field} of env={name} cannot be called as {field}({arguments}): {error}."
-        ) from error
 
 
 def check_params(params: Any, name: str) -> None:
@@ -146,10 +133,14 @@ def probe_raw(raw: Any, params: PyTree, name: str) -> Forms:
 
 
 def check_count(num_envs: Any, name: str) -> None:
-    """Refuse a number of environments that is none, or below 1."""
+    """Refuse a number of environments that is none, below 1, or more than are stepped together."""
     if not isinstance(num_envs, int | np.integer) or num_envs < 1:
         raise ConfigError(
             f"num_envs={num_envs!r} of env={name} must be a whole number of at least 1."
+        )
+    if num_envs > MOST_ENVS:
+        raise ConfigError(
+            f"num_envs={num_envs} of env={name} must be at most {MOST_ENVS:,}, side by side."
         )
 
 

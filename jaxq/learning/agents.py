@@ -7,7 +7,7 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
-from jaxq.errors import ConfigError, wrong_object
+from jaxq.errors import ConfigError, check_call, wrong_object
 from jaxq.learning import exploration
 from jaxq.legal import legal_actions
 from jaxq.networks.legal import of_legal_actions
@@ -19,6 +19,13 @@ class Carry(NamedTuple):
 
     network: PyTree
     selection: PyTree
+
+
+_LOSS_CALLED_WITH = {  # by loop
+    "off-policy": ("network", "params", "target_params", "key", "steps", "hparams"),
+    "on-policy": ("network", "params", "key", "steps", "returns", "hparams"),
+    "streaming": ("network", "params_tm1", "params_t", "step", "hparams"),
+}
 
 
 def make_agent(
@@ -44,10 +51,12 @@ def make_agent(
       loop: which loop trains it, see ``Agent``.
 
     Raises:
-      ConfigError: the network is none, such as a flax module, of which ``from_flax`` makes one.
+      ConfigError: the network is none, such as a flax module, of which ``from_flax`` makes one, or
+        the loss is not called so.
     """
     if not isinstance(network, Network):
         raise wrong_object("network", network, "a jaxq Network, as from_flax makes of a module,")
+    check_call("loss", loss, _LOSS_CALLED_WITH.get(loop, _LOSS_CALLED_WITH["off-policy"]))
 
     network = of_legal_actions(network)
     selection = select_action

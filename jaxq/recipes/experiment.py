@@ -13,7 +13,7 @@ from jaxq.envs import own as own_envs
 from jaxq.envs.episodes import RawEnv
 from jaxq.envs.probing import Forms, probe_env
 from jaxq.envs.trying import warn_of_random_steps
-from jaxq.errors import ConfigError
+from jaxq.errors import ConfigError, check_call
 from jaxq.learning import optimizers
 from jaxq.learning.traces import TraceRule
 from jaxq.loops import diagnostics, resets
@@ -101,7 +101,9 @@ def make_experiment(
     eval_env = _make_env(make_env, config, config.eval_episodes)
     evaluate = make_evaluator(eval_env, agent, config.eval_max_steps, config.diagnose)
     inside = make_diagnostics_from(config, env, eval_env, agent) if config.diagnose else None
-    made_of = {field: description(function) for field, function in own.items()}
+    registered = {"env": made} if (made := libraries.registered(config.env)) else {}
+    parts = {**registered, **own}
+    made_of = {field: description(function) for field, function in parts.items()}
     experiment = Experiment(config, env, agent, trainer, evaluate, made_of, inside)
     _check_composed(experiment, lanes)
     if own and lanes:  # a trace has read what parts read late
@@ -112,6 +114,7 @@ def make_experiment(
 def _make_env(handed_over: Callable | None, config: Config, num_envs: int) -> Env:
     if handed_over is None:
         return make_env_from(config, num_envs)
+    check_call("make_env", handed_over, ("config", "num_envs"))
     env = handed_over(config, num_envs)
     env = probe_env(env, num_envs, getattr(handed_over, "__qualname__", "make_env"))
     return find("memory_inputs", config.memory_inputs).make(env)

@@ -32,7 +32,7 @@ from typing import Any
 from jaxq import schedules
 from jaxq.config import Config, HParams, field_names
 from jaxq.envs.previous import with_previous_action
-from jaxq.errors import ConfigError, unknown, wrong_object
+from jaxq.errors import check_call, unknown, wrong_object
 from jaxq.learning import backups, exploration, optimizers, rewards, traces
 from jaxq.learning.traces import TraceRule
 from jaxq.networks import cells, statistics
@@ -276,17 +276,8 @@ def _check_signature(field: str, name: str, function: Callable) -> None:
     arguments = _CALLED_WITH.get(field, ())
     if field == "action_selection" and makes_selection(function):
         return
-    try:
-        signature = inspect.signature(function)
-    except (TypeError, ValueError):  # of some built-in functions Python does not know it
-        return
-    try:
-        signature.bind(*arguments) if arguments else None
-    except TypeError as error:
-        raise ConfigError(
-            f"{field}={name} takes {signature}, but it is called with ({', '.join(arguments)}): "
-            f"{error}."
-        ) from error
+    if arguments:
+        check_call(f"{field}={name}", function, arguments)
 
 
 def makes_selection(function: Callable) -> bool:

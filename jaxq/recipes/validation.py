@@ -11,6 +11,7 @@ from typing import Any, Literal, get_args, get_origin, get_type_hints
 import numpy as np
 
 from jaxq.config import INFINITY, Config, HParams, words_as_values
+from jaxq.envs.probing import MOST_ENVS
 from jaxq.errors import ConfigError, missing_number, unknown
 from jaxq.recipes.agents import AGENTS, check_backup
 from jaxq.recipes.own import check_trust, is_own, own_names
@@ -18,7 +19,7 @@ from jaxq.recipes.parts import Row, window_of
 from jaxq.recipes.reading import chosen, loop_of, readers, reads, without_effect
 
 _LARGEST = 2**31 - 1  # of what is counted on a device
-_SIDE_BY_SIDE, _MOST_ENVS = ("num_envs", "eval_episodes"), 1_000_000
+_SIDE_BY_SIDE = ("num_envs", "eval_episodes")
 _LONGEST = 100_000  # of what is weighed at every step
 _MAY_BE_ZERO = ("prefill", "burn_in", "reset_period", "eval_period")
 
@@ -127,8 +128,8 @@ def _check_counts(config: Config) -> None:
             raise ConfigError(f"{name}={value} must be a whole number of at least {least}.")
         if annotation is int and value > _LARGEST:
             raise ConfigError(f"{name}={value} must fit into 31 bits.")
-        if name in _SIDE_BY_SIDE and value > _MOST_ENVS:
-            raise ConfigError(f"{name}={value} must be at most {_MOST_ENVS:,}, side by side.")
+        if name in _SIDE_BY_SIDE and value > MOST_ENVS:
+            raise ConfigError(f"{name}={value} must be at most {MOST_ENVS:,}, side by side.")
     for name in ("widths", "stream_widths"):
         widths = getattr(config, name)
         if any(width < 1 for width in widths):

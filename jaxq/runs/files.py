@@ -128,6 +128,11 @@ def read_document(directory: Path) -> dict[str, Any]:
         for name, kind in kinds.items():
             if not isinstance(document[name], kind) or document[name] == []:
                 raise ValueError(f"{name}={document[name]!r} is no {kind.__name__} with content")
+        for name in ("made_of", "dataset"):
+            if not isinstance(document.get(name, {}), dict):
+                raise ValueError(f"{name}={document[name]!r} is no dict")
+        if not all(isinstance(part, dict) for part in document.get("made_of", {}).values()):
+            raise ValueError(f"made_of={document['made_of']!r} does not describe parts by name")
         if not all(isinstance(lane, dict) for lane in document["lanes"]):
             raise ValueError(f"lanes={document['lanes']!r} are not all numbers by name")
     except KeyError as error:

@@ -119,7 +119,8 @@ def whole(name: str, value: Any) -> int:
     number = np.asarray(value)
     is_number = number.shape == () and number.dtype.kind in "iuf" and np.isfinite(number)
     if not is_number or number != np.floor(number):
-        raise ConfigError(f"{name}={short(value)} must be a whole number.")
+        shown = short(repr(value) if isinstance(value, str) else value)
+        raise ConfigError(f"{name}={shown} must be a whole number.")
     return int(value)
 
 

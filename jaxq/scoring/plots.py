@@ -145,8 +145,9 @@ def draw_sensitivity(
                 f"{other}={format_value(row[other])}" for other in names if other != name
             )
             groups.setdefault(others, []).append(row)
-        swept = sorted({row[name] for row in table})
-        numeric = all(isinstance(value, int | float) and math.isfinite(value) for value in swept)
+        swept = list(dict.fromkeys(row[name] for row in table))  # categories as they were asked for
+        numeric = all(type(value) in (int, float) and math.isfinite(value) for value in swept)
+        swept = sorted(swept) if numeric else swept
         places = {value: value if numeric else index for index, value in enumerate(swept)}
         separate = len(groups) > len(COLORS)
         for index, (label, rows) in enumerate(groups.items()):

@@ -53,6 +53,20 @@ def test_what_a_class_does_not_say_is_the_default_and_the_caller_has_the_last_wo
     assert env.protocol["time_limit"] == "bootstrap"
 
 
+def test_a_class_says_for_how_many_environments_a_reset_is_computed():
+    """As a RawEnv does; of 16 environments one reset a step, in place of one each."""
+
+    class Dear(tabular.Tabular):
+        reset_ratio = 16
+
+    raw, _ = own.raw_of(Dear, "mine:Dear")
+    assert raw.reset_ratio == 16
+    assert own.raw_of(tabular.Tabular, "mine:Tabular")[0].reset_ratio == 1
+    Dear.reset_ratio = 1.5
+    with pytest.raises(ConfigError, match=r"reset_ratio=1\.5; a whole number of 1 or more"):
+        own.from_object(Dear, "mine:Dear", 16)
+
+
 def test_an_attribute_that_is_no_string_is_the_environments_own():
     def function():
         env = Mine()
@@ -123,6 +137,7 @@ def test_a_registered_name_is_accepted_in_the_same_process():
         env = make_env("Mine-original", 2, ("size=4",))
         assert env.name == "Mine-original" and env.protocol["time_limit"] == "terminal"
         assert envs.make_gymnax("Mine-original", ("size=4",))[0].size == 4
+        assert envs.registered("Mine-original") is Mine and envs.registered("CartPole-v1") is None
         with pytest.raises(ConfigError, match=r"env_kwargs=.*sise"):
             make_env("Mine-original", 2, ("sise=4",))
     finally:

@@ -167,6 +167,8 @@ def test_only_integers_that_are_one_hot_are_shown_as_nothing():
 def test_a_number_of_environments_is_a_number(num_envs):
     with pytest.raises(ConfigError, match=r"num_envs=.* of env=Chain must be a whole number"):
         from_gymnax(Chain(), Params(), num_envs)
+    with pytest.raises(ConfigError, match="num_envs=1000001 of env=Chain must be at most 1,000,"):
+        from_gymnax(Chain(), Params(), 1_000_001)
 
 
 @pytest.mark.parametrize(

@@ -254,6 +254,16 @@ def test_a_function_takes_what_it_is_called_with(field, function):
         composed(**{field: named(function)})
 
 
+def test_what_is_handed_over_takes_what_it_is_called_with():
+    network = composed().agent.network
+    with pytest.raises(ConfigError, match=r"loss takes \(.*called with \(network, params, target"):
+        make_agent(network, lambda network, params: 0.0)
+    with pytest.raises(ConfigError, match=r"loss takes \(.*called with \(network, params_tm1"):
+        make_agent(network, losses.q_loss, loop="streaming")
+    with pytest.raises(ConfigError, match=r"make_env takes \(config\), but it is called with"):
+        make_experiment(SMALL, SMALL_HPARAMS, make_env=lambda config: None)
+
+
 def counting(config, select=None):
     """Every second action is random; what it remembers is a count."""
 

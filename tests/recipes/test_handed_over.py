@@ -3,9 +3,11 @@
 from dataclasses import replace
 from functools import partial
 
+import gymnax
 import jax
 import numpy as np
 import pytest
+import tabular
 from common import SMALL, SMALL_HPARAMS
 from rich.console import Console
 
@@ -112,3 +114,23 @@ def test_make_agent_from_takes_what_is_given_and_keeps_the_rest():
     kernels = [leaf.shape for leaf in jax.tree.leaves(params) if leaf.ndim == 2]
     assert (16, 2 * config.num_atoms) in kernels
     assert isinstance(agent.loss, partial)
+
+
+def test_what_was_registered_is_somebodys_own_whatever_its_name():
+    """Another class under the same name is another environment."""
+
+    class Other(tabular.Tabular):
+        def reset_env(self, key, params):
+            return super().reset_env(jax.random.fold_in(key, 1), params)
+
+    made = []
+    for kind in (tabular.Tabular, Other):
+        gymnax.register("Mine-v0", kind)
+        try:
+            made.append(make_experiment(replace(SMALL, env="Mine-v0"), SMALL_HPARAMS).made_of)
+        finally:
+            gymnax.registration._registry.pop("Mine-v0")
+            gymnax.registered_envs.remove("Mine-v0")
+    assert made[0]["env"]["name"] == "tabular:Tabular"
+    (change,) = same_parts(*made, False)
+    assert change.startswith("env (tabular:Tabular there, ") and "Other here" in change

@@ -149,6 +149,7 @@ def test_a_declaration_names_fields():
     [
         ({"seeds": [0.5]}, "must be a whole number"),
         ({"seeds": ["a"]}, "must be a whole number"),
+        ({"seeds": ["0"]}, "seeds='0' must be a whole number"),
         ({"lanes": []}, "lanes is empty"),
         ({"lanes": [SMALL_HPARAMS, SMALL_HPARAMS._replace(extra={"a": 1})]}, "extra must name"),
     ],

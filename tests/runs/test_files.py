@@ -115,6 +115,9 @@ def test_a_directory_that_holds_something_is_not_made_a_run(tmp_path):
     ("change", "message"),
     [
         ({"lanes": [1]}, r"lanes=\[1\] are not all numbers by name"),
+        ({"made_of": [1]}, r"made_of=\[1\] is no dict"),
+        ({"made_of": {"env": 1}}, "made_of={'env': 1} does not describe parts by name"),
+        ({"dataset": "x"}, "dataset='x' is no dict"),
         ({"lanes": []}, r"lanes=\[\] is no list with content"),
         (None, "it holds a list, and no names"),
     ],

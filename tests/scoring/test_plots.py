@@ -141,11 +141,16 @@ def test_a_figure_of_no_runs_is_refused(tmp_path):
             draw(tmp_path / "figure.png", {}, "title")
 
 
-def test_categories_are_points_without_a_line(figures, tmp_path):
-    rows = [{"backup": name, "iqm": 1.0, "low": 0.0, "high": 2.0} for name in ("greedy", "double")]
+@pytest.mark.parametrize("names", [("greedy", "double", "soft"), (True, False)])
+def test_categories_are_points_without_a_line(figures, tmp_path, names):
+    """In the order in which they were asked for; true and false are no numbers."""
+    rows = [{"backup": name, "iqm": 1.0, "low": 0.0, "high": 2.0} for name in names]
     plots.draw_sensitivity(tmp_path / "figure.png", rows, ["backup"], "a title " * 20)
-    (line,) = figures[0].axes[0].get_lines()
+    axes = figures[0].axes[0]
+    (line,) = axes.get_lines()
     assert line.get_linestyle() == "None" and "\n" in figures[0].get_suptitle()
+    found = [label.get_text() for label in axes.get_xticklabels()]
+    assert found == [str(name).lower() for name in names]
 
 
 def test_diverged_seeds_are_neither_drawn_nor_counted(figures, tmp_path):
