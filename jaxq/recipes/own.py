@@ -9,6 +9,7 @@ import importlib
 import os
 import sys
 from collections.abc import Callable, Iterable
+from numbers import Real
 from types import ModuleType
 from typing import Any
 
@@ -114,11 +115,19 @@ def declares(
         any, the part may read what a part of its kind can.
       loop: of an agent, the loop that trains it, ``off-policy`` by default.
       numbers: names of ``HParams.extra`` with the lowest and the highest value accepted.
-    """
 
+    Raises:
+      ConfigError: what is declared is no name of a field, or no lowest and highest number.
+    """
+    for name in reads:
+        if not isinstance(name, str):
+            raise ConfigError(f"declares {name!r}; names of fields are accepted.")
     for name, bounds in numbers.items():
-        if len(bounds) != 2 or not bounds[0] <= bounds[1]:
-            raise ConfigError(f"declares {name}={bounds}; the lowest and the highest is accepted.")
+        kinds = [isinstance(x, Real) for x in bounds] if isinstance(bounds, tuple | list) else []
+        if kinds != [True, True] or not bounds[0] <= bounds[1]:
+            raise ConfigError(
+                f"declares {name}={bounds!r}; the lowest and the highest value is accepted."
+            )
 
     def mark(function: Callable) -> Callable:
         if reads:

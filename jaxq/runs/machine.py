@@ -87,7 +87,12 @@ def use_cores(count: int | None = None) -> None:
 
     In a container they share no more threads than it is granted cores. XLA would make one for every
     core of the machine, which together use up what is granted, and then all have to wait.
+
+    Raises:
+      ConfigError: ``count`` is no number of cores.
     """
+    if count is not None and (type(count) is not int or count < 1):
+        raise ConfigError(f"count={count!r} of cores must be a whole number of at least 1.")
     if count is None and jax.config.jax_num_cpu_devices >= 0:
         return
     cores = num_cores()

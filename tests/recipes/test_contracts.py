@@ -1,5 +1,6 @@
 """Parts of one's own that break their contract would train something else; each is one sentence."""
 
+import re
 import warnings
 from dataclasses import replace
 from functools import partial
@@ -332,9 +333,15 @@ def test_numbers_that_nothing_reads_are_said():
         composed(SMALL_HPARAMS._replace(reward_scale=0.3, gamma=0.9), agent=make)
 
 
-def test_bounds_are_in_order():
-    with pytest.raises(ConfigError, match=r"declares alpha=\(1.0, 0.0\)"):
-        declares(alpha=(1.0, 0.0))
+@pytest.mark.parametrize("bounds", [(1.0, 0.0), (0, "a"), ("0", "1"), 3, (1.0,), "01"])
+def test_bounds_are_two_numbers_in_order(bounds):
+    with pytest.raises(ConfigError, match=rf"declares alpha={re.escape(repr(bounds))}; the low"):
+        declares(alpha=bounds)
+
+
+def test_what_is_read_has_a_name():
+    with pytest.raises(ConfigError, match="declares 3; names of fields are accepted"):
+        declares(3)
 
 
 def test_what_is_looked_at_is_not_in_the_program():

@@ -45,6 +45,12 @@ def test_too_late_is_said_once(monkeypatch):
     assert len(jax.local_devices()) == 2
 
 
+@pytest.mark.parametrize("count", [0, -1, 2.5, "2", True])
+def test_a_count_of_cores_is_a_number(count):
+    with pytest.raises(ConfigError, match=f"count={count!r} of cores must be a whole number"):
+        machine.use_cores(count)
+
+
 @pytest.mark.parametrize(
     "files, cores",
     [

@@ -84,9 +84,9 @@ def test_a_member_is_named_by_whole_numbers():
     policy = Policy(SMALL, [SMALL_HPARAMS] * 2, [7, 8], params)
     assert policy.member(np.int64(1), 0)["w"] == 2 and policy.member(1.0, 1)["w"] == 3
     for index in ("0", True, 0.5, None, 2, -1):
-        with pytest.raises(ConfigError, match=f"^lane={index} must be "):
+        with pytest.raises(ConfigError, match=f"^lane={index!r} must be "):
             policy.member(index, 0)
-        with pytest.raises(ConfigError, match=f"^seed_index={index} must be "):
+        with pytest.raises(ConfigError, match=f"^seed_index={index!r} must be "):
             policy.member(0, index)
 
 

@@ -46,12 +46,12 @@ def test_what_can_mean_one_thing_only_is_taken_as_that(changes):
     "changes, message",
     [
         ({"steps": 440.5}, r"steps=440\.5 must be a whole number"),
-        ({"steps": "440"}, "steps=440 must be a whole number"),
+        ({"steps": "440"}, "steps='440' must be a whole number"),
         ({"steps": None}, "steps=None must be a whole number"),
         ({"steps": float("inf")}, "steps=inf must be a whole number"),
         ({"steps": True}, "steps=True"),
-        ({"seeds": "12"}, "seeds=12 must be a"),
-        ({"seeds": ["1"]}, "seeds=1 must be a whole number"),
+        ({"seeds": "12"}, "seeds='12' must be a"),
+        ({"seeds": ["1"]}, "seeds='1' must be a whole number"),
         ({"seeds": None}, "seeds=None must be a"),
         ({"seeds": {1, 2}}, "seeds={1, 2} must be a list"),
         ({"seeds": []}, "seeds="),
@@ -93,7 +93,7 @@ def test_a_sweep_takes_the_same_and_counts_before_it_builds():
     assert study.seeds == (0, 1) and type(study.steps) is int and study.steps == 20_000
     with pytest.raises(ConfigError, match="more than 1,000,000 members"):
         make_study("dqn-cartpole", seeds=MAX_MEMBERS + 1, grid={"gamma": [0.9]})
-    with pytest.raises(ConfigError, match="seeds=x must be a whole number"):
+    with pytest.raises(ConfigError, match="seeds='x' must be a whole number"):
         make_study("dqn-cartpole", seeds=["x"], grid={"gamma": [0.9]})
 
 
@@ -112,7 +112,7 @@ def test_updates_are_counted_before_they_overflow():
         ({"stop": Stop(episodes=0)}, "episodes=0 must be a whole number of at least 1"),
         ({"spread": 3}, "spread=3 must be a jaxq Spread"),
         ({"spread": {"bach": 3}}, "must be a jaxq Spread"),
-        ({"spread": {"batch": "2"}}, "batch=2 must be a whole number"),
+        ({"spread": {"batch": "2"}}, "batch='2' must be a whole number"),
         ({"spread": Spread(num_devices=-1)}, "num_devices=-1 must be a whole number of at least 1"),
         ({"spread": Spread(save_every="often")}, "save_every=often must be seconds"),
         ({"spread": Spread(track="tensorbord")}, "track=tensorbord does not exist; did you mean"),
