@@ -34,7 +34,7 @@ from jaxq.types import (
     observation_of,
 )
 
-MOST_ENVS = 1_000_000
+MOST_ENVS = 1_000_000  # that are stepped together
 LIMIT = "max_steps_in_episode"  # what gymnax calls a time limit
 _FIELDS = (  # of an ``Env``, each with its type
     ("name", str, "a text"),

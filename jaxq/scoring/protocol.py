@@ -54,9 +54,9 @@ def completed(
         library = {"gymnax": protocol.get("gymnax", "unknown")}
         protocol = make_protocol(protocol, library, config, [numbers])
     if "limit" not in protocol:
-        name, kwargs = config["env"], tuple(config.get("env_kwargs", ()))
-        if version_of(library_of(name)).items() <= protocol.items():
-            protocol = _without_given({**protocol, **_default_limit(name, kwargs)}, protocol)
+        library, limit = _known_here(config["env"], tuple(config.get("env_kwargs", ())))
+        if library.items() <= protocol.items():
+            protocol = _without_given({**protocol, **limit}, protocol)
     return protocol
 
 
@@ -84,15 +84,14 @@ def split(protocols: Sequence[Protocol]) -> tuple[Protocol, list[Protocol]]:
 
 def flat(protocol: Protocol) -> Protocol:
     """A protocol in which a parameter is called the same whether it is given or a default."""
-    limit = _limit_in(protocol)
-    rest = {short_name(k): v for k, v in protocol.items() if not (limit and k == "limit")}
-    return rest | {name: "none" if steps is None else steps for name, steps in limit.items()}
+    rest, limit = _limit_apart(protocol)
+    named = {short_name(name): value for name, value in rest.items()}
+    return named | {name: "none" if steps is None else steps for name, steps in limit.items()}
 
 
 def protocol_words(protocol: Mapping[str, Any]) -> str:
     """What the scores under a protocol depend on, in a line."""
-    limit = list(_limit_in(protocol).values())
-    rest = {k: v for k, v in protocol.items() if not (limit and k == "limit")}
+    rest, limit = _limit_apart(protocol)
     words = [str(rest.pop("environment", "several environments"))]
     versions = [f"{name} {rest.pop(name)}" for name in ("gymnax", *LIBRARIES) if name in rest]
     if versions:
@@ -105,10 +104,9 @@ def protocol_words(protocol: Mapping[str, Any]) -> str:
     if "time_limit" in rest:
         means = rest.pop("time_limit")
         meanings = {"bootstrap": "values bootstrap through", "terminal": "episodes terminate at"}
-        which = f"the time limit of {limit[0]:,} steps" if any(limit) else "time limits"
-        words.append(
-            "no time limit" if limit == [None] else f"{meanings.get(means, means)} {which}"
-        )
+        which = [f"the time limit of {steps:,} steps" for steps in limit.values() if steps]
+        through = f"{meanings.get(means, means)} {''.join(which) or 'time limits'}"
+        words.append("no time limit" if None in limit.values() else through)
     if "evaluation" in rest:
         words.append(f"{rest.pop('evaluation')} evaluation")
     words += rest.pop("env_kwargs", [])
@@ -133,20 +131,25 @@ def _of_numbers(numbers: Mapping[str, Any]) -> Protocol:
 
 
 @cache
-def _default_limit(env: str, kwargs: tuple[str, ...]) -> Protocol:
+def _known_here(env: str, kwargs: tuple[str, ...]) -> tuple[Mapping[str, str], Protocol]:
+    """The library of an environment with the version that is here, and its default limit."""
     try:
-        return limit_of(raw_of(env, kwargs)[0])
+        limit = limit_of(raw_of(env, kwargs)[0])
     except ConfigError:  # somebody's own, or of a library that is not installed
-        return {}
+        limit = {}
+    return version_of(library_of(env)), limit
 
 
 def _without_given(protocol: Protocol, given: Container[str]) -> Protocol:
     """Without the default of a limit that lanes give themselves."""
-    is_given = any(ENV_PARAM + name in given for name in _limit_in(protocol))
-    return {k: v for k, v in protocol.items() if not (is_given and k == "limit")}
+    rest, limit = _limit_apart(protocol)
+    return rest if any(ENV_PARAM + name in given for name in limit) else protocol
 
 
-def _limit_in(protocol: Protocol) -> Mapping[str, int | None]:
-    """``episodes.limit_of`` an environment; empty where a ready-made ``Env`` says it otherwise."""
+def _limit_apart(protocol: Mapping[str, Any]) -> tuple[Protocol, Mapping[str, int | None]]:
+    """The rest of a protocol, and what ``episodes.limit_of`` said in it; nothing where a ready-made
+    ``Env`` calls something else a limit."""
     limit = protocol.get("limit")
-    return limit if isinstance(limit, dict) and len(limit) == 1 else {}
+    if not (isinstance(limit, dict) and len(limit) == 1):
+        return dict(protocol), {}
+    return {name: value for name, value in protocol.items() if name != "limit"}, limit
