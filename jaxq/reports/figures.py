@@ -13,7 +13,7 @@ from jaxq.scoring.canvas import Target
 from jaxq.scoring.measured import best_of, draw_metric, draw_seeds
 from jaxq.scoring.panels import draw_grid
 from jaxq.scoring.protocol import steps_words
-from jaxq.scoring.scores import own_metrics
+from jaxq.scoring.scores import band_words, own_metrics
 
 
 def picture(title: str, caption: str, draw: Callable[[Target], None]) -> Picture:
@@ -114,11 +114,12 @@ def _of_metric(name: str, lanes: Sequence[Lane]) -> Picture:
 def of_sweep(study: Source, caption: str) -> list[Picture]:
     """How the final score depends on what was swept."""
     name, swept, rows = study.sweep
+    note = band_words("IQM", [row["num_seeds"] for row in rows])
     pictures = [
         picture(
             "Each field alone",
             caption,
-            lambda file: plots.draw_sensitivity(file, rows, swept, name),
+            lambda file: plots.draw_sensitivity(file, rows, swept, name, note),
         )
     ]
     if len(swept) == 2 and plots.is_grid(rows, swept):
@@ -126,7 +127,7 @@ def of_sweep(study: Source, caption: str) -> list[Picture]:
             picture(
                 f"{swept[0]} and {swept[1]} together",
                 caption,
-                lambda file: plots.draw_heatmap(file, rows, swept, name),
+                lambda file: plots.draw_heatmap(file, rows, swept, name, note),
             )
         )
     return pictures

@@ -42,32 +42,35 @@ def record(directory: Path, spec: RunSpec) -> Listener:
 class Meta:
     """``meta.json``, written at the start; a resumed run adds to its sessions and its times.
 
-    ``listener`` writes it at the end again.
+    ``listener`` writes it again after every evaluation, so that the time of a run that is killed
+    counts as well, and at the end with the reason.
     """
 
     def __init__(self, directory: Path, protocol: dict[str, Any], plan: Plan):
         self.path, self.started = directory / files.META, time.monotonic()
         old = files.read_json(self.path) if self.path.exists() else {}
         self.id = old.get("id") or uuid.uuid4().hex[:16]  # goes with the directory
+        self.before = {name: old.get(name, 0.0) for name in ("seconds", "compile_seconds")}
         self.document = {
             "id": self.id,
             "protocol": protocol,
             "members": {**plan._asdict(), "groups": plan.num_groups},
             "sessions": [*old.get("sessions", []), provenance.describe()],
-            "seconds": old.get("seconds", 0.0),
-            "compile_seconds": old.get("compile_seconds", 0.0),
+            **self.before,
         }
         files.write_json(self.path, self.document)
-        self.listener = Listener(lambda moment: None, self._ended)
+        self.listener = Listener(lambda moment: self._write(), self._ended)
 
     def compiled(self) -> None:
         """Everything until now was compiling."""
-        self._add("compile_seconds")
+        self._count("compile_seconds")
 
     def _ended(self, moment: Moment) -> None:
-        self._add("seconds")
-        files.write_json(self.path, {**self.document, "stopped_by": moment.stopped_by})
+        self._write(stopped_by=moment.stopped_by)
 
-    def _add(self, name: str) -> None:
-        seconds = self.document[name] + time.monotonic() - self.started
-        self.document[name] = round(seconds, 2)
+    def _write(self, **more: Any) -> None:
+        self._count("seconds")
+        files.write_json(self.path, {**self.document, **more})
+
+    def _count(self, name: str) -> None:
+        self.document[name] = round(self.before[name] + time.monotonic() - self.started, 2)

@@ -2,7 +2,7 @@
 
 import math
 import textwrap
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -15,6 +15,7 @@ Target = Path | str | BinaryIO  # where a figure goes: in the format of its name
 _BACKGROUND = "#8a8f98"
 _COLUMNS = 3  # of panels
 _LEGEND_INSIDE = 4  # curves; more would be covered by their names
+_LABEL_INSIDE = 32  # letters
 COLORS = ("#2a6fbb", "#d1495b", "#2e8b57", "#e08e0b", "#7b4fa3", "#5b5b5b", "#17a2a2", "#b3568f")
 
 
@@ -36,17 +37,31 @@ def draw_band(axes, steps, values, label, index: int, show_seeds: bool) -> None:
         axes.plot(steps, interval.point, "o", color=color)
 
 
-def draw_thinly(axes, steps, lanes: Sequence[np.ndarray]) -> None:
-    """The IQM over seeds of every lane [S, T], all alike, behind everything else."""
+def draw_thinly(axes, lanes: Iterable[tuple[np.ndarray, np.ndarray]]) -> None:
+    """The IQM over seeds of every lane, its steps [T] and values [S, T], all alike, behind
+    everything else."""
     from matplotlib.collections import LineCollection
 
-    curves = [iqm(seeds_left(values), axis=0) for values in lanes if len(seeds_left(values))]
-    lines = [np.column_stack([steps, curve]) for curve in curves]
+    left = [(steps, seeds_left(values)) for steps, values in lanes]
+    lines = [np.column_stack([steps, iqm(v, axis=0)]) for steps, v in left if len(v)]
     alpha = float(np.clip(10.0 / max(1, len(lines)), 0.02, 0.5))
     axes.add_collection(
         LineCollection(lines, colors=_BACKGROUND, linewidths=0.7, alpha=alpha, zorder=1)
     )
     axes.autoscale_view()
+
+
+def few_named(
+    labels: Sequence[str], lanes: Iterable[np.ndarray]
+) -> tuple[dict[int, str], list[int]]:
+    """Which of some lanes [S, T] have a colour and what they are called, and the places of the
+    others: of more than there are colours the best, the median and the worst are named."""
+    if len(labels) <= len(COLORS):
+        return dict(enumerate(labels)), []
+    left = [seeds_left(values) for values in lanes]
+    places = best_median_worst(np.array([iqm(v[:, -1]) if len(v) else np.nan for v in left]))
+    named = {place: f"{word}: {labels[place]}" for word, place in places.items()}
+    return named, [place for place in range(len(labels)) if place not in named]
 
 
 def best_median_worst(finals: np.ndarray) -> dict[str, int]:
@@ -84,6 +99,19 @@ def add_legend(figure, axes, count: int) -> None:
     else:
         figure.set_figwidth(10.5)
         figure.legend(frameon=False, fontsize=8, loc="outside right upper")
+
+
+def add_legend_of_panel(axes, labels: Iterable[str]) -> None:
+    """The names of one panel's curves, among them or, if they are many or long, above the panel,
+    which has no title then."""
+    longest = max(map(len, labels := list(labels)))
+    if len(labels) <= _LEGEND_INSIDE and longest <= _LABEL_INSIDE:
+        axes.legend(frameon=False, fontsize=8)
+        return
+    width = axes.get_figure().get_figwidth() * axes.get_position().width
+    columns = max(1, min(len(labels), int(width / (0.5 + 0.075 * longest))))  # inches
+    box = {"loc": "lower left", "bbox_to_anchor": (0.0, 1.0), "ncols": columns}
+    axes.legend(frameon=False, fontsize=8, **box)
 
 
 def add_caption(figure, *notes: str) -> None:

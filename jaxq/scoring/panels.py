@@ -89,7 +89,8 @@ def draw_grid(
         axes.set_title(f"{label}, {words}{few}", fontsize=9)
         axes.margins(x=0.01)
         axes.set_xlim(left=0)
-    note = "IQM and 95% bootstrap interval, each seed thinly; the number is the last IQM"
+    counts = [len(seeds_left(arrays["eval_return"][0])) for arrays in runs.values()]
+    note = f"{band_words('IQM', counts)}, each seed thinly; the number is the last IQM"
     figure.suptitle(f"{title}\n" if title else "", fontsize=12)
     figure.supxlabel(f"{counted} per seed; {note}", fontsize=8, color="#666666")
     save(figure, path)

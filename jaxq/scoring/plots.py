@@ -13,20 +13,22 @@ from jaxq.scoring.canvas import (
     Target,
     add_caption,
     add_legend,
-    best_median_worst,
+    add_legend_of_panel,
     check_some,
     draw_band,
     draw_thinly,
+    few_named,
     make_figure,
     make_panels,
     save,
     seeds_left,
 )
-from jaxq.scoring.scores import band_words, interval_text
-from jaxq.scoring.stats import Scores, iqm, performance_profile, strata
+from jaxq.scoring.scores import band_words, interval_text, seed_words
+from jaxq.scoring.stats import Scores, performance_profile, strata
 from jaxq.settings import format_value
 
 _MOST_CELLS = 24  # of a heat map, on each side
+_LETTERS = 44  # below a panel, in one line
 
 
 def draw_curves(
@@ -54,16 +56,11 @@ def draw_curves(
     figure = make_figure(10.0, 4.4)
     grid = figure.add_gridspec(2, 2, width_ratios=(1.7, 1.0))
     main = figure.add_subplot(grid[:, 0])
-    named, rest = dict(enumerate(labels)), []
-    if len(labels) > len(COLORS):
-        left = [seeds_left(values) for values in arrays["eval_return"]]
-        places = best_median_worst(np.array([iqm(v[:, -1]) if len(v) else np.nan for v in left]))
-        named = {lane: f"{word}: {labels[lane]}" for word, lane in places.items()}
-        rest = [lane for lane in range(len(labels)) if lane not in named]
+    named, rest = few_named(labels, arrays["eval_return"])
 
     def draw(axes, values, are_named: bool) -> None:
         if rest:
-            draw_thinly(axes, arrays["steps"], values[rest])
+            draw_thinly(axes, ((arrays["steps"], values[lane]) for lane in rest))
         for index, (lane, label) in enumerate(named.items()):
             words = label if are_named else None
             single = are_named and len(labels) == 1
@@ -72,16 +69,15 @@ def draw_curves(
         axes.set_xlim(left=0)
 
     draw(main, arrays["eval_return"], True)
-    title = textwrap.fill(title, 60)
-    main.set(title=title, xlabel=f"{counted} per seed", ylabel="evaluation return")
+    figure.suptitle(textwrap.fill(title, 100), fontsize=12)
+    main.set(xlabel=f"{counted} per seed", ylabel="evaluation return")
     words = band_words("IQM", [len(seeds_left(values)) for values in arrays["eval_return"]])
     if "eval_returns" in arrays:  # which a reader of runs may have left out
         words += f", {arrays['eval_returns'].shape[-1]} episodes each"
     if rest:
         words += f", the other {len(rest)} lanes are thin lines"
-        main.legend(frameon=False, fontsize=8, loc="upper left", bbox_to_anchor=(0.0, -0.14))
-    elif len(labels) > 1:
-        main.legend(frameon=False, fontsize=8)
+    if len(labels) > 1:
+        add_legend_of_panel(main, named.values())
     add_caption(figure, words, note)
     details = (("eval_value", "greedy value along episodes", "linear"), ("loss", "loss", "log"))
     for row, (name, label, scale) in enumerate(details):
@@ -102,20 +98,28 @@ def draw_comparison(
 ) -> None:
     """The evaluation curves of several runs (label -> arrays of one lane) in one figure.
 
+    Of more runs than colours the best, the median and the worst are named, and the others are
+    thin lines behind them.
+
     Raises:
       ConfigError: there are none.
     """
     check_some(runs)
     figure = make_figure(8.0, 4.6)
     axes = figure.add_subplot()
-    for index, (label, arrays) in enumerate(runs.items()):
-        draw_band(axes, arrays["steps"], arrays["eval_return"][0], label, index, False)
+    curves = [(arrays["steps"], arrays["eval_return"][0]) for arrays in runs.values()]
+    named, rest = few_named(list(runs), [values for _, values in curves])
+    draw_thinly(axes, [curves[place] for place in rest])
+    for index, (place, label) in enumerate(named.items()):
+        draw_band(axes, *curves[place], label, index, False)
     axes.set(title=title, xlabel=f"{counted} per seed", ylabel="evaluation return")
-    add_legend(figure, axes, len(runs))
+    add_legend(figure, axes, len(named))
     axes.margins(x=0.01)
     axes.set_xlim(left=0)  # time before the first evaluation is time
-    counts = [len(seeds_left(arrays["eval_return"][0])) for arrays in runs.values()]
-    add_caption(figure, band_words("IQM", counts), note)
+    words = band_words("IQM", [len(seeds_left(values)) for _, values in curves])
+    if rest:
+        words += f", the other {len(rest)} are thin lines"
+    add_caption(figure, words, note)
     save(figure, path)
 
 
@@ -162,15 +166,25 @@ def draw_sensitivity(
             else:
                 axes.fill_between(values, low, high, color=color, alpha=0.15, linewidth=0)
         if not numeric:
-            axes.set_xticks(range(len(swept)), [format_value(value) for value in swept])
+            _say_categories(axes, [format_value(value) for value in swept])
         elif len(swept) > 1 and min(swept) > 0 and max(swept) / min(swept) >= 10:
             axes.set_xscale("log")
         axes.set(xlabel=name, ylabel=ylabel if name == names[0] else "")
         if 1 < len(groups) <= len(COLORS):
-            axes.legend(frameon=False, fontsize=8)
+            add_legend_of_panel(axes, groups)
     add_caption(figure, note)
     figure.suptitle(textwrap.fill(title, int(11 * figure.get_figwidth())), fontsize=11)
     save(figure, path)
+
+
+def _say_categories(axes, names: Sequence[str]) -> None:
+    """The names of categories below their places, aslant where they would run into each other."""
+    axes.set_xticks(range(len(names)), names)
+    axes.margins(x=0.1)
+    if max(map(len, names)) * len(names) > _LETTERS:
+        axes.tick_params(axis="x", rotation=30)
+        for label in axes.get_xticklabels():
+            label.set(ha="right", rotation_mode="anchor")
 
 
 def draw_heatmap(
@@ -247,7 +261,9 @@ def draw_profiles(path: Target, runs: Mapping[str, Scores], title: str, xlabel: 
         add_legend(figure, panels[0], len(runs))
     figure.suptitle(title, fontsize=12)
     figure.supylabel("share of seeds above", fontsize=9)
-    figure.supxlabel(f"{xlabel}; band: 95% bootstrap interval", fontsize=9)
+    counts = [len(values) for run in runs.values() for values in strata(run).values()]
+    band = "; band: 95% bootstrap interval" if max(counts) > 1 else ""
+    figure.supxlabel(f"{xlabel}, {seed_words(counts)}{band}", fontsize=9)
     save(figure, path)
 
 

@@ -124,6 +124,41 @@ def test_of_many_lanes_three_are_named(count, figures, tmp_path):
     assert axes.get_xlim()[0] == 0.0  # time before the first evaluation is time
 
 
+def test_of_many_runs_three_are_named(figures, tmp_path):
+    """Trap: forty runs in eight colours, each of which meant five of them."""
+    runs = {
+        f"run {place}": {**RUN, "eval_return": RUN["eval_return"] + place} for place in range(40)
+    }
+    plots.draw_comparison(tmp_path / "comparison.png", runs, "title")
+    axes = figures[0].axes[0]
+    named = [text.get_text() for text in axes.get_legend().get_texts()]
+    assert named == ["best: run 39", "median: run 19", "worst: run 0"]
+    assert len(axes.get_lines()) == 3
+    assert "the other 37 are thin lines" in figures[0].get_supxlabel()
+
+
+@pytest.mark.parametrize("labels", [[f"gamma=0.{i}" for i in range(8)], ["x" * 60, "y" * 60]])
+def test_a_legend_that_would_cover_the_curves_stands_above_them(labels, figures, tmp_path):
+    plots.draw_curves(tmp_path / "curves.png", lanes(len(labels)), "title", labels)
+    axes = figures[0].axes[0]
+    box = axes.get_legend().get_window_extent()
+    assert box.y0 >= axes.get_window_extent().y1 - 1 and box.x1 <= figures[0].bbox.x1
+
+
+def test_names_of_categories_do_not_run_into_each_other(figures, tmp_path):
+    names = [f"{letter}-rather-long-name" for letter in "abcd"]
+    rows = [{"backup": name, "iqm": 1.0, "low": 0.0, "high": 2.0} for name in names]
+    plots.draw_sensitivity(tmp_path / "figure.png", rows, ["backup"], "title")
+    assert {label.get_rotation() for label in figures[0].axes[0].get_xticklabels()} == {30.0}
+
+
+def test_every_figure_says_its_seeds(figures, tmp_path):
+    plots.draw_profiles(tmp_path / "profiles.png", PROFILES, "title", "score")
+    panels.draw_grid(tmp_path / "grid.png", {"a": RUN}, "title")
+    assert "score, 5 seeds" in figures[0].get_supxlabel()
+    assert f"over {SEEDS} seeds" in figures[1].get_supxlabel()
+
+
 @pytest.mark.parametrize("ending, begins", [("pdf", b"%PDF"), ("svg", b"<?xml"), ("PNG", b"\x89P")])
 def test_a_figure_has_the_format_of_its_name(ending, begins, tmp_path):
     path = tmp_path / f"figure.{ending}"
