@@ -145,6 +145,7 @@ def read_run(path: str | Path) -> Run:
       ConfigError: it is not one, has no finished evaluation, or its files do not fit together.
     """
     path = as_path("run", path)
+    results.check_directory(path)
     document = results.read_document(path)
     if not ((path / results.SCORES).is_file() and (path / results.METRICS).is_file()):
         raise ConfigError(

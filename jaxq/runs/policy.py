@@ -84,6 +84,7 @@ def load_policy(run: str | Path, trusted: Sequence[str] = ()) -> Policy:
       ConfigError: ``run`` holds none, they are damaged, or of another version of jaxq.
     """
     run = as_path("run", run)
+    files.check_directory(run)
     directory = run / files.POLICY
     path = directory / files.PARAMS
     if not path.is_file():

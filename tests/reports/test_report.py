@@ -232,6 +232,10 @@ def test_what_is_refused(tmp_path):
     page = tmp_path / "report.html"
     with pytest.raises(ConfigError, match=r"holds no config\.json"):
         write_report([tmp_path], page)
+    with pytest.raises(ConfigError, match=rf"is not a directory; {run}, where this file lies, is"):
+        write_report([run / "config.json"], page)
+    with pytest.raises(ConfigError, match="nowhere is not a directory; a run directory is accept"):
+        write_report([tmp_path / "nowhere"], page)
     with pytest.raises(ConfigError, match=r"must end in \.html"):
         write_report([run], tmp_path / "report.md")
     (tmp_path / "notes.md").write_text("# Notes\n")
