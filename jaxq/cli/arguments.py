@@ -82,6 +82,7 @@ class Parsed(NamedTuple):
     config: Config
     hparams: HParams
     asked: frozenset[str]  # fields that differ from where they began
+    typed: frozenset[str]  # fields that have a word of their own, whatever it says
 
 
 def group_of() -> dict[str, str]:
@@ -157,7 +158,13 @@ def _parse(
         env_params={**preset.hparams.env_params, **env_params},
         extra={**preset.hparams.extra, **extra},
     )
-    return Parsed(values.run, config, hparams, asked)
+    return Parsed(values.run, config, hparams, asked, _typed(arguments) & frozenset(start))
+
+
+def _typed(arguments: Sequence[str]) -> frozenset[str]:
+    """The names of all options among ``arguments``, such as num_envs of ``--num-envs=8``."""
+    words = [word[2:].split("=")[0] for word in arguments if word.startswith("--")]
+    return frozenset(word.removeprefix("no-").replace("-", "_") for word in words)
 
 
 def _bundle(

@@ -22,6 +22,7 @@ from jaxq.recipes.identity import description, same_parts
 from jaxq.recipes.own import check_trust, own_fields, resolve
 from jaxq.recipes.presets import PRESETS
 from jaxq.recipes.reading import settle
+from jaxq.recipes.validation import check_asked
 from jaxq.runs import files as results
 from jaxq.runs import machine
 from jaxq.runs.runner import Interrupted
@@ -166,7 +167,7 @@ def parse(arguments: Sequence[str], script: str, options_type: type = RunOptions
             raise ConfigError(f"{script} begins with a preset, or a run; {script} lists them.")
         arguments = [name, *(argument for argument in arguments if argument != name)]
     name, preset, document = load_preset(arguments[0])
-    options, config, hparams, asked = parse_fields(
+    options, config, hparams, asked, typed = parse_fields(
         arguments[1:], f"{script} {name}", preset, options_type()
     )
     check_trust(config)
@@ -174,6 +175,7 @@ def parse(arguments: Sequence[str], script: str, options_type: type = RunOptions
         config, hparams = settle(config, hparams, asked)
     elif not options.resume:
         _check_made_of(arguments[0], document, config, asked, options.accept_changed_code)
+    check_asked(config, hparams, typed)
     lanes, seeds, steps = [hparams], None, preset.steps
     source = results.read_document(options.resume) if options.resume else document
     if source and source.get("sweep"):

@@ -149,8 +149,9 @@ def make_offline_trainer(
 
     def init(key: jax.Array, hparams: HParams, records: jax.Array) -> tuple[OfflineState, Clock]:
         key, key_params, key_carry = jax.random.split(key, 3)
-        obs = windows.unpack(records[0, :1]).obs
+        obs = windows.unpack(records[0]).obs  # of every column, of which some statistics have one
         params = counted(agent.init(key_params, obs), records, hparams)
+        obs = jax.tree.map(lambda x: x[:1], obs)
         opt_state = optimizer(hparams, jnp.float32(0.0)).init(params)
         memory = regulariser.init(params)
         state = OfflineState(params, target.init(params), opt_state, obs, key, key_carry, memory)

@@ -29,7 +29,7 @@ from jaxq.recipes.acting import make_exploration_from
 from jaxq.recipes.identity import description
 from jaxq.recipes.own import is_own, own_fields, resolve
 from jaxq.recipes.parts import find, make_part, window_of
-from jaxq.recipes.reading import trained_by
+from jaxq.recipes.reading import reads, trained_by
 from jaxq.recipes.validation import validate
 from jaxq.recipes.watching import WatchedConfig, check_reads, check_structure, check_trace
 from jaxq.replay import datasets
@@ -99,7 +99,8 @@ def make_experiment(
         agent = agents.make_agent_from(watched, env)
     trainer = make_trainer_from(watched, env, contracts.checked(agent, config))
     eval_env = _make_env(make_env, config, config.eval_episodes)
-    evaluate = make_evaluator(eval_env, agent, config.eval_max_steps, config.diagnose)
+    estimates = is_own(config.agent) or "gamma" in reads(config)  # and does not only act
+    evaluate = make_evaluator(eval_env, agent, config.eval_max_steps, config.diagnose and estimates)
     inside = make_diagnostics_from(config, env, eval_env, agent) if config.diagnose else None
     registered = {"env": made} if (made := libraries.registered(config.env)) else {}
     parts = {**registered, **own}

@@ -22,6 +22,11 @@ def _single_states(config: Config, hparams: HParams) -> str | None:
             f"regulariser={config.regulariser} compares values with those before an update, which "
             f"target={config.target} shifts; l2-init or none is accepted"
         )
+    if config.replay == "latest" and not config.dataset:
+        return (
+            f"regulariser={config.regulariser} looks at states that are not learned from, and "
+            f"replay=latest holds no others; replay=uniform or prioritized is accepted"
+        )
     return None
 
 

@@ -4,19 +4,19 @@ What fits to which part is said in the rows of ``parts`` and ``agents``; here st
 all: types, ranges, and loops that are whole numbers of the loops inside them.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from typing import Any, Literal, get_args, get_origin, get_type_hints
 
-import numpy as np
-
 from jaxq.config import INFINITY, Config, HParams, words_as_values
 from jaxq.envs.probing import MOST_ENVS
-from jaxq.errors import ConfigError, missing_number, unknown
+from jaxq.errors import ConfigError, unknown
 from jaxq.recipes.agents import AGENTS, check_backup
 from jaxq.recipes.own import check_trust, is_own, own_names
 from jaxq.recipes.parts import Row, window_of
-from jaxq.recipes.reading import chosen, loop_of, readers, reads, without_effect
+from jaxq.recipes.ranges import check_numbers, check_own_numbers
+from jaxq.recipes.reading import FIELDS, chosen, loop_of, readers, reads, without_effect
+from jaxq.settings import format_value
 
 _LARGEST = 2**31 - 1  # of what is counted on a device
 _SIDE_BY_SIDE = ("num_envs", "eval_episodes")
@@ -39,7 +39,28 @@ def validate(config: Config, *lanes: HParams, handed_over: bool = False) -> None
     for hparams in lanes:
         _check_lane(config, hparams, parts)
         for field in without_effect(config, HParams() if handed_over else hparams):
-            raise ConfigError(f"{field} has no effect {_where(field, config)}.")
+            value = getattr(config, field, getattr(hparams, field, None))
+            raise no_effect(config, field, value)
+
+
+def no_effect(config: Config, field: str, value: Any) -> ConfigError:
+    """The error that says so of a field that nothing reads."""
+    words = "" if isinstance(value, dict) else f"={format_value(value)}"
+    return ConfigError(f"{field}{words} has no effect {_where(field, config)}.")
+
+
+def check_asked(config: Config, hparams: HParams, asked: Iterable[str]) -> None:
+    """Refuse what was asked for and nothing reads, though it is what a default says.
+
+    Raises:
+      ConfigError: names the field.
+    """
+    found = reads(config)
+    for field in asked:
+        if field in FIELDS and field not in (*found, "extra"):
+            raise no_effect(config, field, getattr(config, field, getattr(hparams, field, None)))
+    if "dataset" in asked and not config.dataset:
+        raise ConfigError("dataset= is empty; a run directory is accepted.")
 
 
 def _where(field: str, config: Config) -> str:
@@ -56,11 +77,11 @@ def _check_lane(config: Config, hparams: HParams, parts: Mapping[str, Row]) -> N
             f"hparams={type(hparams).__name__} must be HParams; numbers of your own go into its "
             f"field extra."
         )
-    _check_numbers(hparams)
+    check_numbers(hparams)
     for label, part in parts.items():
         if wrong := part.check(config, hparams):
             raise ConfigError(f"{wrong}.")
-        _check_own_numbers(label, part.numbers, hparams.extra)
+        check_own_numbers(label, part.numbers, hparams.extra)
     takes_backup = "backup" in parts[f"agent {config.agent}"].reads
     if takes_backup and not is_own(config.agent) and not is_own(config.backup):
         check_backup(config, hparams, AGENTS[config.agent].make.loss.honours)
@@ -260,60 +281,3 @@ _CHECKS = {
 def _window_words(config: Config) -> str:
     name = "sequence_length" if config.sequence_length >= config.n_step else "n_step"
     return f"{name}={window_of(config)}"
-
-
-# Field -> (lowest, highest) accepted value; fields not listed take any number from 0 up.
-_RANGES = {
-    "gamma": (0.0, 1.0),
-    "intrinsic_gamma": (0.0, 1.0),
-    "tau": (0.0, 1.0),
-    "td_lambda": (0.0, 1.0),
-    "epsilon_start": (0.0, 1.0),
-    "epsilon_end": (0.0, 1.0),
-    "eval_epsilon": (0.0, 1.0),
-    "adam_beta1": (0.0, 1.0),
-    "adam_beta2": (0.0, 1.0),
-    "rmsprop_decay": (0.0, 1.0),
-    "error_decay": (0.0, 1.0),
-    "importance_exponent": (0.0, 1.0),
-    "importance_exponent_end": (0.0, 1.0),
-}
-
-
-def _check_numbers(hparams: HParams) -> None:
-    for name in ("env_params", "extra"):
-        by_name = getattr(hparams, name)
-        if not (isinstance(by_name, dict) and all(isinstance(key, str) for key in by_name)):
-            raise ConfigError(f"{name}={by_name!r} must be a dictionary of numbers by name.")
-    for name, value in hparams._asdict().items():
-        if name not in ("env_params", "extra"):
-            _check_range(name, value, *_RANGES.get(name, (0.0, INFINITY)))
-    for name, value in hparams.extra.items():
-        _check_range(f"extra.{name}", value, -INFINITY, INFINITY)
-    for name, value in hparams.env_params.items():
-        array = np.asarray(value)
-        if array.dtype.kind not in "biuf" or np.isnan(array).any():
-            raise ConfigError(f"env_params.{name}={value!r} must be a number, or an array of them.")
-
-
-def _check_range(name: str, value: Any, low: float, high: float) -> None:
-    try:
-        value = float(None if isinstance(value, str) else value)
-    except (TypeError, ValueError):
-        raise ConfigError(f"{name}={value!r} must be a number.") from None
-    if not low <= value <= high:
-        if low == -INFINITY == -high:
-            accepted = "a number"
-        else:
-            accepted = f"between {low:g} and {high:g}" if high < INFINITY else f"{low:g} or larger"
-        raise ConfigError(f"{name}={value} must be {accepted}.")
-
-
-def _check_own_numbers(
-    label: str, numbers: Mapping[str, tuple[float, float]], extra: Mapping[str, float]
-) -> None:
-    """The numbers that a part of one's own has declared."""
-    for name, (low, high) in numbers.items():
-        if name not in extra:
-            raise missing_number(name, f"which {label} reads (between {low:g} and {high:g})")
-        _check_range(f"extra.{name}", extra[name], low, high)

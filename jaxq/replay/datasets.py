@@ -63,7 +63,7 @@ def read_about(run: str | Path) -> dict[str, Any]:
     """
     path = Path(run) / DATASET / ABOUT
     if not path.is_file():
-        found = "is no directory"
+        found = f"is no directory as seen from {Path.cwd()}"
         if (Path(run) / ABOUT).is_file():
             found = f"is the dataset of {Path(run).parent}, which is to be named"
         elif Path(run).is_dir():

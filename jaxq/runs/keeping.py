@@ -31,13 +31,13 @@ def check_keeping(
       ConfigError: names it.
     """
     if experiment.trainer.contents is None:
-        config, why = spec.config, "which fills no replay"
+        config, why = spec.config, ", which fills no replay"
         if config.dataset:
-            why = f"which does not act with dataset={config.dataset}"
+            why = f", which does not act with dataset={config.dataset}"
         elif loop_of(config) == "off-policy":
-            why = f"with replay={config.replay}, which holds no past"
+            why = f" with replay={config.replay}, which holds no past"
         raise ConfigError(
-            f"keep_replay has no effect on agent={config.agent} {why}; an agent that acts and "
+            f"keep_replay has no effect on agent={config.agent}{why}; an agent that acts and "
             f"learns from replay=uniform or prioritized is accepted."
         )
     if (directory / DATASET / ABOUT).exists():

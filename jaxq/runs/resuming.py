@@ -48,7 +48,10 @@ def check_same(
         raise ConfigError(f"resume={directory} is not a directory; a run directory is accepted.")
     old = results.read_document(directory)
     there, here = old["config"], document["config"]
-    changes = differences(there, here, sorted(set(there) | set(here)))
+    names = set(there) | set(here)
+    if there.get("dataset") and here.get("dataset"):
+        names.remove("dataset")  # it may lie elsewhere now: below its hash decides
+    changes = differences(there, here, sorted(names))
     if len(old["lanes"]) != len(document["lanes"]):
         changes.append(f"lanes ({len(old['lanes'])} there, {len(document['lanes'])} here)")
     for ours, theirs in zip(document["lanes"], old["lanes"]):
@@ -155,11 +158,14 @@ def read_point(directory: Path, document: dict, shapes: PyTree) -> Point | None:
 
 
 def owner_of(document: dict) -> str:
-    """By what a checkpoint knows its run: everything but its name, its length and its code.
+    """By what a checkpoint knows its run: everything but its name, its length, its code, and where
+    a dataset lies.
 
     First all of it, then a part at a time, so that what differs can be named.
     """
     rest = {**document, "steps": None, "preset": None, "made_of": None}
+    if data := document.get("dataset"):
+        rest["config"] = {**rest["config"], "dataset": data["hash"]}
     numbers = {name: [lane.get(name) for lane in rest["lanes"]] for name in rest["lanes"][0]}
     parts = {**rest["config"], **numbers, "seeds": rest["seeds"]}
     words = [f"{name}:{checkpoint.fingerprint(value)}" for name, value in parts.items()]

@@ -27,7 +27,9 @@ def test_fields_options_and_numbers_of_ones_own():
     assert parsed.options.seeds == 3
     assert parsed.config == replace(Config(), n_step=5, widths=(8, 4), extra=("depth=3",))
     assert parsed.hparams == HParams(gamma=0.9, extra={"alpha": 0.5, "beta": 2})
-    assert parsed.asked == {"n_step", "gamma", "widths", "extra"}
+    assert parsed.asked == parsed.typed == {"n_step", "gamma", "widths", "extra"}
+    typed = words("--optimizer adam --no-dueling --gamma=0.99 --seeds 2").typed
+    assert typed == {"optimizer", "dueling", "gamma"}  # at their defaults, and asked for
     with pytest.raises(ConfigError, match="extra=beta must be names and numbers in turn"):
         words("--extra beta")
 

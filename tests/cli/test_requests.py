@@ -45,6 +45,10 @@ def do(*arguments):
         ("dqn-cartpole --network minatar", "network=minatar needs image observations"),
         ("dqn-cartpole --env-params gravty 9", "env_params of CartPole-v1=gravty does not exist"),
         ("dqn-cartpole --capacity 1000000000", "members fit"),
+        ("dqn-cartpole --dataset=", "dataset= is empty; a run directory is accepted"),
+        # what a default says has as little effect as anything else
+        ("stream-q-cartpole --optimizer adam", "optimizer=adam has no effect without trace=acc"),
+        ("stream-q-cartpole --correction-rate 0.1", "correction_rate=0.1 has no effect without"),
     ],
 )
 def test_bad_input_is_one_sentence_and_leaves_nothing(arguments, message, tmp_path):

@@ -88,7 +88,9 @@ def test_a_presets_numbers_for_another_part_are_not_recorded():
     """dqn-breakout's Huber loss means nothing to C51, and RMSprop's decay nothing to Adam."""
     config = Config(agent="c51", capacity=5_000)
     hparams = HParams(huber_delta=1.0, rmsprop_decay=0.9, gamma=0.9)
-    with pytest.raises(ConfigError, match=r"rmsprop_decay has no effect without optimizer=rmsprop"):
+    with pytest.raises(
+        ConfigError, match=r"rmsprop_decay=0\.9 has no effect without optimizer=rmsprop"
+    ):
         validate(config, hparams._replace(huber_delta=HParams().huber_delta))
     assert settle(config, hparams, ()) == (config, HParams(gamma=0.9))
     kept = settle(config, hparams, {"huber_delta"})[1]
@@ -97,7 +99,9 @@ def test_a_presets_numbers_for_another_part_are_not_recorded():
 
 def test_the_choice_that_is_missing_is_named():
     config = Config(action_selection="softmax")
-    with pytest.raises(ConfigError, match="epsilon_end has no effect without action_selection=eps"):
+    with pytest.raises(
+        ConfigError, match=r"epsilon_end=0\.5 has no effect without action_selection=eps"
+    ):
         validate(config, HParams(epsilon_end=0.5))
 
 

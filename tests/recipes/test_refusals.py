@@ -75,7 +75,7 @@ def test_no_choice_is_dropped_in_silence():
 
     with pytest.raises(ConfigError, match="break_ties=True has no effect on action_selection"):
         by_name(action_selection=f"{HERE}:my_select", break_ties=True)
-    with pytest.raises(ConfigError, match="num_atoms has no effect without agent=c51"):
+    with pytest.raises(ConfigError, match="num_atoms=7 has no effect without agent=c51"):
         by_name(backup=f"{HERE}:my_backup", num_atoms=7, hparams=HParams(extra={"alpha": 0.1}))
     with pytest.raises(ConfigError, match="extra=depth=3 has no effect without your own parts"):
         by_name(extra=("depth=3",))

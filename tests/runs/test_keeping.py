@@ -1,20 +1,24 @@
 """A replay that is kept, and runs that learn from it: bits, resume, memory, refusals."""
 
 import json
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
+import jax
 import numpy as np
 import pytest
 from commands import assert_same_run
-from common import SMALL, SMALL_HPARAMS, small
+from common import SMALL, SMALL_HPARAMS, cast, small
 from rich.console import Console
 from safetensors.numpy import load_file, save_file
 
 from jaxq.config import Config, HParams
 from jaxq.errors import ConfigError
+from jaxq.loops.rollout import record_shapes
+from jaxq.networks.statistics import split
 from jaxq.recipes.experiment import make_experiment
-from jaxq.replay.datasets import ABOUT, DATASET, RECORDS, hash_of
+from jaxq.replay.datasets import ABOUT, DATASET, RECORDS, hash_of, uniform_windows
 from jaxq.runs import files
 from jaxq.runs.population import Population
 from jaxq.runs.runner import RunSpec, Spread, run
@@ -171,6 +175,40 @@ def test_what_is_not_there_is_refused(data, tmp_path):
     newest = ONLINE._replace(config=NEWEST)
     with pytest.raises(ConfigError, match="keep_replay has no effect on agent=dqn with replay=lat"):
         run(newest, tmp_path / "new", spread=Spread(keep_replay=0), console=QUIET)
+
+
+def test_a_dataset_may_have_moved(data, tmp_path):
+    """A run goes on from where its dataset lies now, if it is the same; its hash decides."""
+    moved = Path(shutil.copytree(data, tmp_path / "moved"))
+    learn(moved, tmp_path / "offline")
+    elsewhere = Path(shutil.move(moved, tmp_path / "elsewhere"))
+    with pytest.raises(ConfigError, match="moved is no directory as seen from "):
+        learn(moved, tmp_path / "offline", steps=400, resume=True)
+    learn(elsewhere, tmp_path / "offline", steps=400, resume=True)
+    document = files.read_json(tmp_path / "offline" / files.CONFIG)
+    assert document["config"]["dataset"] == str(elsewhere) and document["steps"] == 400
+
+
+def test_cloning_estimates_no_value(data, tmp_path):
+    """Its outputs are logits: minus a return they were reported as an overestimation."""
+    cloning = replace(OFFLINE, dataset=str(data), agent="bc", diagnose=True)
+    run(RunSpec("bc", cloning, [NUMBERS], [0], 100), tmp_path / "bc", console=QUIET)
+    found = files.read_arrays(tmp_path / "bc" / files.METRICS)
+    assert "diagnostics/policy_churn" in found and "diagnostics/overestimation" not in found
+
+
+def test_rewards_are_scaled_by_every_column_of_a_dataset(data):
+    """Each column has a discounted sum of its own; there was one for all, a traceback."""
+    experiment = make_experiment(replace(OFFLINE, dataset=str(data), rewards="scaled"))
+    (records,) = experiment.trainer.data()
+    state, _ = jax.jit(experiment.trainer.init)(jax.random.key(0), cast(NUMBERS), records)
+    steps = uniform_windows(record_shapes(experiment.env), batch_size=1).unpack(records)
+    sums, every = np.zeros(4), []
+    for reward, done in zip(np.asarray(steps.reward), np.asarray(steps.done)):
+        sums = NUMBERS.gamma * np.where(done, 0.0, sums) + reward
+        every.append(sums)
+    variance = split(state.params)[1]["rewards"]["variance"]
+    np.testing.assert_allclose(variance, np.var(every, ddof=1), rtol=1e-3)
 
 
 def test_members_share_one_dataset(data):
