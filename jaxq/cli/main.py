@@ -175,7 +175,10 @@ def parse(arguments: Sequence[str], script: str, options_type: type = RunOptions
         config, hparams = settle(config, hparams, asked)
     elif not options.resume:
         _check_made_of(arguments[0], document, config, asked, options.accept_changed_code)
-    check_asked(config, hparams, typed)
+    if "dataset" in typed and not config.dataset:  # as of a variable that is not set
+        raise ConfigError("dataset= is empty; a run directory is accepted.")
+    if options_type is RunOptions:  # among the lanes of a sweep another may read it
+        check_asked(config, hparams, typed)
     lanes, seeds, steps = [hparams], None, preset.steps
     source = results.read_document(options.resume) if options.resume else document
     if source and source.get("sweep"):

@@ -13,7 +13,7 @@ from common import SMALL, SMALL_HPARAMS
 from conftest import ROOT
 from rich.console import Console
 
-from jaxq.cli.main import main, parse
+from jaxq.cli.main import SharedOptions, main, parse
 from jaxq.cli.tasks import train
 from jaxq.errors import ConfigError
 from jaxq.runs import files
@@ -56,6 +56,13 @@ def test_bad_input_is_one_sentence_and_leaves_nothing(arguments, message, tmp_pa
         do(*arguments.split(), "--out", tmp_path / "run")
     assert message in str(raised.value) and str(raised.value).count(". ") == 0
     assert not (tmp_path / "run").exists()
+
+
+def test_a_sweep_may_ask_for_what_only_some_of_its_lanes_read():
+    request = parse("stream-q-cartpole --optimizer adam".split(), "sweep.py", SharedOptions)
+    assert request.config.optimizer == "adam"
+    with pytest.raises(ConfigError, match="dataset= is empty"):
+        parse(["dqn-cartpole", "--dataset="], "sweep.py", SharedOptions)
 
 
 def test_a_preset_without_a_name_is_not_this_directory():
