@@ -150,19 +150,26 @@ def _label(lanes: Sequence[Lane]) -> str:
     if lanes[0].given:
         return lanes[0].label
     labels = list(dict.fromkeys(map(_name, lanes)))
+    if len(labels) > 1 and all(map(_known, lanes)):  # presets, perhaps all changed alike
+        families = {f"{_family(lane)} {describe(_changed(lane))}" for lane in lanes}
+        labels = list(families) if len(families) == 1 else labels
     return labels[0] if len(labels) == 1 else f"{labels[0]} and {len(labels) - 1} like it"
 
 
 def _name(lane: Lane) -> str:
     """What a lane's method is called; a preset that was changed or is not known keeps its name."""
-    name, preset = lane.run.document["preset"], _known(lane)
-    counted = _counted(lane.fields, lane.setting)
-    changed = {k: v for k, v in lane.setting.items() if k in counted}
-    if preset:
-        original = _counted({**vars(preset.config), **flatten(preset.hparams)}, lane.setting)
-        changed = {k: lane.fields[k] for k, v in counted.items() if original.get(k) != v}
-        name = name if changed else _family(lane)
+    changed = _changed(lane)
+    name = _family(lane) if _known(lane) and not changed else lane.run.document["preset"]
     return f"{name} {describe(changed)}".strip()
+
+
+def _changed(lane: Lane) -> dict[str, Any]:
+    """The fields of a lane's method that its known preset has otherwise; else those swept."""
+    counted, preset = _counted(lane.fields, lane.setting), _known(lane)
+    if not preset:
+        return {k: v for k, v in lane.setting.items() if k in counted}
+    original = _counted({**vars(preset.config), **flatten(preset.hparams)}, lane.setting)
+    return {k: lane.fields[k] for k, v in counted.items() if original.get(k) != v}
 
 
 def _alone(method: Method, methods: Sequence[Method]) -> str:
