@@ -158,8 +158,7 @@ def parse(arguments: Sequence[str], script: str, options_type: type = RunOptions
     arguments = [part for argument in arguments for part in _split_resume(argument)]
     if arguments[0].startswith("-") and "--resume" in arguments[:-1]:
         run = arguments[arguments.index("--resume") + 1]
-        if not Path(run).is_dir():
-            raise ConfigError(f"resume={run} is not a directory; a run directory is accepted.")
+        results.check_directory(Path(run), "resume")
         arguments = [run, *arguments]
     if arguments[0].startswith("-"):  # options before the preset
         name = next((argument for argument in arguments if argument in PRESETS), None)

@@ -99,7 +99,7 @@ def make_experiment(
         agent = agents.make_agent_from(watched, env)
     trainer = make_trainer_from(watched, env, contracts.checked(agent, config))
     eval_env = _make_env(make_env, config, config.eval_episodes)
-    estimates = is_own(config.agent) or "gamma" in reads(config)  # and does not only act
+    estimates = is_own(config.agent) or "gamma" in reads(config)  # cloning puts out logits
     evaluate = make_evaluator(eval_env, agent, config.eval_max_steps, config.diagnose and estimates)
     inside = make_diagnostics_from(config, env, eval_env, agent) if config.diagnose else None
     registered = {"env": made} if (made := libraries.registered(config.env)) else {}

@@ -43,16 +43,16 @@ def check_numbers(hparams: HParams) -> None:
             raise ConfigError(f"{name}={by_name!r} must be a dictionary of numbers by name.")
     for name, value in hparams._asdict().items():
         if name not in ("env_params", "extra"):
-            check_range(name, value, *_RANGES.get(name, (0.0, INFINITY)))
+            _check_range(name, value, *_RANGES.get(name, (0.0, INFINITY)))
     for name, value in hparams.extra.items():
-        check_range(f"extra.{name}", value, -INFINITY, INFINITY)
+        _check_range(f"extra.{name}", value, -INFINITY, INFINITY)
     for name, value in hparams.env_params.items():
         array = np.asarray(value)
         if array.dtype.kind not in "biuf" or np.isnan(array).any():
             raise ConfigError(f"env_params.{name}={value!r} must be a number, or an array of them.")
 
 
-def check_range(name: str, value: Any, low: float, high: float) -> None:
+def _check_range(name: str, value: Any, low: float, high: float) -> None:
     """Refuse what is no number from ``low`` to ``high``, both included.
 
     Raises:
@@ -84,4 +84,4 @@ def check_own_numbers(
     for name, (low, high) in numbers.items():
         if name not in extra:
             raise missing_number(name, f"which {label} reads (between {low:g} and {high:g})")
-        check_range(f"extra.{name}", extra[name], low, high)
+        _check_range(f"extra.{name}", extra[name], low, high)

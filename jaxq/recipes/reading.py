@@ -114,7 +114,7 @@ def without_effect(config: Config, hparams: HParams) -> list[str]:
     """The fields that are not at their defaults and that nothing reads."""
     found = reads(config)
     idle = [field for field in FIELDS if field not in (*found, "extra")]
-    return [field for field in idle if _value(config, hparams, field) != _DEFAULTS[field]]
+    return [field for field in idle if value_of(config, hparams, field) != _DEFAULTS[field]]
 
 
 def readers(field: str, config: Config) -> str:
@@ -175,5 +175,6 @@ def settle(config: Config, hparams: HParams, asked: Iterable[str]) -> tuple[Conf
     return replace(config, **structure), hparams._replace(**numbers)
 
 
-def _value(config: Config, hparams: HParams, field: str) -> Any:
+def value_of(config: Config, hparams: HParams, field: str) -> Any:
+    """The value of a field, of whichever of the two has it."""
     return getattr(config if field in _STRUCTURE else hparams, field)

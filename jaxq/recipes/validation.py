@@ -15,7 +15,7 @@ from jaxq.recipes.agents import AGENTS, check_backup
 from jaxq.recipes.own import check_trust, is_own, own_names
 from jaxq.recipes.parts import Row, window_of
 from jaxq.recipes.ranges import check_numbers, check_own_numbers
-from jaxq.recipes.reading import FIELDS, chosen, loop_of, readers, reads, without_effect
+from jaxq.recipes.reading import chosen, loop_of, readers, reads, value_of, without_effect
 from jaxq.settings import format_value
 
 _LARGEST = 2**31 - 1  # of what is counted on a device
@@ -39,26 +39,26 @@ def validate(config: Config, *lanes: HParams, handed_over: bool = False) -> None
     for hparams in lanes:
         _check_lane(config, hparams, parts)
         for field in without_effect(config, HParams() if handed_over else hparams):
-            value = getattr(config, field, getattr(hparams, field, None))
-            raise no_effect(config, field, value)
+            raise _no_effect(config, hparams, field)
 
 
-def no_effect(config: Config, field: str, value: Any) -> ConfigError:
+def _no_effect(config: Config, hparams: HParams, field: str) -> ConfigError:
     """The error that says so of a field that nothing reads."""
+    value = value_of(config, hparams, field)
     words = "" if isinstance(value, dict) else f"={format_value(value)}"
     return ConfigError(f"{field}{words} has no effect {_where(field, config)}.")
 
 
 def check_asked(config: Config, hparams: HParams, asked: Iterable[str]) -> None:
-    """Refuse what was asked for and nothing reads, though it is what a default says.
+    """Refuse fields that were asked for and nothing reads, though they say what a default says.
 
     Raises:
       ConfigError: names the field.
     """
     found = reads(config)
     for field in sorted(asked):
-        if field in FIELDS and field not in (*found, "extra"):
-            raise no_effect(config, field, getattr(config, field, getattr(hparams, field, None)))
+        if field not in (*found, "extra"):
+            raise _no_effect(config, hparams, field)
 
 
 def _where(field: str, config: Config) -> str:

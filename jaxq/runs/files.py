@@ -107,15 +107,16 @@ def _writing(directory: Path) -> Iterator[None]:
         raise ConfigError(f"out={directory} cannot be written: {reason}.") from error
 
 
-def check_directory(run: Path) -> None:
+def check_directory(run: Path, name: str = "run") -> None:
     """Refuse what is no directory.
 
     Raises:
-      ConfigError: ``run`` is none; of a file, such as its config.json, where that lies is named.
+      ConfigError: ``run``, called ``name``, is none; of a file in one, such as its config.json,
+        that one is named.
     """
     if not run.is_dir():
         it = f"{run.parent}, where this file lies," if run.is_file() else "a run directory"
-        raise ConfigError(f"run={run} is not a directory; {it} is accepted.")
+        raise ConfigError(f"{name}={run} is not a directory; {it} is accepted.")
 
 
 def read_document(directory: Path) -> dict[str, Any]:

@@ -59,14 +59,13 @@ class Meta:
             **self.before,
         }
         files.write_json(self.path, self.document)
-        self.listener = Listener(lambda moment: self._write(), self._ended)
+        self.listener = Listener(
+            lambda moment: self._write(), lambda moment: self._write(stopped_by=moment.stopped_by)
+        )
 
     def compiled(self) -> None:
         """Everything until now was compiling."""
         self._count("compile_seconds")
-
-    def _ended(self, moment: Moment) -> None:
-        self._write(stopped_by=moment.stopped_by)
 
     def _write(self, **more: Any) -> None:
         self._count("seconds")

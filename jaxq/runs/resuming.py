@@ -44,8 +44,7 @@ def check_same(
     Raises:
       ConfigError: names what differs.
     """
-    if not directory.is_dir():
-        raise ConfigError(f"resume={directory} is not a directory; a run directory is accepted.")
+    results.check_directory(directory, "resume")
     old = results.read_document(directory)
     there, here = old["config"], document["config"]
     names = set(there) | set(here)

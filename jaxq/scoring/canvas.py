@@ -44,7 +44,9 @@ def draw_thinly(axes, lanes: Iterable[tuple[np.ndarray, np.ndarray]]) -> None:
 
     left = [(steps, seeds_left(values)) for steps, values in lanes]
     lines = [np.column_stack([steps, iqm(v, axis=0)]) for steps, v in left if len(v)]
-    alpha = float(np.clip(10.0 / max(1, len(lines)), 0.02, 0.5))
+    if not lines:
+        return
+    alpha = float(np.clip(10.0 / len(lines), 0.02, 0.5))
     axes.add_collection(
         LineCollection(lines, colors=_BACKGROUND, linewidths=0.7, alpha=alpha, zorder=1)
     )

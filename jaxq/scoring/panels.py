@@ -92,5 +92,5 @@ def draw_grid(
     counts = [len(seeds_left(arrays["eval_return"][0])) for arrays in runs.values()]
     note = f"{band_words('IQM', counts)}, each seed thinly; the number is the last IQM"
     figure.suptitle(f"{title}\n" if title else "", fontsize=12)
-    figure.supxlabel(f"{counted} per seed; {note}", fontsize=8, color="#666666")
+    add_caption(figure, f"{counted} per seed", note)
     save(figure, path)

@@ -59,8 +59,7 @@ def draw_curves(
     named, rest = few_named(labels, arrays["eval_return"])
 
     def draw(axes, values, are_named: bool) -> None:
-        if rest:
-            draw_thinly(axes, ((arrays["steps"], values[lane]) for lane in rest))
+        draw_thinly(axes, ((arrays["steps"], values[lane]) for lane in rest))
         for index, (lane, label) in enumerate(named.items()):
             words = label if are_named else None
             single = are_named and len(labels) == 1
