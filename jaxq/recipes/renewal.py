@@ -45,7 +45,8 @@ def _recyclable(config: Config, hparams: HParams) -> str | None:
     agent = AGENTS.get(config.agent, Row(None))
     if config.network == "linear":
         return f"network={config.network} has no hidden units for reset=redo to recycle"
-    if agent.loop == "on-policy" or "ensemble_size" in agent.reads or config.memory != "none":
+    several = not {"ensemble_size", "intrinsic_gamma"}.isdisjoint(agent.reads)
+    if agent.loop == "on-policy" or several or config.memory != "none":
         return (
             f"reset=redo recycles units of one network without memory, found on a batch of a "
             f"replay, which agent={config.agent} has not; head or shrink-and-perturb is accepted"

@@ -224,7 +224,10 @@ def _titles(lanes: Sequence[Lane]) -> list[str]:
         environment = lane.protocol["environment"]
         same = [flat(x.protocol) for x in lanes if x.protocol["environment"] == environment]
         own = flat(lane.protocol)
-        words = [f"{k} {format_value(own.get(k, '')) or 'default'}" for k in differing(same)]
+        said = {
+            k: format_value(own[k]) or "none" if k in own else "default" for k in differing(same)
+        }
+        words = [f"{field} {value}" for field, value in said.items()]
         titles.append(", ".join([environment, *words]))
     return titles
 

@@ -15,6 +15,8 @@ from jaxq.envs.trying import look_at, measure_speed, warn_of_random_steps
 from jaxq.errors import ConfigError
 from jaxq.types import ObservationLegalActions
 
+pytestmark = pytest.mark.usefixtures("compiled_quickly")
+
 
 def tried(env, params=Params(), raw=True, **more):  # noqa: B008
     made = from_gymnax(env, params, 4, **more)

@@ -87,9 +87,12 @@ def test_documents_round_trip():
             {"reset": "redo", "reset_period": 10_000, "network": "linear"},
             "network=linear has no hidden units for reset=redo to recycle",
         ),
-        (
-            {"reset": "redo", "reset_period": 10_000, "agent": "rem"},
-            "reset=redo recycles units of one network without memory",
+        *(
+            (
+                {"reset": "redo", "reset_period": 10_000, "agent": agent},
+                "reset=redo recycles units of one network without memory",
+            )
+            for agent in ("rem", "rnd")
         ),
         (
             {**ON_POLICY, "regulariser": "chain"},

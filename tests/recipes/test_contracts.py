@@ -24,6 +24,8 @@ from jaxq.recipes.own import declares
 from jaxq.replay import rings
 from jaxq.types import LossOutput, Selection
 
+pytestmark = pytest.mark.usefixtures("compiled_quickly")
+
 HERE = __name__
 
 

@@ -21,6 +21,8 @@ from jaxq.recipes.experiment import make_experiment
 from jaxq.recipes.parts import TABLES
 from jaxq.recipes.presets import PRESETS
 
+pytestmark = pytest.mark.usefixtures("compiled_quickly")
+
 # Presets that cover all agents and loops, in environments whose traces are short.
 BASES = [name for name in PRESETS if name.endswith(("-cartpole", "-frozenlake", "-memorychain"))]
 HINTS = get_type_hints(Config)

@@ -12,6 +12,8 @@ from jaxq.recipes.experiment import make_experiment
 from jaxq.recipes.presets import PRESETS
 from jaxq.recipes.reading import period_of
 
+pytestmark = pytest.mark.usefixtures("compiled_quickly")
+
 NAMES = [name for name, preset in PRESETS.items() if "/" in preset.config.env]
 
 

@@ -17,6 +17,8 @@ from jaxq.recipes.reading import EVALUATION, FIELDS, chosen, readers, reads, set
 from jaxq.recipes.validation import validate
 from jaxq.recipes.watching import WatchedConfig
 
+pytestmark = pytest.mark.usefixtures("compiled_quickly")
+
 # Between them every kind of part, most of its rows, and all loops.
 COVERING = (
     "table, newest steps",

@@ -24,7 +24,7 @@ from jaxq.reports.sources import read_run
 from jaxq.runs import files
 from jaxq.runs.runner import RunSpec, run
 
-pytestmark = pytest.mark.usefixtures("no_figures")
+pytestmark = pytest.mark.usefixtures("no_figures", "compiled_quickly")
 
 sys.path.insert(0, str(ROOT / "experiments"))
 QUIET = Console(quiet=True)

@@ -20,7 +20,7 @@ from jaxq.runs.runner import RunSpec, Spread, add_seeds, run
 from jaxq.studies.asking import make_study
 from jaxq.studies.sweeping import plan
 
-pytestmark = pytest.mark.usefixtures("shared_programs", "no_figures")
+pytestmark = pytest.mark.usefixtures("shared_programs", "no_figures", "compiled_quickly")
 
 QUIET = Console(quiet=True)
 RARE = replace(SMALL, eval_period=300)

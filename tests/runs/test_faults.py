@@ -20,7 +20,7 @@ from jaxq.runs import files
 from jaxq.runs.policy import load_policy
 from jaxq.runs.runner import RunSpec, Spread, run
 
-pytestmark = pytest.mark.usefixtures("shared_programs", "no_figures")
+pytestmark = pytest.mark.usefixtures("shared_programs", "no_figures", "compiled_quickly")
 
 QUIET = Console(quiet=True)
 SPEC = RunSpec("small", SMALL, [SMALL_HPARAMS], [0, 1], steps=240)  # prefill and two chunks

@@ -24,7 +24,7 @@ from jaxq.runs.population import Population
 from jaxq.runs.runner import RunSpec, Spread, run
 from jaxq.runs.stopping import Stop
 
-pytestmark = pytest.mark.usefixtures("shared_programs", "no_figures")
+pytestmark = pytest.mark.usefixtures("shared_programs", "no_figures", "compiled_quickly")
 
 QUIET = Console(quiet=True)
 ONLINE = RunSpec("online", SMALL, [SMALL_HPARAMS], [3, 4], steps=240)

@@ -18,6 +18,8 @@ from jaxq.runs import files
 from jaxq.runs.policy import Policy, load_policy, save_policy
 from jaxq.runs.spec import RunSpec
 
+pytestmark = pytest.mark.usefixtures("compiled_quickly")
+
 _TEXT = (ROOT / "experiments" / "README.md").read_text()
 (_CODE,) = re.findall(r"```python\n(.*?)```", _TEXT, re.S)
 WITH_FLAX, WITH_NUMPY = _CODE.split("\n\n")

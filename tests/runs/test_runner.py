@@ -23,7 +23,7 @@ from jaxq.runs.runner import Interrupted, RunSpec, Spread, run
 from jaxq.runs.stopping import Stop
 from jaxq.scoring import plots
 
-pytestmark = pytest.mark.usefixtures("shared_programs")
+pytestmark = pytest.mark.usefixtures("shared_programs", "compiled_quickly")
 
 QUIET = Console(quiet=True)
 EVERY_CHUNK = Spread(save_every=0.0)

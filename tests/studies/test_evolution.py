@@ -18,6 +18,8 @@ from jaxq.studies import evolution
 from jaxq.studies.evolution import Rung, exploit, explore, keys_of, members_of, rungs, survivors
 from jaxq.studies.spaces import Range
 
+pytestmark = pytest.mark.usefixtures("compiled_quickly")
+
 
 def test_a_schedule_by_hand():
     """27 lanes at eta 3: every stage but the last costs 2/3 of one whole lane, the last one 1."""
@@ -245,7 +247,7 @@ LANES = [SMALL_HPARAMS._replace(learning_rate=rate) for rate in (1e-3, 2e-3, 3e-
 
 
 @pytest.fixture(scope="module")
-def trained():
+def trained(compiled_quickly):
     """Five members in three groups on two devices, the last one padded, after a chunk."""
     experiment = small()
     members = SharedPopulation(
