@@ -16,7 +16,7 @@ from jaxq.reports.repeating import how_to_repeat
 from jaxq.reports.sources import Lane, Source, read_all, source_of
 from jaxq.reports.tuning import tuned_for_all
 from jaxq.runs import files as results
-from jaxq.scoring.protocol import flat, protocol_words
+from jaxq.scoring.protocol import DATASET, flat, protocol_words
 from jaxq.scoring.scores import seed_words
 from jaxq.settings import differing, format_value
 
@@ -224,10 +224,8 @@ def _titles(lanes: Sequence[Lane]) -> list[str]:
         environment = lane.protocol["environment"]
         same = [flat(x.protocol) for x in lanes if x.protocol["environment"] == environment]
         own = flat(lane.protocol)
-        said = {
-            k: format_value(own[k]) or "none" if k in own else "default" for k in differing(same)
-        }
-        words = [f"{field} {value}" for field, value in said.items()]
+        own.setdefault(DATASET, "none")
+        words = [f"{k} {format_value(own.get(k, '')) or 'default'}" for k in differing(same)]
         titles.append(", ".join([environment, *words]))
     return titles
 

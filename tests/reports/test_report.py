@@ -64,7 +64,13 @@ def test_protocols_stay_apart(tmp_path, undrawn):
     page, _ = report(tmp_path, *runs)
     assert page.count("<h2>CartPole-v1, ") == 4 and "Probability of improvement" not in page
     assert "evaluation epsilon 0.1" in page and "env_kwargs size=10" in page
-    assert "env_kwargs none" in page
+    assert "env_kwargs default" in page
+
+
+def test_a_run_that_acted_has_no_dataset(tmp_path, undrawn):
+    runs = [make_run(tmp_path / "a"), make_run(tmp_path / "b", protocol={"dataset": "0123abcd"})]
+    page, _ = report(tmp_path, *runs)
+    assert "<h2>CartPole-v1, dataset none" in page and "<h2>CartPole-v1, dataset 0123abcd" in page
 
 
 def test_lanes_of_one_run_may_be_under_several_protocols(tmp_path, undrawn):
