@@ -33,7 +33,7 @@ class HParams(NamedTuple):
     adam_beta1: float = 0.9
     """Adam: decay of the mean of gradients."""
     adam_beta2: float = 0.999
-    """Adam: decay of the mean of squared gradients."""
+    """Adam and trace=intentional: decay of the mean of squared gradients."""
     rmsprop_decay: float = 0.95
     """RMSprop: decay of the means of gradients and of squared gradients."""
     weight_decay: float = 0.0

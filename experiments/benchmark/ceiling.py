@@ -22,10 +22,10 @@ from jaxq.recipes.experiment import (
     make_optimizer_from,
     make_regulariser_from,
     make_replay_from,
-    make_round_lengths,
     make_schedules,
     make_trace_from,
 )
+from jaxq.recipes.lengths import make_round_lengths
 from jaxq.recipes.reading import prefill_of, updates_after
 from jaxq.types import Clock, PyTree, Trainer
 

@@ -170,14 +170,14 @@ def parse(arguments: Sequence[str], script: str, options_type: type = RunOptions
         arguments[1:], f"{script} {name}", preset, options_type()
     )
     check_trust(config)
+    if options_type is RunOptions:  # among the lanes of a sweep another may read it
+        check_asked(config, hparams, typed)
     if document is None:
         config, hparams = settle(config, hparams, asked)
     elif not options.resume:
         _check_made_of(arguments[0], document, config, asked, options.accept_changed_code)
     if "dataset" in typed and not config.dataset:  # as of a variable that is not set
         raise ConfigError("dataset= is empty; a run directory is accepted.")
-    if options_type is RunOptions:  # among the lanes of a sweep another may read it
-        check_asked(config, hparams, typed)
     lanes, seeds, steps = [hparams], None, preset.steps
     source = results.read_document(options.resume) if options.resume else document
     if source and source.get("sweep"):

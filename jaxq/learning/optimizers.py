@@ -8,6 +8,7 @@ import jax.numpy as jnp
 import optax
 
 from jaxq.config import HParams
+from jaxq.networks.statistics import NAME
 from jaxq.types import PyTree
 
 
@@ -116,6 +117,6 @@ def _is_decayed(params: PyTree) -> PyTree:
 
     def decays(path: tuple, leaf: Any) -> bool:
         names = [entry.key for entry in path]
-        return names[-1] == "kernel" and "priors" not in names
+        return names[-1] == "kernel" and not {"priors", NAME}.intersection(names)
 
     return jax.tree_util.tree_map_with_path(decays, params)

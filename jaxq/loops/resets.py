@@ -21,7 +21,7 @@ def with_resets(
     """``trainer`` with a reset whenever ``period`` environment steps have passed.
 
     At the beginning of a chunk of ``chunk_steps``, so that no run ends with a head that has learned
-    nothing. The replay stays: what is new learns from it.
+    nothing, nor before the first update. The replay stays: what is new learns from it.
 
     Args:
       reset: what starts anew, see ``learning.plasticity``.
@@ -42,6 +42,7 @@ def with_resets(
 
     def chunk(state: PyTree, clock: Clock, hparams: PyTree, *data: PyTree):
         is_due = clock.steps // period > jnp.maximum(clock.steps - chunk_steps, 0) // period
+        is_due &= clock.updates > 0
         keep = lambda state, *_: state  # noqa: E731
         state = jax.lax.cond(is_due, renew, keep, state, clock, hparams, *data)
         return trainer.chunk(state, clock, hparams, *data)

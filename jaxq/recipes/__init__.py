@@ -13,6 +13,7 @@ The last floor of one member; those above run many. Read ``methods`` first, then
     outputs     networks of agents by what they put out
     agents      agents by name: a loss, a network, and what they read
     reading     what a configuration reads: which fields have an effect
+    lengths     how often the loops of a configuration go round
     ranges      what numbers may be, each by itself
     validation  what a ``Config`` and its ``HParams`` may be
     methods     every method as what it changes in DQN

@@ -19,14 +19,15 @@ from jaxq.learning.traces import TraceRule
 from jaxq.loops import diagnostics, resets
 from jaxq.loops.diagnostics import Diagnostics
 from jaxq.loops.evaluation import make_evaluator
-from jaxq.loops.off_policy import Lengths, make_trainer
-from jaxq.loops.offline import OfflineLengths, make_offline_trainer
-from jaxq.loops.on_policy import RoundLengths, make_on_policy_trainer
+from jaxq.loops.off_policy import make_trainer
+from jaxq.loops.offline import make_offline_trainer
+from jaxq.loops.on_policy import make_on_policy_trainer
 from jaxq.loops.rollout import Schedules
 from jaxq.loops.streaming import make_streaming_trainer
 from jaxq.recipes import agents, contracts
 from jaxq.recipes.acting import make_exploration_from
 from jaxq.recipes.identity import description
+from jaxq.recipes.lengths import make_lengths, make_offline_lengths, make_round_lengths
 from jaxq.recipes.own import is_own, own_fields, resolve
 from jaxq.recipes.parts import find, make_part, window_of
 from jaxq.recipes.reading import reads, trained_by
@@ -162,6 +163,8 @@ def _check_composed(experiment: Experiment, lanes: Sequence[HParams]) -> None:
     config, made_of = experiment.config, experiment.made_of
     for lane in lanes:
         experiment.env.params(lane.env_params)  # refuses unknown names
+        if config.dataset:
+            datasets.check_env_params(config.dataset, experiment.env, lane.env_params)
         experiment.agent.check(lane)
     if made_of:
         contracts.check_network(experiment.agent.network, experiment.env, _whose(config, made_of))
@@ -244,7 +247,7 @@ def _offline(config: Config, env: Env, agent: Agent, note: Callable = _same) -> 
         note(make_optimizer_from(config)),
         make_schedules(config),
         make_target_from(config),
-        OfflineLengths(config.target_period, config.chunk_steps // config.target_period),
+        make_offline_lengths(config),
         make_regulariser_from(config),
     )
 
@@ -294,27 +297,3 @@ def make_schedules(config: Config) -> Schedules:
 
     exploration, name = make_exploration_from(config)
     return Schedules(exploration, learning_rate, name)
-
-
-def make_lengths(config: Config) -> Lengths:
-    """The loop lengths that ``config`` gives in environment steps."""
-    return Lengths(
-        prefill_blocks=config.prefill // config.train_every,
-        rows_per_block=config.train_every // config.num_envs,
-        updates_per_iteration=config.updates_per_iteration,
-        iterations_per_period=config.target_period // config.train_every,
-        periods_per_chunk=config.chunk_steps // config.target_period,
-    )
-
-
-def make_round_lengths(config: Config) -> RoundLengths:
-    """The loop lengths of on-policy learning."""
-    segments = config.rollout_steps // config.sequence_length
-    return RoundLengths(
-        rows=config.rollout_steps // config.num_envs,
-        segment=config.sequence_length,
-        batch_size=segments // config.minibatches,
-        minibatches=config.minibatches,
-        epochs=config.epochs,
-        rounds_per_chunk=config.chunk_steps // config.rollout_steps,
-    )

@@ -30,6 +30,7 @@ LOOPS = {
     "offline": Row(None, (*_DATASET, *_LEARNING)),
 }
 _ACTING = ("action_selection", "num_envs")  # what agents read where they act while they learn
+_FOLLOWING = ("target", "target_period")  # what a loop reads for agents that learn values
 
 
 class _Pace(NamedTuple):
@@ -55,7 +56,9 @@ _PACES = {
     ),
     "streaming": _Pace(lambda config: 0, lambda config: 1, lambda config, steps: steps),
     "offline": _Pace(
-        lambda config: 0, lambda config: config.target_period, lambda config, steps: steps
+        lambda config: 0,
+        lambda config: config.target_period if "target_period" in reads(config) else 1,
+        lambda config, steps: steps,
     ),
 }
 _ROOTS = {"environment": ENVIRONMENT, "evaluation": EVALUATION}
@@ -75,7 +78,7 @@ def chosen(config: Config) -> dict[str, Row]:
         raise unknown(f"loop of agent={config.agent}", agent.loop, LOOPS)
     loop = trained_by(agent.loop, config)
     parts = {f"agent {config.agent}": agent, f"{loop} loop": LOOPS[loop]}
-    unread = {"agent", *(_ACTING if loop == "offline" else ())}
+    unread = {"agent", *_idle(agent, loop)}
     todo = list(parts.values())
     while todo:
         for field in todo.pop(0).reads:
@@ -96,9 +99,14 @@ def reads(config: Config) -> dict[str, str]:
     for label, part in parts.items():
         for field in part.reads:
             found.setdefault(field, label)
-    if loop_of(config) == "offline":
-        found = {field: part for field, part in found.items() if field not in _ACTING}
-    return found
+    idle = _idle(find("agent", config.agent), loop_of(config))
+    return {field: part for field, part in found.items() if field not in idle}
+
+
+def _idle(agent: Row, loop: str) -> tuple[str, ...]:
+    """What has no effect on an agent that ``loop`` trains, though parts in use read it."""
+    clones = agent.loop == "offline"  # and learns no values
+    return (*(_ACTING if loop == "offline" else ()), *(_FOLLOWING if clones else ()))
 
 
 def choices(config: Config) -> tuple[int, int]:
@@ -127,8 +135,11 @@ def readers(field: str, config: Config) -> str:
         words += [f"{kind}={' or '.join(map(format_value, names))}"] * bool(names)
     for loop, part in LOOPS.items():
         names = [name for name, row in AGENTS.items() if row.loop == loop]
+        names = [name for name in names if field not in _idle(AGENTS[name], loop)]
         article = "an" if loop[0] in "aeiou" else "a"
-        words += [f"{article} {loop} agent such as {names[0]}"] * (field in part.reads)
+        words += [
+            f"{article} {loop} agent such as {name}" for name in names[:1] if field in part.reads
+        ]
     return ", or ".join(words)
 
 

@@ -14,6 +14,15 @@ def _without_memory(config: Config, hparams: HParams) -> str | None:
     return None
 
 
+def _learns_values(config: Config, hparams: HParams) -> str | None:
+    if AGENTS.get(config.agent, Row(None)).loop == "offline":
+        return (
+            f"regulariser={config.regulariser} is the loss of agent={config.agent} once more; "
+            f"l2-init or none is accepted"
+        )
+    return _without_memory(config, hparams)
+
+
 def _single_states(config: Config, hparams: HParams) -> str | None:
     if wrong := _without_memory(config, hparams):
         return wrong
@@ -33,7 +42,7 @@ def _single_states(config: Config, hparams: HParams) -> str | None:
 REGULARISERS = {
     "none": Row(lambda config: regularisers.NONE),
     "l2-init": Row(lambda config: regularisers.l2_init(), ("l2_init_weight",)),
-    "cql": Row(lambda config: regularisers.conservative(), ("cql_weight",), _without_memory),
+    "cql": Row(lambda config: regularisers.conservative(), ("cql_weight",), _learns_values),
     "chain": Row(lambda config: regularisers.chain(), ("churn_weight",), _single_states),
     "chain-auto": Row(
         lambda config: regularisers.chain_auto(), ("churn_weight", "churn_share"), _single_states

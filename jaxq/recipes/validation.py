@@ -42,11 +42,13 @@ def validate(config: Config, *lanes: HParams, handed_over: bool = False) -> None
             raise _no_effect(config, hparams, field)
 
 
-def _no_effect(config: Config, hparams: HParams, field: str) -> ConfigError:
+def _no_effect(
+    config: Config, hparams: HParams, field: str, advice: str = "leave it at its default"
+) -> ConfigError:
     """The error that says so of a field that nothing reads."""
     value = value_of(config, hparams, field)
     words = "" if isinstance(value, dict) else f"={format_value(value)}"
-    return ConfigError(f"{field}{words} has no effect {_where(field, config)}.")
+    return ConfigError(f"{field}{words} has no effect {_where(field, config, advice)}.")
 
 
 def check_asked(config: Config, hparams: HParams, asked: Iterable[str]) -> None:
@@ -58,14 +60,14 @@ def check_asked(config: Config, hparams: HParams, asked: Iterable[str]) -> None:
     found = reads(config)
     for field in sorted(asked):
         if field not in (*found, "extra"):
-            raise _no_effect(config, hparams, field)
+            raise _no_effect(config, hparams, field, "leave it out")
 
 
-def _where(field: str, config: Config) -> str:
-    """Without which choice a field has no effect."""
+def _where(field: str, config: Config, advice: str) -> str:
+    """Without which choice a field has no effect, and what to do."""
     if config.dataset and field in reads(replace(config, dataset="")):
         return f"with dataset={config.dataset}, from which is learned without acting"
-    return f"without {readers(field, config) or 'acting'}; leave it at its default"
+    return f"without {readers(field, config) or 'acting'}; {advice}"
 
 
 def _check_lane(config: Config, hparams: HParams, parts: Mapping[str, Row]) -> None:
@@ -207,7 +209,8 @@ def _check_offline(config: Config) -> None:
         )
     if ":" in config.dataset:  # a file names functions so
         raise ConfigError(f"dataset={config.dataset} must be a path without a colon.")
-    _check_multiples(config, ("chunk_steps", "target_period"))
+    if "target_period" in reads(config):
+        _check_multiples(config, ("chunk_steps", "target_period"))
 
 
 def _check_rollout(config: Config) -> None:

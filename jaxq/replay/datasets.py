@@ -58,27 +58,33 @@ def uniform_windows(step: Step, *, batch_size: int, window: int = 1) -> Windows:
 def read_about(run: str | Path) -> dict[str, Any]:
     """What the dataset of a run directory says of itself.
 
+    Args:
+      run: the run directory, or the folder of the dataset alone, wherever it was moved.
+
     Raises:
       ConfigError: there is none, or it is damaged.
     """
-    path = Path(run) / DATASET / ABOUT
+    path = _folder(run) / ABOUT
     if not path.is_file():
-        found = f"is no directory as seen from {Path.cwd()}"
-        if (Path(run) / ABOUT).is_file():
-            found = f"is the dataset of {Path(run).parent}, which is to be named"
-        elif Path(run).is_dir():
-            found = f"holds no dataset, and --resume {run} --keep-replay makes one of a run"
+        found = f"is no directory as seen from {Path.cwd()}, and --dataset says where one has moved"
+        if Path(run).is_dir():
+            found = f"holds no dataset, and --resume {run} --keep-replay makes one of a replay"
         raise ConfigError(f"dataset={run} {found}; a run trained with --keep-replay is accepted.")
     try:
         about = json.loads(path.read_text(encoding="utf-8"))
         if about["format"] != FORMAT:
             raise ValueError(f"format {about['format']} is not {FORMAT}, which this version reads")
-        if not isinstance(about["hash"], str) or not isinstance(about["protocol"], dict):
-            raise ValueError("hash or protocol is none")
+        parts = about["protocol"], about["run"]["lanes"][0]["env_params"]
+        if not isinstance(about["hash"], str) or not all(isinstance(part, dict) for part in parts):
+            raise ValueError("hash, protocol or env_params is none")
         return about
-    except (OSError, ValueError, TypeError, KeyError) as error:
+    except (OSError, ValueError, TypeError, LookupError) as error:
         words = f"{error} is missing" if isinstance(error, KeyError) else error
         raise ConfigError(f"dataset={run} is damaged: {words}.") from error
+
+
+def _folder(run: str | Path) -> Path:
+    return Path(run) if (Path(run) / ABOUT).is_file() else Path(run) / DATASET
 
 
 def read_records(run: str | Path, env: Env, env_kwargs: Sequence[str], window: int) -> np.ndarray:
@@ -89,7 +95,7 @@ def read_records(run: str | Path, env: Env, env_kwargs: Sequence[str], window: i
     """
     from safetensors import SafetensorError, safe_open
 
-    about, path = read_about(run), Path(run) / DATASET / RECORDS
+    about, path = read_about(run), _folder(run) / RECORDS
     here = {**env.protocol, "env_kwargs": sorted(env_kwargs), **shape_of(env)}
     here.pop("limit", None)  # a step is the same under another
     here = json.loads(json.dumps(here))
@@ -121,6 +127,23 @@ def read_records(run: str | Path, env: Env, env_kwargs: Sequence[str], window: i
 
 
 _READ: set[tuple] = set()  # files that this process has found whole
+
+
+def check_env_params(run: str | Path, env: Env, env_params: Mapping[str, Any]) -> None:
+    """Refuse numbers of the environment with which a dataset was not collected, but for its limit.
+
+    Raises:
+      ConfigError: names the first.
+    """
+    there, limit = read_about(run)["run"]["lanes"][0]["env_params"], env.protocol.get("limit")
+    for name in sorted({*there, *env_params}.difference(limit if isinstance(limit, dict) else ())):
+        both = [{name: given[name]} if name in given else {} for given in (there, env_params)]
+        if not all(map(np.array_equal, *(jax.tree.leaves(env.params(given)) for given in both))):
+            words = [given.get(name, "its default") for given in both]
+            raise ConfigError(
+                f"dataset={run} was collected with another env_params.{name} ({words[0]} there, "
+                f"{words[1]} here)."
+            )
 
 
 def shape_of(env: Env) -> dict[str, Any]:

@@ -133,7 +133,8 @@ def _cells(lane: Mapping[str, Any]) -> list[str]:
 def _print_diverged(console: Console, lanes: Sequence[Mapping[str, Any]]) -> None:
     diverged = sum(lane["num_diverged"] for lane in lanes)
     if diverged:
+        who = "member has" if diverged == 1 else "members have"
         console.print(
-            f"[bold red]{diverged} members have diverged[/] (their loss or value is not finite); "
-            f"lanes.csv names them, and no number above counts them."
+            f"[bold red]{diverged} {who} diverged[/] (a loss or value is not finite); lanes.csv "
+            f"says which, and no number above counts them."
         )

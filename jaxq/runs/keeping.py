@@ -61,7 +61,7 @@ def keep_replay(
     document: Mapping[str, Any],
     about: Mapping[str, Any],
 ) -> Listener:
-    """Writes the dataset of a run at its end.
+    """Writes the dataset of a run when it has finished; what was stopped is to go on.
 
     Args:
       seeds: whose replay is kept, side by side; that of the first seed if there are none.
@@ -72,6 +72,8 @@ def keep_replay(
     members = [list(spec.seeds).index(seed) for seed in kept]
 
     def closed(moment: Moment) -> None:
+        if not moment.finished:
+            return
         states = moment.fetch()
         parts = [
             experiment.trainer.contents(jax.tree.map(lambda x: x[m], states), moment.clock)  # noqa: B023

@@ -18,6 +18,7 @@ class Moment(NamedTuple):
     scores: Mapping[str, Any]  # as ``scores.json`` holds them; empty before the first evaluation
     fetch: Callable[[], PyTree]  # copies the states of all members: NumPy leaves [M, ...]
     stopped_by: str | None = None  # at the end of a run, why it ended
+    finished: bool = False  # at its end, whether that is all that was asked for
 
 
 class Listener(NamedTuple):

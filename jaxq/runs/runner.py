@@ -184,7 +184,8 @@ def run(
             why = signals[0].name if signals else stopped_by or "steps"
             if failed:
                 why = "error"
-            end = moment()._replace(fetch=lambda: tree, stopped_by=why)
+            finished = not (failed or signals)
+            end = moment()._replace(fetch=lambda: tree, stopped_by=why, finished=finished)
         for listener in reversed(listeners):
             try:
                 listener.closed(end)

@@ -49,6 +49,12 @@ def do(*arguments):
         # what a default says has as little effect as anything else
         ("stream-q-cartpole --optimizer adam", "optimizer=adam has no effect without trace=acc"),
         ("stream-q-cartpole --correction-rate 0.1", "correction_rate=0.1 has no effect without"),
+        # nor what a preset says: the value is the one that was typed
+        (
+            "stream-q-cartpole --dense spectral --initialization sparse",
+            "initialization=sparse has no effect without network=minatar or nature or octax, or",
+        ),
+        ("stream-q-cartpole --agent dqn --td-lambda 0.8", "td_lambda=0.8 has no effect without"),
     ],
 )
 def test_bad_input_is_one_sentence_and_leaves_nothing(arguments, message, tmp_path):

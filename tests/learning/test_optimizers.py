@@ -7,7 +7,7 @@ import optax
 import pytest
 
 from jaxq.config import HParams
-from jaxq.learning.optimizers import adam, make_optimizer, scale_by_centered_rms
+from jaxq.learning.optimizers import adam, adamw, make_optimizer, scale_by_centered_rms
 
 pytestmark = pytest.mark.usefixtures("compiled_quickly")
 
@@ -53,3 +53,19 @@ def test_every_number_of_an_optimizer_can_be_swept():
     rates = jnp.array([0.1, 0.2])
     updates = jax.vmap(step)(rates, jnp.array([1.0, jnp.inf]))
     np.testing.assert_allclose(updates, -rates[:, None] * np.ones(3), rtol=1e-5)
+
+
+def test_what_is_never_trained_does_not_decay():
+    """The random networks of a prior and of random distillation are weights by name alone."""
+    kernel = {"kernel": jnp.ones(2)}
+    params = {
+        "params": {"head": kernel, "priors": kernel},
+        "statistics": {"novelty": {"random": {"params": kernel}}},
+    }
+    transform = adamw(HParams(weight_decay=0.5))
+    nothing = jax.tree.map(jnp.zeros_like, params)
+    moved = transform.update(nothing, transform.init(params), params)[0]
+    assert moved["params"]["head"]["kernel"].all()
+    assert not any(
+        leaf.any() for leaf in jax.tree.leaves((moved["params"]["priors"], moved["statistics"]))
+    )

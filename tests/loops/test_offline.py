@@ -220,6 +220,17 @@ def test_who_learns_from_a_step_is_drawn_once():
         ({"chunk_steps": 7}, {}, "chunk_steps=7 must be a multiple of target_period=5"),
         ({"dataset": "a:b"}, {}, "dataset=a:b must be a path without a colon"),
         ({"agent": "bc", "n_step": 3}, {}, "n_step=3 has no effect"),
+        (
+            {"agent": "bc", "target_period": 10},
+            {},
+            "has no effect without an off-policy agent such as dqn;",
+        ),
+        (
+            {"agent": "bc", "target_period": 500},
+            {"tau": 0.5, "gamma": 0.99},
+            "tau=0.5 has no effect without",
+        ),
+        ({"agent": "bc", "regulariser": "cql"}, {}, "regulariser=cql is the loss of agent=bc once"),
         ({"agent": "bc", "num_envs": 2}, {}, "num_envs=2 has no effect without acting"),
     ],
 )

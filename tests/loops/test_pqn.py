@@ -9,7 +9,8 @@ from common import RECIPES, cast, programs, recipe, same_bits, tabular_env
 
 from jaxq.config import HParams
 from jaxq.loops import on_policy as pqn
-from jaxq.recipes.experiment import make_optimizer_from, make_round_lengths, make_schedules
+from jaxq.recipes.experiment import make_optimizer_from, make_schedules
+from jaxq.recipes.lengths import make_round_lengths
 from jaxq.types import Agent, LossOutput
 
 pytestmark = pytest.mark.usefixtures("compiled_quickly")

@@ -9,6 +9,7 @@ from common import SMALL, SMALL_HPARAMS, cast, small
 from jaxq.learning import plasticity
 from jaxq.loops import resets
 from jaxq.recipes.experiment import make_optimizer_from
+from jaxq.types import Clock
 
 pytestmark = pytest.mark.usefixtures("compiled_quickly")
 
@@ -18,7 +19,7 @@ HPARAMS = cast(SMALL_HPARAMS)
 def test_the_head_and_the_optimizer_start_anew_and_the_rest_stays():
     experiment = small()
     optimizer = make_optimizer_from(SMALL)
-    only_time = lambda state, clock, _: (state, clock._replace(steps=clock.steps + 100), {})  # noqa: E731
+    only_time = lambda state, clock, _: (state, Clock(clock.steps + 100, clock.updates + 1), {})  # noqa: E731
     trainer = resets.with_resets(
         experiment.trainer._replace(chunk=only_time),
         experiment.agent,
@@ -30,6 +31,11 @@ def test_the_head_and_the_optimizer_start_anew_and_the_rest_stays():
     start, clock = jax.jit(trainer.init)(jax.random.key(0), HPARAMS)
     before, _, _ = jax.jit(experiment.trainer.chunk)(start, clock, HPARAMS)
     state, chunk = before, jax.jit(trainer.chunk)
+    late = Clock(clock.steps + 200, clock.updates)  # after a prefill of more than a period
+    untrained = chunk(before, late, HPARAMS)[0]
+    assert not clock.updates and jax.tree.all(
+        jax.tree.map(np.array_equal, untrained.params, before.params)
+    )
     for expected_reset in (False, False, True, False):  # from step 40, 140, 240 and 340 on
         before = state
         state, clock, _ = chunk(before, clock, HPARAMS)

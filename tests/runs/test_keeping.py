@@ -1,7 +1,9 @@
 """A replay that is kept, and runs that learn from it: bits, resume, memory, refusals."""
 
 import json
+import os
 import shutil
+import signal
 from dataclasses import replace
 from pathlib import Path
 
@@ -19,9 +21,11 @@ from jaxq.loops.rollout import record_shapes
 from jaxq.networks.statistics import split
 from jaxq.recipes.experiment import make_experiment
 from jaxq.replay.datasets import ABOUT, DATASET, RECORDS, hash_of, uniform_windows
-from jaxq.runs import files
+from jaxq.runs import files, runner
+from jaxq.runs.listening import Listener
 from jaxq.runs.population import Population
 from jaxq.runs.runner import RunSpec, Spread, run
+from jaxq.runs.signals import Interrupted
 from jaxq.runs.stopping import Stop
 
 pytestmark = pytest.mark.usefixtures("shared_programs", "no_figures", "compiled_quickly")
@@ -91,6 +95,22 @@ def test_a_finished_run_leaves_it_when_it_is_resumed(data, tmp_path):
         collect(tmp_path / "later", keep_replay=(4,), resume=True)
 
 
+def test_what_was_stopped_leaves_no_dataset_before_it_has_gone_on(data, tmp_path, monkeypatch):
+    """There was one of the steps until then, which the command that resumes refused to replace."""
+
+    def evaluated(moment):
+        if int(moment.clock.steps) == 140:
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(runner, "stop_early", lambda stop: Listener(evaluated))
+        with pytest.raises(Interrupted):
+            collect(tmp_path / "run")
+    assert not (tmp_path / "run" / DATASET).exists()
+    collect(tmp_path / "run", resume=True)
+    assert read(tmp_path / "run")[1]["hash"] == read(data)[1]["hash"]
+
+
 def test_a_run_says_what_it_has_learned_from(data, offline):
     document, scores = files.read_document(offline), files.read_scores(offline)
     known = read(data)[1]["hash"]
@@ -146,7 +166,12 @@ def changed(data: Path, directory: Path, **changes) -> Path:
             "was collected with another observations",
         ),
         ({"format": 9}, "is damaged: format 9 is not 1"),
-        ({"hash": None}, "is damaged: hash or protocol is none"),
+        ({"hash": None}, "is damaged: hash, protocol or env_params is none"),
+        ({"run": {"lanes": []}}, "is damaged: list index out of range"),
+        (
+            {"run": {"lanes": [{"env_params": {"length": 2.0}}]}},
+            r"was collected with another env_params.length \(2.0 there, its default here\)",
+        ),
     ],
 )
 def test_what_does_not_fit_is_refused(data, tmp_path, changes, message):
@@ -156,13 +181,23 @@ def test_what_does_not_fit_is_refused(data, tmp_path, changes, message):
     assert not (tmp_path / "offline" / files.CONFIG).exists()
 
 
+def test_a_number_that_is_given_at_its_default_is_the_same(data, tmp_path):
+    same = {"lanes": [{"env_params": {"length": 0.5, "max_steps_in_episode": 7}}]}
+    learn(changed(data, tmp_path / "data", run=same), tmp_path / "offline", 100)
+
+
+def test_a_dataset_is_the_same_wherever_it_was_moved(data, offline, tmp_path):
+    shutil.copytree(data / DATASET, tmp_path / "elsewhere")
+    learn(tmp_path / "elsewhere", tmp_path / "offline")
+    there, here = (
+        files.read_arrays(run / files.METRICS) for run in (offline, tmp_path / "offline")
+    )
+    np.testing.assert_array_equal(there["eval_return"], here["eval_return"])
+
+
 def test_what_is_not_there_is_refused(data, tmp_path):
-    for place, words in (
-        (tmp_path / "no", "is no directory"),
-        (data / DATASET, "is the dataset of"),
-    ):
-        with pytest.raises(ConfigError, match=words):
-            learn(place, tmp_path / "offline")
+    with pytest.raises(ConfigError, match="is no directory"):
+        learn(tmp_path / "no", tmp_path / "offline")
     with pytest.raises(ConfigError, match=r"holds no dataset.* --keep-replay makes one"):
         learn(tmp_path, tmp_path / "offline")
     short = replace(OFFLINE, dataset=str(data), n_step=101)
@@ -191,7 +226,8 @@ def test_a_dataset_may_have_moved(data, tmp_path):
 
 def test_cloning_estimates_no_value(data, tmp_path):
     """Its outputs are logits: minus a return they were reported as an overestimation."""
-    cloning = replace(OFFLINE, dataset=str(data), agent="bc", diagnose=True)
+    numbers = {"target_period": Config.target_period}
+    cloning = replace(OFFLINE, dataset=str(data), agent="bc", diagnose=True, **numbers)
     run(RunSpec("bc", cloning, [NUMBERS], [0], 100), tmp_path / "bc", console=QUIET)
     found = files.read_arrays(tmp_path / "bc" / files.METRICS)
     assert "diagnostics/policy_churn" in found and "diagnostics/overestimation" not in found
