@@ -121,6 +121,8 @@ def from_raw(
       ConfigError: it breaks the contract of ``RawEnv``, observations that do not fit what is said
         of them, an unknown time-limit policy.
     """
+    if not isinstance(raw, RawEnv):
+        raise ConfigError(f"env={name} must be a jaxq RawEnv, and is a {type(raw).__name__}.")
     check_count(num_envs, name)
     time_limit = time_limit or raw.time_limit
     if time_limit not in TIME_LIMITS:

@@ -97,6 +97,8 @@ def from_gymnax(
       ConfigError: it breaks gymnax's contract (see ``contract``), continuous actions, observations
         that do not fit what is said of them, an unknown time-limit policy.
     """
+    if isinstance(env, type):
+        raise ConfigError(f"env={env.__name__} is a class; {env.__name__}() is accepted.")
     name = name or getattr(env, "name", type(env).__name__)
     check_count(num_envs, name)
     raw, forms = raw_and_forms(env, params, name, time_limit, observations)

@@ -128,7 +128,9 @@ def try_env(experiment: Experiment) -> None:
     if made_of is None or (key := (*made_of.values(), config.env_kwargs)) in _TRIED:
         return
     _TRIED.add(key)
-    raw = raw_env_of(config) if is_own(config.env) else (None, None)  # else it is handed over
+    registered = libraries.registered(config.env)
+    named = is_own(config.env) or (registered and made_of == description(registered))
+    raw = raw_env_of(config) if named else (None, None)  # else it is handed over
     warn_of_random_steps(experiment.env, *raw)
 
 

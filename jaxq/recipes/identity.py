@@ -124,7 +124,11 @@ def _code(code: CodeType) -> Iterator[str]:
 
 def _values(value: Any, depth: int = 0) -> Iterator[str]:
     """The values that a function or an object was made with, in words; none is nothing."""
-    if depth > _DEEPEST or isinstance(value, type | ModuleType):
+    if depth > _DEEPEST:
+        return
+    if isinstance(value, type | ModuleType):
+        if depth:  # which one, as a function below
+            yield f"{getattr(value, '__module__', '')}:{value.__name__};"
         return
     if isinstance(value, partial):
         inside = {"": value.func, **dict(enumerate(value.args)), **value.keywords}
@@ -132,6 +136,9 @@ def _values(value: Any, depth: int = 0) -> Iterator[str]:
         wrapped = inspect.unwrap(value)
         cells = zip(wrapped.__code__.co_freevars, wrapped.__closure__ or ())
         inside = {name: _content(cell) for name, cell in cells}
+        if "<" in wrapped.__qualname__:  # made by another, or one of several
+            inside |= {f"default {i}": given for i, given in enumerate(wrapped.__defaults__ or ())}
+            inside |= wrapped.__kwdefaults__ or {}
     elif isinstance(value, Mapping):
         inside = dict(value)
     elif isinstance(value, list | tuple):

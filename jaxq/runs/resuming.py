@@ -68,9 +68,14 @@ def check_same(
         raise ConfigError(f"resume={directory} holds a run with a different {names}.")
     meta = directory / results.META
     if meta.exists():
-        before = results.read_json(meta)
-        _compare_machines(directory, before["sessions"][-1])
-        kept = before["members"]["batch"]
+        try:
+            before = results.read_json(meta)
+            session, kept = dict(before["sessions"][-1]), before["members"]["batch"]
+        except (ValueError, TypeError, LookupError) as error:
+            raise ConfigError(
+                f"resume={directory} cannot be read: {meta.name}: {error}."
+            ) from error
+        _compare_machines(directory, session)
         if batch not in (None, kept):
             raise ConfigError(f"batch={batch} must stay {kept}, with which the run was started.")
         return kept

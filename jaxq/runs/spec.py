@@ -103,7 +103,7 @@ def check_members(num_lanes: int, num_seeds: int) -> None:
     """
     if num_lanes * num_seeds > MAX_MEMBERS:
         raise ConfigError(
-            f"seeds={num_seeds:,} with {num_lanes:,} lanes are more than {MAX_MEMBERS:,} members; "
+            f"seeds={num_seeds:,} in lanes={num_lanes:,} are more than {MAX_MEMBERS:,} members; "
             f"that many are accepted."
         )
 

@@ -32,13 +32,16 @@ class Spread(NamedTuple):
         """
         given = {name: getattr(self, name) for name in ("batch", "num_devices")}
         counts = {name: positive(name, n) for name, n in given.items() if n is not None}
-        track = (self.track,) if isinstance(self.track, str) else tuple(self.track)
+        track = self.track or ()
+        track = (track,) if isinstance(track, str) else track
+        if not isinstance(track, list | tuple):
+            raise ConfigError(f"track={short(track)} must be a list of names.")
         kept = self.keep_replay
         if kept is not None:
             several = np.ndim(kept) or isinstance(kept, range)
             kept = tuple(whole("keep_replay", seed) for seed in (kept if several else (kept,)))
         return self._replace(
-            **counts, track=track, save_every=_seconds(self.save_every), keep_replay=kept
+            **counts, track=tuple(track), save_every=_seconds(self.save_every), keep_replay=kept
         )
 
 

@@ -9,7 +9,7 @@ import numpy as np
 from jaxq.config import Preset
 from jaxq.errors import ConfigError, require, unknown
 from jaxq.recipes.presets import PRESETS
-from jaxq.runs.spec import check_members, positive, short, whole
+from jaxq.runs.spec import MAX_MEMBERS, check_members, positive, short, whole
 from jaxq.scoring.cross import ENVIRONMENT, SCALES
 from jaxq.settings import ENV_PARAM, Setting
 from jaxq.studies import spaces
@@ -112,6 +112,8 @@ def make_study(
     is_one_task = not any(changed.startswith(ENV_PARAM) for changed in (*grid, *space))
     is_chosen = is_chosen and is_one_task and not pbt
     count, first = len(seeds) if fresh_seeds is None else fresh_seeds, max(seeds) + 1
+    if count > MAX_MEMBERS:
+        raise ConfigError(f"fresh_seeds={count:,} must be at most {MAX_MEMBERS:,}.")
     fresh = tuple(range(first, first + count)) if is_chosen else ()
     base = name, preset.config, preset.hparams
     return Study(*base, settings, seeds, steps, fresh, search=search)

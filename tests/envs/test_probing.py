@@ -12,6 +12,7 @@ from flax import struct
 from gymnax.environments import environment, spaces
 from gymnax.wrappers import StickyActionWrapper
 
+from jaxq.envs.episodes import from_raw
 from jaxq.envs.gymnax import from_gymnax, raw_and_forms
 from jaxq.envs.probing import probe_env
 from jaxq.envs.trying import warn_of_random_steps
@@ -242,6 +243,13 @@ def test_a_limit_below_one_is_refused_wherever_it_comes_from():
     with pytest.raises(ConfigError, match=r"max_steps_in_episode=0\.5; a whole number"):
         env.params({"max_steps_in_episode": 0.5})
     assert jax.eval_shape(lambda limit: env.params({"max_steps_in_episode": limit}), 3)
+
+
+def test_what_makes_an_environment_is_none():
+    with pytest.raises(ConfigError, match=r"env=Chain is a class; Chain\(\) is accepted"):
+        from_gymnax(Chain, Params(), 2)
+    with pytest.raises(ConfigError, match="env=x must be a jaxq RawEnv, and is a function"):
+        from_raw(lambda: 1, "x", 2)
 
 
 def test_an_environment_of_another_library_is_refused():

@@ -19,7 +19,7 @@ from jaxq.learning import losses, td
 from jaxq.learning.agents import make_agent
 from jaxq.networks import ensembles, heads, layers, torsos
 from jaxq.recipes.agents import make_agent_from, make_network_from
-from jaxq.recipes.experiment import make_experiment, make_schedules
+from jaxq.recipes.experiment import make_experiment, make_schedules, try_env
 from jaxq.recipes.identity import same_parts
 from jaxq.recipes.validation import validate
 from jaxq.runs.policy import load_policy
@@ -114,6 +114,28 @@ def test_make_agent_from_takes_what_is_given_and_keeps_the_rest():
     kernels = [leaf.shape for leaf in jax.tree.leaves(params) if leaf.ndim == 2]
     assert (16, 2 * config.num_atoms) in kernels
     assert isinstance(agent.loss, partial)
+
+
+def test_what_was_registered_is_tried_against_its_own_space():
+    """Values outside of it are shown as zeros, as of an environment that is named by its file."""
+
+    class Outside(tabular.Tabular):
+        def reset_env(self, key, params):
+            obs, state = super().reset_env(key, params)
+            return obs + tabular.NUM_STATES, state
+
+        def step_env(self, key, state, action, params):
+            obs, *rest = super().step_env(key, state, action, params)
+            return obs + tabular.NUM_STATES, *rest
+
+    gymnax.register("Outside-v0", Outside)
+    try:
+        experiment = make_experiment(replace(SMALL, env="Outside-v0"), SMALL_HPARAMS)
+        with pytest.warns(UserWarning, match="observation_space does not hold"):
+            try_env(experiment)
+    finally:
+        gymnax.registration._registry.pop("Outside-v0")
+        gymnax.registered_envs.remove("Outside-v0")
 
 
 def test_what_was_registered_is_somebodys_own_whatever_its_name():

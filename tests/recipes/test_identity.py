@@ -54,6 +54,10 @@ def twice(function):
         lambda boost: partial(build, boost=factory(boost)),
         lambda boost: factory(factory(boost)),
         lambda boost: twice(factory(boost)),
+        lambda boost: factory(Maker if boost else RawEnv),
+        lambda boost: factory([np, jnp][bool(boost)]),
+        lambda boost: lambda config, env, boost=boost: (config, env, boost),
+        lambda boost: lambda config, env, *, boost=boost: (config, env, boost),
     ],
 )
 def test_functions_are_told_apart_by_the_values_they_were_made_with(make):

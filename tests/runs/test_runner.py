@@ -321,3 +321,10 @@ def test_a_dumb_terminal_shows_lines(tmp_path):
     console = Console(file=output, force_terminal=True, width=80, _environ={"TERM": "dumb"})
     train(SPEC, tmp_path / "run", console=console)
     assert output.getvalue().count("/ 440") == 4
+
+
+@pytest.mark.parametrize("meta", ["", "[]", '{"sessions": []}', '{"sessions": [{}], "members": 3}'])
+def test_a_record_of_sessions_that_was_edited_is_one_sentence(halfway, copy, meta):
+    (copy / files.META).write_text(meta)
+    with pytest.raises(ConfigError, match=r"cannot be read: meta\.json: "):
+        train(SPEC, copy, resume=True)

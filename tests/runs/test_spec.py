@@ -55,7 +55,7 @@ def test_what_can_mean_one_thing_only_is_taken_as_that(changes):
         ({"seeds": None}, "seeds=None must be a"),
         ({"seeds": {1, 2}}, "seeds={1, 2} must be a list"),
         ({"seeds": []}, "seeds="),
-        ({"seeds": 100_000_000}, "seeds=100,000,000 with 1 lanes are more than 1,000,000 members"),
+        ({"seeds": 100_000_000}, "seeds=100,000,000 in lanes=1 are more than 1,000,000 members"),
         ({"lanes": [], "seeds": 2}, "lanes is empty"),
         ({"lanes": None}, "lanes=None must be a list"),
         ({"lanes": [3]}, "hparams=int must be HParams"),
@@ -93,6 +93,8 @@ def test_a_sweep_takes_the_same_and_counts_before_it_builds():
     assert study.seeds == (0, 1) and type(study.steps) is int and study.steps == 20_000
     with pytest.raises(ConfigError, match="more than 1,000,000 members"):
         make_study("dqn-cartpole", seeds=MAX_MEMBERS + 1, grid={"gamma": [0.9]})
+    with pytest.raises(ConfigError, match="fresh_seeds=1,000,001 must be at most 1,000,000"):
+        make_study("dqn-cartpole", fresh_seeds=MAX_MEMBERS + 1, grid={"gamma": [0.9, 0.8]})
     with pytest.raises(ConfigError, match="seeds='x' must be a whole number"):
         make_study("dqn-cartpole", seeds=["x"], grid={"gamma": [0.9]})
 
@@ -115,6 +117,7 @@ def test_updates_are_counted_before_they_overflow():
         ({"spread": {"batch": "2"}}, "batch='2' must be a whole number"),
         ({"spread": Spread(num_devices=-1)}, "num_devices=-1 must be a whole number of at least 1"),
         ({"spread": Spread(save_every="often")}, "save_every=often must be seconds"),
+        ({"spread": Spread(track=3)}, "track=3 must be a list of names"),
         ({"spread": Spread(track="tensorbord")}, "track=tensorbord does not exist; did you mean"),
         ({"console": True}, "console=True must be a rich Console"),
         ({"experiment": 5}, "experiment=5 must be a jaxq Experiment"),
@@ -132,6 +135,7 @@ def test_how_a_run_is_carried_out_is_checked_as_well(how, message, tmp_path):
 def test_how_a_run_is_carried_out_is_taken_where_it_can_mean_one_thing_only():
     asked = {"batch": 2.0, "track": "wandb", "save_every": 5}
     assert settled_spread(asked) == Spread(batch=2, track=("wandb",), save_every=5.0)
+    assert settled_spread(Spread(track=None)) == Spread()
 
 
 def test_what_would_take_all_memory_is_refused_by_its_own_name(tmp_path):
