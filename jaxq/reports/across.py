@@ -61,17 +61,28 @@ def _curves(rows: Mapping[str, Mapping[str, Lane]], words: str) -> Picture | Not
         return Notes([f"Learning curves of at most {len(COLORS)} methods are drawn side by side."])
     lanes = [lane for places in rows.values() for lane in places.values()]
     counted = steps_words(lanes[0].protocol)
+    names, note = _without_what_all_have(list(rows))
     curves = {
-        figures.drawn(label): {place: lane.curves for place, lane in places.items()}
-        for label, places in rows.items()
+        figures.drawn(name): {place: lane.curves for place, lane in places.items()}
+        for name, places in zip(names, rows.values())
     }
     seeds = seed_words([len(lane.scores) for lane in lanes])
     return figures.picture(
         "Learning curves",
         f"Evaluation return while learning: IQM and its interval. {seeds} each. "
         f"{tables.INTERVAL}. Protocol: {words}.",
-        lambda file: draw_side_by_side(file, curves, counted=counted),
+        lambda file: draw_side_by_side(file, curves, note, counted),
     )
+
+
+def _without_what_all_have(labels: list[str]) -> tuple[list[str], str]:
+    """Labels such as ``qrc epsilon_steps=400000`` without a setting that they share, and a note of
+    it."""
+    parts = [label.partition(" ") for label in labels]
+    shared, *others = {setting for _, _, setting in parts}
+    if len(labels) == 1 or others or "=" not in shared:
+        return labels, ""
+    return [name for name, _, _ in parts], f"all with {shared}"
 
 
 def _places_of(method: Method) -> dict[str, Lane]:

@@ -111,9 +111,15 @@ def add_legend_of_panel(axes, labels: Iterable[str]) -> None:
         axes.legend(frameon=False, fontsize=8)
         return
     width = axes.get_figure().get_figwidth() * axes.get_position().width
-    columns = max(1, min(len(labels), int(width / (0.5 + 0.075 * longest))))  # inches
-    box = {"loc": "lower left", "bbox_to_anchor": (0.0, 1.0), "ncols": columns}
-    axes.legend(frameon=False, fontsize=8, **box)
+    box = {"loc": "lower left", "bbox_to_anchor": (0.0, 1.0)}
+    axes.legend(frameon=False, fontsize=8, ncols=legend_columns(labels, width, 8), **box)
+
+
+def legend_columns(labels: Sequence[str], width: float, fontsize: float) -> int:
+    """In how many columns a legend, all of them as wide as its longest line, is at most ``width``
+    inches wide."""
+    longest = max(len(line) for label in labels for line in label.split("\n"))
+    return max(1, min(len(labels), int(width / (0.5 + 0.0094 * fontsize * longest))))
 
 
 def add_caption(figure, *notes: str) -> None:

@@ -13,6 +13,7 @@ from jaxq.scoring.canvas import (
     check_some,
     columns_for,
     draw_band,
+    legend_columns,
     make_figure,
     make_panels,
     save,
@@ -49,7 +50,8 @@ def draw_side_by_side(
         axes.margins(x=0.01)
         axes.set_xlim(left=0)
     handles = [Line2D([], [], color=color, linewidth=2.0) for color in COLORS[: len(methods)]]
-    box = {"loc": "outside upper center", "ncols": min(4, len(methods)), "fontsize": 9}
+    columns = legend_columns(list(methods), figure.get_figwidth(), 9)
+    box = {"loc": "outside upper center", "ncols": columns, "fontsize": 9}
     figure.legend(handles, list(methods), frameon=False, **box)
     figure.supylabel("evaluation return", fontsize=9)
     counts = [len(seeds_left(x["eval_return"][0])) for f in methods.values() for x in f.values()]

@@ -13,6 +13,7 @@ from invented import PROTOCOL, SEEDS, TIMES, make_preset_run, make_run, report, 
 from jaxq.errors import ConfigError
 from jaxq.reports import pages
 from jaxq.reports import sources as lanes
+from jaxq.reports.across import _without_what_all_have
 from jaxq.reports.report import write_report
 from jaxq.runs import files as results
 from jaxq.scoring.power import seeds_needed
@@ -199,6 +200,19 @@ def test_normalised_scores_within_and_across_environments(tmp_path):
         for run, (zero, one) in zip(runs[3:], anchors)
     ]
     assert row(across, "rainbow")[3].startswith(f"{np.mean(wanted):.2f} (")
+
+
+@pytest.mark.parametrize(
+    "labels, names, note",
+    [
+        (["qrc steps=4", "stream-q steps=4"], ["qrc", "stream-q"], "all with steps=4"),
+        (["qrc steps=4", "qrc steps=5"], ["qrc steps=4", "qrc steps=5"], ""),
+        (["my method", "your method"], ["my method", "your method"], ""),
+        (["qrc steps=4"], ["qrc steps=4"], ""),
+    ],
+)
+def test_what_all_methods_of_a_figure_have_is_said_once(labels, names, note):
+    assert _without_what_all_have(labels) == (names, note)
 
 
 def test_methods_that_share_no_environment_stand_in_one_table_all_the_same(tmp_path, undrawn):

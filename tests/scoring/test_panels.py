@@ -33,6 +33,15 @@ def figure(saved, tmp_path):
     return saved[0]
 
 
+def test_a_legend_is_as_wide_as_the_figure_at_most(saved, tmp_path):
+    """Four of two lines each stood in one row, and the outer ones were cut."""
+    methods = {f"{i} of several long names\nwith a second line": {"A": run(i)} for i in range(4)}
+    panels.draw_side_by_side(tmp_path / "panels.png", methods)
+    (legend,) = saved[0].legends
+    box = legend.get_window_extent().transformed(saved[0].transFigure.inverted())
+    assert box.x0 >= 0.0 and box.x1 <= 1.0
+
+
 def test_every_environment_has_its_panel_and_every_method_its_color(figure):
     def lines(axes):
         return {COLORS.index(line.get_color()): line.get_ydata()[0] for line in axes.get_lines()}
