@@ -94,11 +94,21 @@ def undrawn(monkeypatch):
 
 
 @pytest.fixture(scope="module")
-def compiled_quickly():
+def hardly_optimized():
     """For tests whose programs hardly run: their optimization takes longer than it saves.
 
-    Without its emitters of fusions XLA compiles in half the time what then runs half as fast. Not
-    for tests of what is compiled, or of bits that training has.
+    Not for tests of what is compiled, or of bits that training has.
+    """
+    jax.config.update("jax_disable_most_optimizations", True)
+    yield
+    jax.config.update("jax_disable_most_optimizations", False)
+
+
+@pytest.fixture(scope="module")
+def compiled_quickly(hardly_optimized):
+    """Without its emitters of fusions XLA compiles in half the time what then runs half as fast.
+
+    Nor for tests of two programs that have the same bits: what they share is rounded otherwise.
     """
     usual, more = compiler.get_compile_options, _without_emitters()
 
@@ -107,11 +117,9 @@ def compiled_quickly():
         options.env_option_overrides = [*options.env_option_overrides, *more]
         return options
 
-    jax.config.update("jax_disable_most_optimizations", True)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(compiler, "get_compile_options", quick)
         yield
-    jax.config.update("jax_disable_most_optimizations", False)
 
 
 @functools.cache

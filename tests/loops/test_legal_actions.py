@@ -21,7 +21,7 @@ from jaxq.recipes.methods import METHODS
 from jaxq.recipes.parts import find
 from jaxq.types import ObservationLegalActions
 
-pytestmark = pytest.mark.usefixtures("compiled_quickly")
+pytestmark = pytest.mark.usefixtures("hardly_optimized")
 
 CASES = {
     **{name: config for name, config in RECIPES.items() if not config.reset_period},
