@@ -21,7 +21,7 @@ def with_resets(
     """``trainer`` with a reset whenever ``period`` environment steps have passed.
 
     At the beginning of a chunk of ``chunk_steps``, so that no run ends with a head that has learned
-    nothing, nor before the first update. The replay stays: what is new learns from it.
+    nothing, and never before the first update. The replay stays: what is new learns from it.
 
     Args:
       reset: what starts anew, see ``learning.plasticity``.

@@ -165,9 +165,10 @@ def _check_composed(experiment: Experiment, lanes: Sequence[HParams]) -> None:
     config, made_of = experiment.config, experiment.made_of
     for lane in lanes:
         experiment.env.params(lane.env_params)  # refuses unknown names
-        if config.dataset:
-            datasets.check_env_params(config.dataset, experiment.env, lane.env_params)
         experiment.agent.check(lane)
+    if config.dataset and lanes:
+        numbers = (lane.env_params for lane in lanes)
+        datasets.check_env_params(config.dataset, experiment.env, numbers)
     if made_of:
         contracts.check_network(experiment.agent.network, experiment.env, _whose(config, made_of))
     if lanes and (made_of or lanes[0].extra):

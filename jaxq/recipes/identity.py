@@ -128,7 +128,8 @@ def _values(value: Any, depth: int = 0) -> Iterator[str]:
         return
     if isinstance(value, type | ModuleType):
         if depth:  # which one, as a function below
-            yield f"{getattr(value, '__module__', '')}:{value.__name__};"
+            name = getattr(value, "__qualname__", value.__name__)  # a module has the second only
+            yield f"{getattr(value, '__module__', '')}:{name};"
         return
     if isinstance(value, partial):
         inside = {"": value.func, **dict(enumerate(value.args)), **value.keywords}

@@ -7,7 +7,7 @@ seed. A dataset holds data: nothing in it decides what code runs.
 
 import hashlib
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -129,21 +129,27 @@ def read_records(run: str | Path, env: Env, env_kwargs: Sequence[str], window: i
 _READ: set[tuple] = set()  # files that this process has found whole
 
 
-def check_env_params(run: str | Path, env: Env, env_params: Mapping[str, Any]) -> None:
+def check_env_params(run: str | Path, env: Env, lanes: Iterable[Mapping[str, Any]]) -> None:
     """Refuse numbers of the environment with which a dataset was not collected, but for its limit.
+
+    Args:
+      lanes: the ``env_params`` of each.
 
     Raises:
       ConfigError: names the first.
     """
     there, limit = read_about(run)["run"]["lanes"][0]["env_params"], env.protocol.get("limit")
-    for name in sorted({*there, *env_params}.difference(limit if isinstance(limit, dict) else ())):
-        both = [{name: given[name]} if name in given else {} for given in (there, env_params)]
-        if not all(map(np.array_equal, *(jax.tree.leaves(env.params(given)) for given in both))):
-            words = [given.get(name, "its default") for given in both]
-            raise ConfigError(
-                f"dataset={run} was collected with another env_params.{name} ({words[0]} there, "
-                f"{words[1]} here)."
-            )
+    limits = set(limit) if isinstance(limit, dict) else set()
+    for here in lanes:
+        for name in sorted({*there, *here} - limits):
+            both = [{name: given[name]} if name in given else {} for given in (there, here)]
+            leaves = (jax.tree.leaves(env.params(given)) for given in both)
+            if not all(map(np.array_equal, *leaves)):
+                words = [given.get(name, "its default") for given in both]
+                raise ConfigError(
+                    f"dataset={run} was collected with another env_params.{name} ({words[0]} "
+                    f"there, {words[1]} here)."
+                )
 
 
 def shape_of(env: Env) -> dict[str, Any]:

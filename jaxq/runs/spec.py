@@ -75,10 +75,10 @@ class RunSpec(NamedTuple):
         config, lanes, seeds = self.config, self.lanes, self.seeds
         if isinstance(config, Mapping):
             config = replace_checked(Config(), config)
-        lanes = [lanes] if isinstance(lanes, HParams | Mapping) else _items("lanes", lanes)
+        lanes = [lanes] if isinstance(lanes, HParams | Mapping) else items("lanes", lanes)
         lanes = [replace_checked(HParams(), n) if isinstance(n, Mapping) else n for n in lanes]
         if isinstance(seeds, range | set | frozenset) or np.ndim(seeds):
-            seeds = _items("seeds", seeds)
+            seeds = items("seeds", seeds)
         else:
             seeds = range(positive("seeds", seeds))
         check_members(len(lanes), len(seeds))
@@ -136,9 +136,14 @@ def positive(name: str, value: Any) -> int:
     return number
 
 
-def _items(name: str, values: Any) -> list:
+def items(name: str, values: Any, accepted: str = "a list") -> Sequence:
+    """What a list, or whatever can be gone through in an order, has in it.
+
+    Raises:
+      ConfigError: it is none; what is ``accepted`` is said.
+    """
     if isinstance(values, str | set | frozenset) or not isinstance(values, Iterable):
-        raise ConfigError(f"{name}={short(values)} must be a list.")
+        raise ConfigError(f"{name}={short(values)} must be {accepted}.")
     return values if isinstance(values, range) else list(values)
 
 

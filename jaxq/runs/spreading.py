@@ -10,7 +10,7 @@ import numpy as np
 from rich.console import Console
 
 from jaxq.errors import ConfigError
-from jaxq.runs.spec import positive, short, whole
+from jaxq.runs.spec import items, positive, short, whole
 
 
 class Spread(NamedTuple):
@@ -32,10 +32,8 @@ class Spread(NamedTuple):
         """
         given = {name: getattr(self, name) for name in ("batch", "num_devices")}
         counts = {name: positive(name, n) for name, n in given.items() if n is not None}
-        track = self.track or ()
-        track = (track,) if isinstance(track, str) else track
-        if not isinstance(track, list | tuple):
-            raise ConfigError(f"track={short(track)} must be a list of names.")
+        track = () if self.track is None else self.track
+        track = (track,) if isinstance(track, str) else items("track", track, "a list of names")
         kept = self.keep_replay
         if kept is not None:
             several = np.ndim(kept) or isinstance(kept, range)

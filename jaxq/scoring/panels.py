@@ -50,9 +50,10 @@ def draw_side_by_side(
         axes.margins(x=0.01)
         axes.set_xlim(left=0)
     handles = [Line2D([], [], color=color, linewidth=2.0) for color in COLORS[: len(methods)]]
-    columns = legend_columns(list(methods), figure.get_figwidth(), 9)
-    box = {"loc": "outside upper center", "ncols": columns, "fontsize": 9}
-    figure.legend(handles, list(methods), frameon=False, **box)
+    labels = list(methods)
+    fitting = legend_columns(labels, figure.get_figwidth(), 9)
+    box = {"loc": "outside upper center", "ncols": fitting, "fontsize": 9}
+    figure.legend(handles, labels, frameon=False, **box)
     figure.supylabel("evaluation return", fontsize=9)
     counts = [len(seeds_left(x["eval_return"][0])) for f in methods.values() for x in f.values()]
     add_caption(figure, f"{counted} per seed; {band_words('IQM', counts)}", note)

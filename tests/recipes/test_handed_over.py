@@ -1,5 +1,6 @@
 """A run of functions that were handed over is never taken for one of the names beside them."""
 
+from contextlib import contextmanager
 from dataclasses import replace
 from functools import partial
 
@@ -116,6 +117,17 @@ def test_make_agent_from_takes_what_is_given_and_keeps_the_rest():
     assert isinstance(agent.loss, partial)
 
 
+@contextmanager
+def registered(name, kind):
+    """An environment that gymnax knows for a while."""
+    gymnax.register(name, kind)
+    try:
+        yield
+    finally:
+        gymnax.registration._registry.pop(name)
+        gymnax.registered_envs.remove(name)
+
+
 def test_what_was_registered_is_tried_against_its_own_space():
     """Values outside of it are shown as zeros, as of an environment that is named by its file."""
 
@@ -128,14 +140,10 @@ def test_what_was_registered_is_tried_against_its_own_space():
             obs, *rest = super().step_env(key, state, action, params)
             return obs + tabular.NUM_STATES, *rest
 
-    gymnax.register("Outside-v0", Outside)
-    try:
+    with registered("Outside-v0", Outside):
         experiment = make_experiment(replace(SMALL, env="Outside-v0"), SMALL_HPARAMS)
         with pytest.warns(UserWarning, match="observation_space does not hold"):
             try_env(experiment)
-    finally:
-        gymnax.registration._registry.pop("Outside-v0")
-        gymnax.registered_envs.remove("Outside-v0")
 
 
 def test_what_was_registered_is_somebodys_own_whatever_its_name():
@@ -147,12 +155,8 @@ def test_what_was_registered_is_somebodys_own_whatever_its_name():
 
     made = []
     for kind in (tabular.Tabular, Other):
-        gymnax.register("Mine-v0", kind)
-        try:
+        with registered("Mine-v0", kind):
             made.append(make_experiment(replace(SMALL, env="Mine-v0"), SMALL_HPARAMS).made_of)
-        finally:
-            gymnax.registration._registry.pop("Mine-v0")
-            gymnax.registered_envs.remove("Mine-v0")
     assert made[0]["env"]["name"] == "tabular:Tabular"
     (change,) = same_parts(*made, False)
     assert change.startswith("env (tabular:Tabular there, ") and "Other here" in change
