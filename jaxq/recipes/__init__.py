@@ -20,6 +20,7 @@ The last floor of one member; those above run many. Read ``methods`` first, then
     minatar     presets on MinAtar, under the protocols of three publications
     boards      presets on board games for one player
     libraries   presets on environments of other libraries
+    bsuite      presets on bsuite's tasks
     presets     named experiments with the sources of their numbers
     suites      what is measured for others to compare with
     contracts   what parts of one's own are called with, and what they give

@@ -12,6 +12,7 @@ from typing import NamedTuple
 from jaxq.config import Preset
 from jaxq.errors import unknown
 from jaxq.recipes.boards import BOARDS
+from jaxq.recipes.bsuite import BSUITE
 from jaxq.recipes.libraries import LIBRARIES
 from jaxq.recipes.methods import METHODS
 from jaxq.recipes.minatar import GAMES, STREAMING_METHODS
@@ -92,8 +93,8 @@ SUITES: dict[str, dict[str, Cell]] = {
             f"{name}-cartpole": Cell(f"{name}-cartpole", on_cartpole(name), seeds=16, at_once=16)
             for name in METHODS
         },
-        **_of(name for name in PRESETS if name.endswith(("-acrobot", "-mountaincar", "-deepsea"))),
-        **_of(name for name in PRESETS if name.endswith("-memorychain")),
+        **_of(name for name in PRESETS if name.endswith(("-acrobot", "-mountaincar"))),
+        **_of(BSUITE),
     },
     "minatar": _of((f"pqn-{game}" for game in _GAMES), at_once=5),
     "streaming": _of((f"{name}-{game}" for game, name in _STREAMS), 8, at_once=8, change=_whole),
