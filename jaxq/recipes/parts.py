@@ -32,7 +32,7 @@ from typing import Any
 from jaxq import schedules
 from jaxq.config import Config, HParams, field_names
 from jaxq.envs.previous import with_previous_action
-from jaxq.errors import check_call, unknown, wrong_object
+from jaxq.errors import ConfigError, check_call, unknown, wrong_object
 from jaxq.learning import backups, exploration, optimizers, rewards, traces
 from jaxq.learning.traces import TraceRule
 from jaxq.networks import cells, statistics
@@ -236,6 +236,9 @@ def find(field: str, name: Any) -> Row:
                 raise unknown(f"{field}={name} reads", read, (*vars(Config()), *HParams._fields))
         return Row(function, reads, numbers=numbers, loop=loop)
     if name not in TABLES[field]:
+        others = [kind for kind, rows in TABLES.items() if isinstance(name, str) and name in rows]
+        if len(others) == 1:
+            raise ConfigError(f"{field}={name} does not exist; {others[0]}={name} does.")
         own = ["module:function"] if field in OPEN else []
         raise unknown(field, name, [*map(str, TABLES[field]), *own])
     return TABLES[field][name]

@@ -2,7 +2,7 @@
 
 import math
 import textwrap
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -148,9 +148,7 @@ def draw_sensitivity(
                 f"{other}={format_value(row[other])}" for other in names if other != name
             )
             groups.setdefault(others, []).append(row)
-        swept = list(dict.fromkeys(row[name] for row in table))  # categories as they were asked for
-        numeric = all(type(value) in (int, float) and math.isfinite(value) for value in swept)
-        swept = sorted(swept) if numeric else swept
+        swept, numeric = _in_order(row[name] for row in table)
         places = {value: value if numeric else index for index, value in enumerate(swept)}
         separate = len(groups) > len(COLORS)
         for index, (label, rows) in enumerate(groups.items()):
@@ -174,6 +172,14 @@ def draw_sensitivity(
     add_caption(figure, note)
     figure.suptitle(textwrap.fill(title, int(11 * figure.get_figwidth())), fontsize=11)
     save(figure, path)
+
+
+def _in_order(values: Iterable[Any]) -> tuple[list, bool]:
+    """The different ones of ``values``, and whether they are numbers: those go by their size,
+    categories as they were asked for."""
+    different = list(dict.fromkeys(values))
+    numeric = all(type(value) in (int, float) and math.isfinite(value) for value in different)
+    return (sorted(different) if numeric else different), numeric
 
 
 def _say_categories(axes, names: Sequence[str]) -> None:
@@ -202,7 +208,7 @@ def draw_heatmap(
       table: as for ``draw_sensitivity``.
       names: the field of the rows and the field of the columns.
     """
-    rows, columns = (sorted({row[name] for row in table}) for name in names)
+    rows, columns = (_in_order(row[name] for row in table)[0] for name in names)
     grid = np.full((len(rows), len(columns)), np.nan)
     width = max(4.8, 1.6 + 1.1 * len(columns))
     figure = make_figure(width, 1.7 + 0.6 * len(rows))

@@ -42,6 +42,7 @@ def test_documents_round_trip():
         ({"n_step": 20_000}, "capacity=10000 must be at least 20000, to hold n_step=20000"),
         ({"replay": "latest", "n_step": 20_000}, "prefill=10000 must be at least 20009"),
         ({"agent": "sarsa"}, "agent=sarsa does not exist"),
+        ({"agent": "cql"}, "agent=cql does not exist; regulariser=cql does."),
         (
             {**ON_POLICY, "replay": "latest"},
             "replay=latest has no effect without an off-policy agent",

@@ -85,6 +85,18 @@ def test_a_heat_map_says_every_cell_and_the_best_of_several(figures, tmp_path):
     assert [label.get_text() for label in axes.get_xticklabels()] == ["1e-05", "0.001"]
 
 
+def test_a_heat_map_keeps_categories_as_they_were_asked_for(figures, tmp_path):
+    rows = [
+        {"backup": backup, "env": env, "iqm": 1.0, "low": 0.0, "high": 2.0}
+        for backup in ("max", "double", 3)  # a word of one's own beside a number of one's own
+        for env in ("Pong-misc", "Catch-bsuite")
+    ]
+    plots.draw_heatmap(tmp_path / "map.png", rows, ["backup", "env"], "title")
+    axes = figures[0].axes[0]
+    assert [label.get_text() for label in axes.get_yticklabels()] == ["max", "double", "3"]
+    assert [label.get_text() for label in axes.get_xticklabels()] == ["Pong-misc", "Catch-bsuite"]
+
+
 def test_a_figure_is_drawn_into_a_file_in_memory():
     file = io.BytesIO()
     plots.draw_profiles(file, PROFILES, "title", "score")
