@@ -46,6 +46,14 @@ _ELSEWHERE = {
     "resume": "load restore checkpoint",
 }
 _HERE = {word: name for name, words in _ELSEWHERE.items() for word in words.split()}
+# Options that only one script has.
+_SCRIPTS = {
+    "sweep.py": "grid space random sobol optuna halving pbt at-once fresh-seeds plan ray parts",
+    "train.py": "keep-replay until-return",
+    "report.py": "latex format label anchors",
+    "evaluate.py": "seed-index max-frames gif",
+}
+_SCRIPT = {option: script for script, options in _SCRIPTS.items() for option in options.split()}
 _TRUTH = {"true": True, "yes": True, "1": True, "false": False, "no": False, "0": False}
 _NARROWEST = 40  # columns
 _HELP = ("help", "help-all")
@@ -135,6 +143,8 @@ def _check_option(word: str, types: dict[str, Any]) -> None:
     meant = _HERE.get(name)
     if meant in types:
         raise ConfigError(f"option={name} does not exist; did you mean {meant}?")
+    if name in _SCRIPT:
+        raise ConfigError(f"option={name} does not exist here; it is one of {_SCRIPT[name]}.")
     raise unknown("option", name, types)
 
 

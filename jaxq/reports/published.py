@@ -34,8 +34,17 @@ _ZOO = "RL Baselines3 Zoo, benchmark.md"
 _ZOO_DIFFERS = "one agent, its mean over 150,000 steps; target periods are 250 and 600 steps"
 
 
-def _row(games: dict[str, float], preset: str, **about) -> dict[str, list[Published]]:
-    return {f"{preset}-{game}": [Published(f"{n:g}", **about)] for game, n in games.items()}
+# Both have played MinAtar before 1.0.11, of October 2022.
+_OF_GAME = {"seaquest": "; an oxygen bar that shows full on the step before it runs out"}
+
+
+def _row(games: dict[str, float], preset: str, differs: str, **about) -> dict[str, list[Published]]:
+    return {
+        f"{preset}-{game}": [
+            Published(f"{score:g}", differs=differs + _OF_GAME.get(game, ""), **about)
+        ]
+        for game, score in games.items()
+    }
 
 
 def _games(*scores: float) -> dict[str, float]:

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import tyro
 
-from jaxq.cli.words import _ELSEWHERE, parse_whole, read
+from jaxq.cli.words import _ELSEWHERE, _SCRIPTS, parse_whole, read
 from jaxq.config import Config, HParams, field_names
 from jaxq.errors import ConfigError
 
@@ -58,6 +58,7 @@ def test_what_can_be_meant_in_one_way_only(words, expected):
         ("--num-env 3", "option=num-env does not exist; did you mean num-envs"),
         ("--no-duelling", "option=no-duelling does not exist"),
         ("--no-steps", "option=no-steps does not exist"),
+        ("--plan", "option=plan does not exist here; it is one of sweep.py."),
         ("--widths 3 --gif --widths=4", "option=widths is given twice; all its values follow"),
         ("--gif=perhaps", "gif=perhaps must be true or false"),
     ],
@@ -115,6 +116,16 @@ def test_names_from_elsewhere_stand_for_names_that_exist_here():
     assert set(_ELSEWHERE) <= here | {"steps", "seeds", "first-seed", "track", "out", "resume"}
     words = [word for words in _ELSEWHERE.values() for word in words.split()]
     assert len(words) == len(set(words)) and not here & set(words)
+
+
+def test_options_that_are_said_to_be_of_one_script_are_of_that_one_alone():
+    root = Path(__file__).resolve().parents[2]
+    texts = {script: (root / "experiments" / script).read_text() for script in _SCRIPTS}
+    texts["train.py"] += (root / "jaxq" / "cli" / "main.py").read_text()
+    for script, options in _SCRIPTS.items():
+        for option in options.split():
+            field = f"\n    {option.replace('-', '_')}: "
+            assert [name for name, text in texts.items() if field in text] == [script], option
 
 
 def test_a_word_that_belongs_to_nobody_is_left_to_who_asks_for_it():
