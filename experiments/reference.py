@@ -27,6 +27,8 @@ from jaxq.runs import files
 from jaxq.runs.runner import RunSpec
 from jaxq.settings import flatten, format_value
 
+RUNS = Path("runs/reference")
+
 
 @dataclasses.dataclass(frozen=True)
 class Arguments:
@@ -41,8 +43,9 @@ class Arguments:
     """Seeds of one run; by default as many as two CPU cores train in an hour."""
     out: Path = kept.DIRECTORY
     """Where the data lies."""
-    runs: Path = Path("runs/reference")
-    """Where the runs are trained."""
+    runs: Path | None = None
+    """Where the runs are trained, of which those that are complete are taken as they are; by
+    default runs/reference, and of another --out its runs."""
 
 
 def reference(arguments: list[str], console: Console) -> None:
@@ -53,7 +56,7 @@ def reference(arguments: list[str], console: Console) -> None:
         if name not in suite:
             raise unknown("cell", name, suite)
     check_installed(suite[name].preset.config.env for name in args.names or suite)
-    (args.out / args.suite).mkdir(parents=True, exist_ok=True)
+    runs = args.runs or (RUNS if args.out == kept.DIRECTORY else args.out / "runs")
     for name in args.names or suite:
         cell, path = suite[name], kept.path_of(args.suite, name, args.out)
         seeds = range(cell.seeds if args.seeds is None else args.seeds)
@@ -66,9 +69,8 @@ def reference(arguments: list[str], console: Console) -> None:
             spec = tasks.spec_of(name, cell.preset, seeds_now)
             if have:
                 kept.check_same(have, spec.settled().document())
-            run = _train(cell, spec, args.runs / args.suite, console)
-            kept.write_cell(path, kept.joined(have, run) if have else run)
-            kept.write_manifest(args.suite, args.out)
+            run = _train(cell, spec, runs / args.suite, console)
+            kept.keep(args.suite, name, run, args.out)
             tasks.say(console, f"Kept: {path}")
 
 

@@ -3,6 +3,7 @@
 Imports no code that a run names. Read ``sources`` first, then ``report``.
 
     labels     what runs are called
+    swept      the settings of a sweep: their table, and where they were trained
     sources    finished runs as lanes with a label, a protocol and scores
     reference  curves of every seed that were measured once
     pooling    which lanes are one method on several environments

@@ -6,7 +6,6 @@ people: the command that repeats each cell, commit, versions, device, seconds, d
 """
 
 import json
-import zipfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -67,17 +66,34 @@ def read_cell(path: Path) -> Run:
         texts = {name: json.loads(arrays.pop(name).tobytes()) for name in _TEXTS}
         if not all(isinstance(text, dict) for text in texts.values()):
             raise ValueError("what describes it is no document")
-    except (OSError, EOFError, ValueError, KeyError, AttributeError, zipfile.BadZipFile) as error:
+    except (OSError, ValueError, KeyError, AttributeError) as error:
         raise ConfigError(f"reference={path} cannot be read: {error}.") from error
     texts["scores"] = files.from_jsonable(texts["scores"])
     return Run(path.with_suffix(""), **texts, arrays=arrays, complete=True)
+
+
+def keep(suite: str, name: str, run: Run, directory: Path = DIRECTORY) -> Path:
+    """Add a run's seeds to its cell, as it lies there now, and describe the suite anew.
+
+    Returns:
+      The cell's file.
+
+    Raises:
+      ConfigError: another process writes into the suite, or as ``joined``.
+    """
+    path = path_of(suite, name, directory)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    busy = f"reference={path} is being written by another process; try again, nothing is lost."
+    with files.hold(path.parent, busy):
+        write_cell(path, joined(read_cell(path), run) if path.is_file() else run)
+        write_manifest(suite, directory)
+    return path
 
 
 def write_cell(path: Path, cell: Run) -> None:
     """Replace a file."""
     texts = {name: files.jsonable(getattr(cell, name)) for name in _TEXTS}
     texts = {k: np.frombuffer(json.dumps(v).encode(), np.uint8) for k, v in texts.items()}
-    path.parent.mkdir(parents=True, exist_ok=True)
     with files.replacing(path) as partial, open(partial, "wb") as file:
         np.savez_compressed(file, **cell.arrays, **texts)
 
@@ -92,7 +108,7 @@ def as_cell(run: Run, command: str) -> Run:
     seeds = run.document["seeds"]
     sessions = [
         {"seeds": seeds, "command": command, **{name: session.get(name) for name in _SESSION}}
-        for session in run.meta["sessions"][:1]
+        for session in run.meta["sessions"]
     ]
     meta = {name: run.meta[name] for name in ("protocol", "members", "seconds")}
     meta |= {"command": command, "sessions": sessions}
@@ -158,7 +174,8 @@ def joined(cell: Run, more: Run) -> Run:
     lane = {**lanes[0], **scored, "episodes_cut": cut}
     meta = {**cell.meta, "seconds": cell.meta["seconds"] + more.meta["seconds"]}
     meta["sessions"] = [*cell.meta["sessions"], *more.meta["sessions"]]
-    meta["command"] = " && ".join(session["command"] for session in meta["sessions"])
+    commands = [session["command"] for session in meta["sessions"]]
+    meta["command"] = " && ".join(dict.fromkeys(commands))  # a run that went on has two sessions
     document = {**cell.document, "seeds": seeds}
     scores = {**cell.scores, "protocol": protocols[0], "lanes": [lane]}
     return Run(cell.path, document, meta, scores, arrays, complete=True)
@@ -181,6 +198,5 @@ def _described(cell: Run) -> Mapping[str, Any]:
         "diverged": lane["diverged"],
         "protocol": cell.scores["protocol"],
         "seconds": round(cell.meta["seconds"]),
-        "batch": cell.meta["members"]["batch"],
         "runs": cell.meta["sessions"],
     }

@@ -1,7 +1,5 @@
 """Finished runs as lanes with a label, a protocol and scores: what a report compares."""
 
-import csv
-import zipfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -10,13 +8,15 @@ import numpy as np
 
 from jaxq.config import Config, HParams
 from jaxq.errors import ConfigError
+from jaxq.reports import swept
 from jaxq.reports.labels import names_of
+from jaxq.reports.swept import Sweep
 from jaxq.runs import files as results
 from jaxq.runs.spreading import as_path
 from jaxq.scoring.protocol import completed, lane_protocol
 from jaxq.scoring.scores import diagnoses, divergence, own_metrics
 from jaxq.scoring.stats import bootstrap_iqm, pooled_iqm
-from jaxq.settings import describe_all, differing, format_value
+from jaxq.settings import describe_all, differing
 
 _CURVES = ("steps", "loss", "eval_return", "eval_value")
 
@@ -48,14 +48,6 @@ class Lane(NamedTuple):
     episodes_cut: int
     given: bool = False  # its label: lanes that somebody calls the same are one method
     beside: bool = False  # of the reference data, with which the others are compared
-
-
-class Sweep(NamedTuple):
-    """Settings with their scores, one row each with ``iqm``, ``low``, ``high``, ``num_seeds``."""
-
-    name: str
-    swept: list[str]
-    rows: list[dict[str, Any]]
 
 
 class Source(NamedTuple):
@@ -102,15 +94,15 @@ def read(path: Path, name: str) -> Source:
     """
     if not (path / results.STUDY).is_file() or (path / results.CONFIG).is_file():
         return source_of(read_run(path), name)
-    study = results.read_json(path / results.STUDY)
+    try:
+        study = results.read_json(path / results.STUDY)
+        trained, moves = swept.trained(path, study), swept.moves(study)
+        scores = results.read_scores(path) if (path / results.SCORES).is_file() else None
+        cut = [lane["lane"] for lane in (scores or {}).get("lanes", ()) if lane.get("cut")]
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise ConfigError(f"sweep={path} has files that cannot be read: {error!r}.") from error
     found, lanes, incomplete = [], [], []
-    winner = _winners(path)
-    ends = [part["steps"] for part in study.get("parts", ())]
-    trained = [
-        part
-        for part in sorted(path.glob(f"{results.PARTS}/*/"))
-        if int(part.name) >= len(ends) or ends[int(part.name)] == study["steps"]  # not cut before
-    ]
+    winner = swept.winners(path)
     for label, parts in ((name, trained), (f"{name} {results.WINNER}", winner)):
         runs = []
         for part in parts:
@@ -121,9 +113,8 @@ def read(path: Path, name: str) -> Source:
         more, unfinished = _lanes(runs, label)
         found, lanes, incomplete = found + runs, lanes + more, incomplete + unfinished
     table = path / results.TABLE
-    sweep = read_table(table, name) if table.is_file() else sweep_of(lanes, name)
-    scores = results.read_scores(path) if (path / results.SCORES).is_file() else None
-    return Source(name, found, lanes, incomplete, sweep, scores)
+    sweep = swept.read_table(table, name, cut) if table.is_file() else sweep_of(lanes, name)
+    return Source(name, found, lanes, incomplete, None if moves else sweep, scores)
 
 
 def source_of(run: Run, name: str, beside: bool = False) -> Source:
@@ -161,29 +152,9 @@ def read_run(path: str | Path) -> Run:
         per_seed = np.shape([lane["per_seed"] for lane in scores["lanes"]])
         if {shape} != {per_seed, *(arrays[name].shape[:2] for name in ("eval_return", "loss"))}:
             raise ValueError(f"they are not of {shape[0]} lanes and {shape[1]} seeds")
-    except (OSError, EOFError, ValueError, KeyError, TypeError, zipfile.BadZipFile) as error:
+    except (OSError, ValueError, KeyError, TypeError) as error:
         raise ConfigError(f"run={path} has results that cannot be read: {error}.") from error
     return Run(path, document, meta, scores, arrays, (path / results.COMPLETE).exists())
-
-
-def read_table(path: Path, name: str) -> Sweep:
-    """A sweep's table: between its columns ``lane`` and ``iqm`` stand the swept fields.
-
-    Raises:
-      ConfigError: it has no such columns.
-    """
-    with open(path, newline="") as file:
-        rows = list(csv.DictReader(file))
-    columns = list(rows[0]) if rows else []
-    if not {"lane", "iqm", "low", "high", "num_seeds"} <= set(columns):
-        raise ConfigError(f"table={path} has no rows of lane, fields, iqm, low, high, num_seeds.")
-    swept = columns[columns.index("lane") + 1 : columns.index("iqm")]
-    scores = [
-        {column: float(row[column] or "nan") for column in ("iqm", "low", "high")}
-        | {"num_seeds": int(row["num_seeds"]) - int(row.get("num_diverged") or 0)}
-        for row in rows
-    ]
-    return _sweep(name, [{column: row[column] for column in swept} for row in rows], scores)
 
 
 def sweep_of(lanes: Sequence[Lane], name: str) -> Sweep | None:
@@ -195,15 +166,7 @@ def sweep_of(lanes: Sequence[Lane], name: str) -> Sweep | None:
     for lane in lanes:
         point, low, high = (float(part) for part in bootstrap_iqm(lane.scores))
         scores.append({"iqm": point, "low": low, "high": high, "num_seeds": len(lane.scores)})
-    return _sweep(name, [lane.setting for lane in lanes], scores)
-
-
-def _winners(path: Path) -> list[Path]:
-    """Where the winner of a sweep was trained: one run, or one on each of its environments."""
-    place = path / results.WINNER
-    if (place / results.CONFIG).is_file() or not place.is_dir():
-        return [place] if place.is_dir() else []
-    return sorted(run for run in place.iterdir() if run.is_dir())
+    return swept.table_of(name, [lane.setting for lane in lanes], scores)
 
 
 def _lanes(runs: Sequence[Run], name: str) -> tuple[list[Lane], list[str]]:
@@ -281,23 +244,3 @@ def _fields(document: Mapping[str, Any], numbers: Mapping[str, Any]) -> dict[str
         named = isinstance(value, dict)
         flat |= {f"{name}.{key}": item for key, item in value.items()} if named else {name: value}
     return {**vars(Config()), **document["config"], **flat}
-
-
-def _sweep(name: str, settings: Sequence[Mapping[str, Any]], scores: Sequence[dict]) -> Sweep:
-    """A column of which every value reads as a number becomes numbers, any other words."""
-    texts = {
-        key: [format_value(setting.get(key, "")) for setting in settings] for key in settings[0]
-    }
-    columns = {key: _numbers(column) or column for key, column in texts.items()}
-    rows = [
-        {key: column[index] for key, column in columns.items()} | dict(score)
-        for index, score in enumerate(scores)
-    ]
-    return Sweep(name, list(columns), [row for row in rows if np.isfinite(row["iqm"])])
-
-
-def _numbers(texts: Sequence[str]) -> list[float] | None:
-    try:
-        return [float(text) for text in texts]
-    except ValueError:
-        return None

@@ -13,6 +13,7 @@ import math
 import os
 import warnings
 import zipfile
+import zlib
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -251,11 +252,19 @@ def write_text(path: Path, text: str) -> None:
 
 
 def read_arrays(path: Path, but: Sequence[str] = ()) -> dict[str, np.ndarray]:
-    """What ``write_arrays`` wrote, but for some names."""
+    """What ``write_arrays`` wrote, but for some names.
+
+    Raises:
+      OSError: it cannot be read.
+      ValueError: it is no such file, or a damaged one.
+    """
     if not zipfile.is_zipfile(path):
         raise ValueError("it is no file of several arrays")
-    with np.load(path) as arrays:
-        return {name: arrays[name] for name in arrays.files if name not in but}
+    try:
+        with np.load(path) as arrays:
+            return {name: arrays[name] for name in arrays.files if name not in but}
+    except (zipfile.BadZipFile, zlib.error, EOFError, KeyError, NotImplementedError) as error:
+        raise ValueError(f"it is damaged ({error})") from error
 
 
 def write_arrays(path: Path, arrays: Mapping[str, np.ndarray]) -> None:

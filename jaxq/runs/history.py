@@ -4,7 +4,6 @@ import json
 import warnings
 from collections.abc import Mapping
 from pathlib import Path
-from zipfile import BadZipFile
 
 import numpy as np
 
@@ -118,7 +117,7 @@ class History:
             }
             for t, step in enumerate(steps):
                 history._add(step, {name: values[:, t] for name, values in members.items()})
-        except (OSError, EOFError, ValueError, KeyError, IndexError, BadZipFile) as error:
+        except (OSError, ValueError, KeyError, IndexError) as error:
             raise ConfigError(f"metrics={path} cannot be read: {error}.") from error
         if history.steps[-1:] != [until]:
             raise ConfigError(

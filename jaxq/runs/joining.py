@@ -21,7 +21,8 @@ _JOINED = ".joined"
 
 
 def join(directory: Path, document: dict[str, Any]) -> None:
-    """Put the members of the run in ``directory / ADDED`` into that in ``directory``.
+    """Put the members of the run in ``directory / ADDED`` into that in ``directory``, which is
+    locked.
 
     Args:
       document: the joined run's, which differs from both in its seeds only, and has those of both.
@@ -62,11 +63,21 @@ def join(directory: Path, document: dict[str, Any]) -> None:
     files.write_json(whole / files.META, {**old, **times, "sessions": sessions})
     files.write_document(whole / files.CONFIG, document)
     files.write_text(whole / files.COMPLETE, f"{int(clock.steps)}\n")
-    finish(directory)
+    _move(directory)
 
 
 def finish(directory: Path) -> None:
-    """Move what ``join`` has made, if a process was killed while it did."""
+    """Move what ``join`` has made, if a process was killed while it did.
+
+    Raises:
+      ConfigError: the process is alive.
+    """
+    if (directory / _JOINED / files.COMPLETE).exists():
+        with files.lock(directory):
+            _move(directory)
+
+
+def _move(directory: Path) -> None:
     whole = directory / _JOINED
     if not (whole / files.COMPLETE).exists():
         return

@@ -59,8 +59,8 @@ def draw_seeds(
         axes.set_xlim(left=0)
     figure.suptitle(textwrap.fill(title, int(9 * figure.get_figwidth())), fontsize=11)
     figure.supylabel("evaluation return", fontsize=9)
-    lines = f"{counted} per seed; thick: IQM, thin: every seed; band: tolerance interval of"
-    add_caption(figure, f"{lines} seeds (95% confidence)", note)
+    lines = f"{counted} per seed; thick: IQM, thin: every seed; band: tolerance interval or range"
+    add_caption(figure, f"{lines}, as each panel says (95% confidence)", note)
     save(figure, path)
 
 

@@ -245,7 +245,7 @@ def draw_profiles(path: Target, runs: Mapping[str, Scores], title: str, xlabel: 
     """
     pooled = np.concatenate([values for run in runs.values() for values in strata(run).values()])
     margin = 0.02 * np.ptp(pooled) or 1.0  # so that every profile is seen to begin at 1
-    thresholds = np.linspace(pooled.min() - margin, pooled.max() + margin, 101)
+    ends = [pooled.min() - margin, pooled.max() + margin]
     together = len(runs) <= len(COLORS)
     if together:
         figure = make_figure(8.0, 4.2)
@@ -255,6 +255,7 @@ def draw_profiles(path: Target, runs: Mapping[str, Scores], title: str, xlabel: 
         panels = make_panels(figure, len(runs), 5)
     for index, (axes, (label, scores)) in enumerate(zip(panels, runs.items())):
         color = COLORS[index if together else 0]
+        thresholds = np.unique(np.concatenate([ends, *strata(scores).values()]))  # all its steps
         profile = performance_profile(scores, thresholds)
         band = {"step": "post", "color": color, "alpha": 0.18, "linewidth": 0}
         axes.fill_between(thresholds, profile.low, profile.high, **band)

@@ -118,8 +118,21 @@ def median_of_tasks(scores: Scores) -> np.ndarray:
 
 
 def pooled_iqm(scores: Scores) -> np.ndarray:
-    """Interquartile mean of the seeds of all tasks (Agarwal et al. 2021, section 4.3)."""
-    return iqm(_pool(scores))
+    """Interquartile mean of the seeds of all tasks (Agarwal et al. 2021, section 4.3).
+
+    Every task weighs the same. Where some have more seeds than others, a quarter of the weight and
+    not of the seeds is cut off at either end, if need be through the middle of a seed.
+    """
+    counts = [values.shape[-1] for values in strata(scores).values()]
+    pooled = _pool(scores)
+    if len(set(counts)) == 1:
+        return iqm(pooled)
+    order = np.argsort(pooled, axis=-1)
+    weights = np.repeat(1.0 / np.array(counts), counts)[order] / len(counts)
+    ends = np.cumsum(weights, axis=-1)
+    kept = np.clip(ends, 0.25, 0.75) - np.clip(ends - weights, 0.25, 0.75)
+    ordered = np.take_along_axis(pooled, order, axis=-1)
+    return np.sum(kept * ordered, axis=-1) / np.sum(kept, axis=-1)
 
 
 def optimality_gap(scores: Scores, target: float = 1.0) -> np.ndarray:
@@ -202,12 +215,12 @@ def probability_of_improvement(
     for task in x:
         difference = np.sign(x[task][:, None] - y[task])
         wins = (1.0 + difference) / 2.0  # [S_x, S_y]
-        weights_x, weights_y = (  # [R, S]: how often each seed was drawn
-            generator.multinomial(count, np.full(count, 1.0 / count), resamples) / count
+        drawn_x, drawn_y = (  # [R, S]: how often each seed was
+            generator.multinomial(count, np.full(count, 1.0 / count), resamples)
             for count in wins.shape
         )
         points.append(wins.mean())
-        resampled.append(np.sum(weights_x @ wins * weights_y, axis=-1))
+        resampled.append(np.sum(drawn_x @ wins * drawn_y, axis=-1) / wins.size)
     num_seeds = min(max(map(len, side.values())) for side in (x, y))
     return interval_of(np.mean(points), np.mean(resampled, axis=0), confidence, num_seeds)
 

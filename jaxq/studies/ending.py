@@ -1,6 +1,7 @@
 """How a sweep ends: the best setting again, on fresh seeds, and figures of all of them."""
 
 from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -126,10 +127,7 @@ def draw(directory: Path, study: Study, scores: dict[str, Any]) -> None:
         if plots.is_grid(rows, names):
             plots.draw_heatmap(directory / results.HEATMAP, rows, names, title, note)
     curves = without_diverged(results.read_arrays(directory / results.METRICS))
-
-    def curve(lane: int) -> dict[str, np.ndarray]:
-        return {"steps": curves["steps"], "eval_return": curves["eval_return"][lane][None]}
-
+    curve = partial(_curve, curves)
     path = directory / results.CURVES
     if environments:
         across = scores["across"]
@@ -143,6 +141,15 @@ def draw(directory: Path, study: Study, scores: dict[str, Any]) -> None:
     which = f", the best {_DRAWN}" if len(scores["lanes"]) > _DRAWN else ""
     counted = steps_words(scores.get("protocol", {}))
     plots.draw_comparison(path, runs, f"{what}{which}", note, counted)
+
+
+def _curve(arrays: Mapping[str, np.ndarray], lane: int) -> dict[str, np.ndarray]:
+    """The evaluations of a lane, at its own steps: a line through those of other lanes, too, would
+    be all gaps."""
+    returns = arrays["eval_return"][lane]
+    there = np.isfinite(returns).any(axis=0)
+    there = there if there.any() else np.ones_like(there)  # all seeds have diverged
+    return {"steps": arrays["steps"][there], "eval_return": returns[None][:, :, there]}
 
 
 def _rows_across(across: Mapping[str, Any]) -> list[dict[str, Any]]:

@@ -74,6 +74,26 @@ def test_seeds_that_were_measured_apart_are_those_that_were_measured_together(ce
         kept.joined(late, early._replace(document={**early.document, "steps": 7}))
 
 
+def test_seeds_that_others_have_added_meanwhile_are_kept(cells, small_suite, tmp_path):
+    """Trap: the file was read before an hour of training, and replaced after it."""
+    _, late, early = cells
+    for cell in (late, early):
+        path = kept.keep("tiny", "small", cell, tmp_path)
+    assert kept.read_cell(path).document["seeds"] == [0, 1, 2, 3]
+    assert files.read_json(tmp_path / "tiny.json")["small"]["seeds"] == 4
+    with files.hold(path.parent, ""), pytest.raises(ConfigError, match="by another process"):
+        kept.keep("tiny", "small", late, tmp_path)
+
+
+def test_a_run_that_went_on_elsewhere_says_so(cells):
+    _, late, early = cells
+    (session,) = late.meta["sessions"]
+    went_on = {**late.meta, "sessions": [session, {**session, "commit": "another"}]}
+    run = kept.as_cell(late._replace(meta=went_on), "train [2, 3]")
+    assert [one["commit"] for one in run.meta["sessions"]] == [session["commit"], "another"]
+    assert kept.joined(run, early).meta["command"] == "train [2, 3] && train [0, 1]"
+
+
 def test_a_cell_from_before_a_number_existed_takes_more_seeds(cells):
     """Trap: a new field of the configuration would have closed every cell, after its training."""
     _, late, early = cells

@@ -11,7 +11,7 @@ import pytest
 from invented import PROTOCOL, SEEDS, TIMES, make_preset_run, make_run, report, row
 
 from jaxq.errors import ConfigError
-from jaxq.reports import pages
+from jaxq.reports import pages, swept
 from jaxq.reports import sources as lanes
 from jaxq.reports.across import _without_what_all_have
 from jaxq.reports.report import write_report
@@ -160,9 +160,40 @@ def test_a_sweep_is_its_parts_its_table_and_its_winner(tmp_path):
     assert "sweep widths=120x84 gamma=0.5" in text and "sweep widths=8x8 gamma=0.99" in text
     assert "| sweep winner | 6 |" in text and "parts/2 holds no config" in text
     assert "The best of 2 settings" in page and "winner&#x27;s row" in page
-    table = lanes.read_table(sweep / "lanes.csv", "sweep")
+    table = swept.read_table(sweep / "lanes.csv", "sweep")
     assert table.swept == ["gamma", "shape"] and table.rows[1]["gamma"] == np.inf
     assert [row["num_seeds"] for row in table.rows] == [6, 5]
+
+
+def make_sweep(path, kind, **scores):
+    """A sweep of two settings, the second one of which a search of some ``kind`` may have cut."""
+    make_run(path / "parts" / "0", 2.0, settings=[{"gamma": 0.5}, {"gamma": 0.9}])
+    (path / "parts" / ".ipynb_checkpoints").mkdir()  # as somebody leaves who looks at the files
+    results.write_json(path / "study.json", {"search": {"kind": kind}})
+    header, rows = "lane,gamma,iqm,low,high,num_seeds", ["0,0.5,1,0,2,6", "1,0.9,7,6,8,6"]
+    (path / "lanes.csv").write_text("\n".join([header, *rows]) + "\n")
+    results.write_json(path / "scores.json", scores)
+    return path
+
+
+def test_settings_that_were_cut_have_no_final_score(tmp_path):
+    ends = [{"lane": 0, "cut": False}, {"lane": 1, "cut": True}]
+    sweep = make_sweep(tmp_path / "sweep", "halving", lanes=ends)
+    assert [row["gamma"] for row in lanes.read(sweep, "sweep").sweep.rows] == [0.5]
+
+
+def test_a_population_whose_numbers_moved_has_no_sensitivity(tmp_path):
+    sweep = make_sweep(tmp_path / "sweep", "pbt", lanes=[])
+    assert lanes.read(sweep, "sweep").sweep is None
+    _, text = report(tmp_path, sweep)
+    assert "Sensitivity" not in text
+
+
+def test_a_damaged_sweep_is_one_sentence(tmp_path):
+    sweep = make_sweep(tmp_path / "sweep", "fixed", lanes=[])
+    (sweep / "study.json").write_text("{")
+    with pytest.raises(ConfigError, match=r"sweep=.* has files that cannot be read"):
+        lanes.read(sweep, "sweep")
 
 
 def test_a_setting_that_was_tried_twice_counts_once(tmp_path):

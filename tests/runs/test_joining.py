@@ -94,6 +94,19 @@ def test_nothing_is_lost_wherever_joining_is_killed(made, tmp_path, monkeypatch)
     assert n > 8
 
 
+def test_what_another_process_is_joining_is_left_alone(made, tmp_path):
+    """Trap: it moved the checkpoints a second time, and so removed them."""
+    directory = Path(shutil.copytree(made[1], tmp_path / "run"))
+    whole = directory / ".joined"
+    shutil.copytree(directory / files.CHECKPOINTS, whole / files.CHECKPOINTS)
+    (whole / files.COMPLETE).touch()
+    with files.lock(directory), pytest.raises(ConfigError, match="written by another process"):
+        joining.finish(directory)
+    assert whole.exists()
+    joining.finish(directory)
+    assert not whole.exists() and any((directory / files.CHECKPOINTS).iterdir())
+
+
 @pytest.mark.parametrize(
     "spec, message",
     [

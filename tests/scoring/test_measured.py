@@ -34,7 +34,7 @@ def test_a_panel_shows_every_seed_and_says_what_its_band_holds(figures, tmp_path
     assert few.get_title() == "few\n7 seeds; band: range, 48% of seeds"
     assert many.get_title() == "many\n50 seeds; band: 90% of seeds"
     assert none.get_title() == "none\nall diverged" and few.get_xlim()[0] == 0.0
-    assert "tolerance interval of seeds (95% confidence)" in figures[0].get_supxlabel()
+    assert "or range, as each panel says (95% confidence)" in figures[0].get_supxlabel()
 
 
 @pytest.mark.parametrize(("count", "interval"), [(8, full_range), (60, tolerance_interval)])

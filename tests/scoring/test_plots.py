@@ -113,6 +113,16 @@ def test_a_profile_is_seen_from_all_seeds_to_none(scores, figures, tmp_path):
     assert np.ptp(line.get_xdata()) > 0
 
 
+def test_a_profile_falls_where_the_scores_are(figures, tmp_path):
+    """Trap: on a grid of thresholds a run that always reaches 500 was drawn above 500, too."""
+    scores = {"dqn": np.array([500.0, 500.0]), "other": np.array([9.0, 400.0])}
+    plots.draw_profiles(tmp_path / "profiles.png", scores, "title", "score")
+    line = figures[0].axes[0].get_lines()[0]
+    share = dict(zip(line.get_xdata(), line.get_ydata()))
+    assert share[500.0] == 0.0 and set(share) > {500.0}
+    assert all(above == 1.0 for score, above in share.items() if score < 500.0)
+
+
 def lanes(count):
     """A run of so many lanes, of which the last but one is the best and the first has diverged."""
     returns = np.arange(count)[:, None, None] + RANDOM.uniform(size=(count, SEEDS, TIMES)) / 9

@@ -71,6 +71,25 @@ def test_tasks_count_alike_in_a_mean_whatever_their_seeds():
     assert stats.mean({"a": np.array([0.0]), "b": np.array([1.0, 1.0, 1.0])}) == 0.5
 
 
+def test_tasks_count_alike_in_an_iqm_whatever_their_seeds():
+    """As if all had as many: each seed of `a` four times, each of `b` twice, and `c` as it is."""
+    random = np.random.default_rng(3)
+    tasks = {"a": random.normal(size=4), "b": random.normal(size=8), "c": random.normal(size=16)}
+    repeated = {task: np.repeat(values, 16 // len(values)) for task, values in tasks.items()}
+    assert stats.pooled_iqm(tasks) == pytest.approx(stats.pooled_iqm(repeated))
+    assert stats.pooled_iqm({"a": np.zeros(1), "b": np.ones(9)}) == pytest.approx(0.5)
+    both = {task: np.stack([values, values + 1.0]) for task, values in tasks.items()}
+    by_row = [stats.pooled_iqm({task: v[row] for task, v in both.items()}) for row in (0, 1)]
+    np.testing.assert_allclose(stats.pooled_iqm(both), by_row)
+
+
+def test_a_probability_ends_at_zero_and_one():
+    """Trap: rounded weights made it 1 + 4e-16, and -0.00."""
+    x, y = np.full(7, 2.0), np.ones(7)
+    assert tuple(stats.probability_of_improvement(x, y)) == (1.0, 1.0, 1.0)
+    assert str(stats.probability_of_improvement(y, x).low) == "0.0"
+
+
 def test_the_worst_decile_is_a_tenth_and_at_least_one_seed():
     assert stats.worst_decile(np.arange(29.0)) == 0.5  # of 0 and 1
     assert stats.worst_decile(np.array([5.0, 3.0])) == 3.0

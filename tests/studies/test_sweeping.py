@@ -14,7 +14,7 @@ from jaxq.config import Preset
 from jaxq.errors import ConfigError
 from jaxq.runs import files as results
 from jaxq.runs.runner import Spread
-from jaxq.studies import executors, planning, searches, spaces, sweeping
+from jaxq.studies import ending, executors, planning, searches, spaces, sweeping
 from jaxq.studies import study as studies
 from jaxq.studies.asking import make_study
 from jaxq.studies.spaces import Range
@@ -63,6 +63,16 @@ def test_a_sweep_ends_with_scores_a_winner_and_figures(swept):
     for figure in ("sensitivity.png", "heatmap.png", "curves.png"):
         assert (swept.directory / figure).read_bytes().startswith(b"\x89PNG")
     assert executors.is_complete(swept.directory)
+
+
+def test_lanes_that_were_evaluated_at_other_steps_are_lines():
+    """Trap: on the steps of all, every other value is none, and nothing is drawn between."""
+    returns = np.full((2, 3, 4), np.nan)
+    returns[0, :, ::2], returns[1, :2, 1::2] = 1.0, 2.0  # a seed of the second has diverged
+    arrays = {"steps": np.array([10, 15, 20, 30]), "eval_return": returns}
+    first, second = (ending._curve(arrays, lane) for lane in (0, 1))
+    assert first["steps"].tolist() == [10, 20] and (first["eval_return"] == 1.0).all()
+    assert second["steps"].tolist() == [15, 30] and second["eval_return"].shape == (1, 3, 2)
 
 
 def test_a_report_hears_of_all_settings_before_the_winner(swept):
