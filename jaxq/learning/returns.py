@@ -27,9 +27,8 @@ def fold_window(steps: Step, gamma: jax.Array) -> Transition:
     window = steps.reward.shape[0]
     ended_before = jnp.cumsum(steps.done) - steps.done  # [T] ends strictly before step k
     weights = jnp.where(ended_before == 0, gamma ** jnp.arange(window), 0.0)  # [T]
-    last = jnp.argmax(steps.done) if window > 1 else 0  # index of the first end ...
-    if window > 1:
-        last = jnp.where(jnp.any(steps.done), last, window - 1)  # ... or of the last step
+    first_end = jnp.where(jnp.any(steps.done), jnp.argmax(steps.done), window - 1)
+    last = first_end if window > 1 else 0  # index of the last step summed
     return Transition(
         obs=_at(0, steps.obs),
         action=steps.action[0],

@@ -54,7 +54,7 @@ def make_evaluator(
 
         def play(loop):
             step, key, obs, env_state, carry, estimate, result = loop
-            key, _, key_mix, key_env = jax.random.split(key, 4)
+            key, _, key_mix, key_env = jax.random.split(key, 4)  # of three the bits are others
             action, value, carry = agent.act_greedy(params, carry, obs)
             epsilon, legal = hparams.eval_epsilon, legal_actions(obs)
             action = mix_uniform(key_mix, action, epsilon, env.num_actions, legal)

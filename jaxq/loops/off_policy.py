@@ -77,6 +77,7 @@ def make_trainer(
     replay = make_replay(step_shapes(env, agent))
     act_and_step = make_act_and_step(env, agent)
     update = make_update(agent, optimizer, schedules, regulariser)
+    restart = make_restart(regulariser)
 
     def collect(state: TrainState, clock: Clock, hparams: HParams, key: jax.Array):
         """One block of steps [K, E, ...] and the episodes that ended in it [K, E]."""
@@ -164,12 +165,13 @@ def make_trainer(
         start = state, Clock(jnp.int32(0), jnp.int32(0))
         keys = jax.random.split(key_prefill, lengths.prefill_blocks)
         (state, clock), _ = jax.lax.scan(fill, start, keys)
-        return state._replace(target_params=target.init(state.params)), clock
+        # What has been observed meanwhile is part of the parameters.
+        return restart(state._replace(target_params=target.init(state.params))), clock
 
     contents = None
     if replay.contents:
         contents = lambda state, clock: replay.contents(state.replay, clock)  # noqa: E731
-    return Trainer(init, chunk, look, make_restart(regulariser), more, contents=contents)
+    return Trainer(init, chunk, look, restart, more, contents=contents)
 
 
 def _repeat(body: Callable, loop: PyTree, hparams: HParams, length: int):

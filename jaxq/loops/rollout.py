@@ -1,4 +1,4 @@
-"""Acting in the environment as both loops do it: one step of every environment at a time."""
+"""Acting in the environment as all loops do it: one step of every environment at a time."""
 
 from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple

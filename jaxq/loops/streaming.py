@@ -135,7 +135,7 @@ def make_streaming_trainer(
 
         opt_state = rule.init(key_rule, split(params)[0], make_weights, hparams)
         ended, explored = jnp.bool_(True), jnp.bool_(False)
-        carry = agent.initial_carry(jax.random.fold_in(key, 0), env.num_envs)
+        carry = agent.initial_carry(jax.random.fold_in(key_rule, 1), env.num_envs)
         state = StreamState(params, opt_state, env_state, obs, ended, explored, key, carry)
         return state, Clock(jnp.int32(0), jnp.int32(0))
 

@@ -15,6 +15,7 @@ from jaxq.networks.torsos import numbers
 from jaxq.types import Network, ObservationActionReward, PyTree, observation_of
 
 NAME = "statistics"
+_MOST = 2.0**24  # samples that are counted
 EPSILON = 1e-8  # added to a variance before its root, as the authors do
 
 
@@ -42,9 +43,10 @@ def observe(seen: dict[str, jax.Array], x: jax.Array) -> dict[str, jax.Array]:
 
     Returns:
       The same with ``x``. The variance is divided by ``count - 1``, and is 1 of a single sample.
-      What has been counted 2**24 times counts no further: the oldest samples are then forgotten.
+      Of 2**24 samples, above which float32 has no next number, as many are forgotten as come.
     """
-    before, more = seen["count"], x.shape[0]
+    more = x.shape[0]
+    before = jnp.minimum(seen["count"], _MOST - more)
     count = before + more
     mean_of_x = x.mean(axis=0)
     difference = mean_of_x - seen["mean"]

@@ -1,4 +1,4 @@
-"""Networks: torsos, and how a flax module becomes a ``Network``.
+"""Torsos: from observations to features.
 
 A torso turns observations into features: ``bool``, ``float32``, or ``uint8``, which are the pixels
 of an image and divided by 255. A ``Network`` called with a key may draw noise, heads or fractions;
@@ -75,8 +75,8 @@ class MinAtarTorso(nn.Module):
         return _dense_layers(self)(_batch_first(x))
 
 
-# Of every convolution its features, its kernel and its strides, both [rows, columns].
 _MANY_INPUTS = 4_096  # more than the pixels of a MinAtar game
+# Of every convolution its features, its kernel and its strides, both [rows, columns].
 NATURE = ((32, (8, 8), (4, 4)), (64, (4, 4), (2, 2)), (64, (3, 3), (1, 1)))
 OCTAX = ((32, (4, 8), (2, 4)), *NATURE[1:])
 

@@ -4,14 +4,14 @@ Torsos and heads note the activity of their layers where somebody asks for it; o
 it is computed.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Container, Sequence
 from itertools import pairwise
 from typing import Any, NamedTuple
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
-from flax.traverse_util import flatten_dict
+from flax.traverse_util import flatten_dict, unflatten_dict
 
 from jaxq.errors import ConfigError
 from jaxq.types import Inside, Network, PyTree
@@ -43,10 +43,13 @@ def note(
 
 
 def activity_of(module: nn.Module) -> Callable[[PyTree, jax.Array], PyTree]:
-    """``activity(params, obs)`` of a module: what its layers note, by path."""
+    """``activity(params, obs)`` of a module: what its layers note, by path; the mean of a layer
+    that is called more than once, as IQN's head is."""
 
     def activity(params: PyTree, obs: jax.Array) -> PyTree:
-        return module.apply(params, obs, mutable=[NOTES])[1].get(NOTES, {})
+        notes = module.apply(params, obs, mutable=[NOTES])[1].get(NOTES, {})
+        means = {path: sum(sizes) / len(sizes) for path, sizes in flatten_dict(notes).items()}
+        return unflatten_dict(means)  # in the order of the layers, which a tree_map would not keep
 
     return activity
 
@@ -86,7 +89,7 @@ def hidden_layers(
       ConfigError: there are none, or it is not known.
     """
     notes = network.activity(params, look()) if network and network.activity else {}
-    notes = {path: size for path, (size,) in flatten_dict(notes).items()}
+    notes = flatten_dict(notes)
     if not notes:
         raise ConfigError(
             "reset=redo has no effect on a network without hidden units that are noted; jaxq's "
@@ -99,10 +102,20 @@ def hidden_layers(
         {path[:-1] for path in flatten_dict(params) if path[1] == "head" and path[-1] == "kernel"},
         key=lambda path: int(path[-1].rpartition("_")[2]),
     )
-    first = [path for before, path in zip([None, *head], head) if before not in in_head]
-    following = [[made[path][0]] for path in torso[1:]] + [first]
+    streams = _streams(head, in_head)
+    following = [[made[path][0]] for path in torso[1:]] + [[stream[0] for stream in streams]]
     layers = [HiddenLayer(notes[p], made[p], after) for p, after in zip(torso, following)]
-    for path, after in pairwise(head):
-        if path in in_head:
+    for stream in streams:
+        for path, after in pairwise(stream):
             layers.append(HiddenLayer(notes[in_head[path]], made[in_head[path]], [after]))
     return layers
+
+
+def _streams(head: Sequence[tuple], hidden: Container[tuple]) -> list[list[tuple]]:
+    """The layers of a head, stream by stream: each ends with one that is not ``hidden``."""
+    streams: list[list[tuple]] = []
+    for before, path in zip([None, *head], head):
+        if before not in hidden:
+            streams.append([])
+        streams[-1].append(path)
+    return streams

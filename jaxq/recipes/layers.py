@@ -7,9 +7,10 @@ from typing import Any
 import flax.linen as nn
 import jax
 
-from jaxq.config import Config
+from jaxq.config import Config, HParams
 from jaxq.networks import layers, torsos
 from jaxq.recipes.rows import Row
+from jaxq.settings import format_value
 
 
 def make_initializer(config: Config) -> nn.initializers.Initializer:
@@ -68,12 +69,24 @@ def _torso(
     return module(widths=config.widths, **fields)
 
 
+def _without_layers(config: Config, hparams: HParams) -> str | None:
+    """What is of no effect on a network that is linear after all."""
+    if config.widths or config.stream_widths or config.memory != "none":
+        return None
+    of_hidden_layers = {"layer_norm": False, "activation": Config.activation, "dense": "plain"}
+    for field, plain in of_hidden_layers.items():
+        value = getattr(config, field)
+        if value not in (plain, "noisy"):  # the head's weights are noisy, too
+            return f"{field}={format_value(value)} has no effect with widths= and no hidden layer"
+    return None
+
+
 _LAYERS = ("widths", "layer_norm", "activation", "dense", "dueling")
 _CONVOLUTIONS = (*_LAYERS, "initialization")
 _octax = partial(torsos.NatureTorso, layers=torsos.OCTAX)
 TORSOS = {
     "linear": Row(lambda config, obs_spec: torsos.Flatten()),
-    "mlp": Row(partial(_torso, torsos.MLP, None), _LAYERS),
+    "mlp": Row(partial(_torso, torsos.MLP, None), _LAYERS, _without_layers),
     "minatar": Row(partial(_torso, torsos.MinAtarTorso, (3, 3)), _CONVOLUTIONS),
     "nature": Row(partial(_torso, torsos.NatureTorso, (36, 36)), _CONVOLUTIONS),
     "octax": Row(partial(_torso, _octax, (18, 36)), _CONVOLUTIONS),

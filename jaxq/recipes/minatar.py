@@ -41,7 +41,8 @@ _YOUNG_TIAN_HPARAMS = HParams(
 # Revisiting Rainbow (Obando-Ceron & Castro 2021), Configs/*.gin: Adam, an update every 4 steps,
 # epsilon to 0.01 over 250,000 after the first 1,000. Differences: the network is that of Young &
 # Tian (2019), with a hidden layer, and has flax's initialisation; noisy layers begin with sigma 0.5
-# as their authors say, not 0.1; policies are evaluated greedily, not with epsilon 0.001. Streams of
+# as their authors say, not 0.1; policies are evaluated greedily, not with epsilon 0.001; Rainbow
+# explores by noise alone, as Hessel et al. (2018), and theirs at epsilon 0.01 beside it. Streams of
 # a dueling head have no hidden layer, as theirs.
 _REVISITED = replace(_YOUNG_TIAN, optimizer="adam", train_every=4, prefill=1_000)
 _REVISITED_HPARAMS = HParams(
@@ -100,8 +101,8 @@ def _on_minatar(name: str, game: str) -> Preset:
         config = replace(config, num_atoms=32)
     if name in ("dqn", "munchausen-dqn"):  # the second is a variant of the first
         hparams = hparams._replace(learning_rate=2.5e-4)
-    if name == "dqn" and game != "Asterix":  # their only game with a Huber loss
-        hparams = hparams._replace(huber_delta=HParams().huber_delta)
+        if game != "Asterix":  # their only game with a Huber loss
+            hparams = hparams._replace(huber_delta=HParams().huber_delta)
     if name == "rainbow":  # weights of 1 / sqrt(P) throughout
         hparams = hparams._replace(importance_exponent=0.5)
     summary = f"{method.paper}: {method.idea}; {game}, as Obando-Ceron & Castro (2021)."

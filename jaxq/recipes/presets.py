@@ -49,7 +49,8 @@ _ON_CARTPOLE = {
     "reset-dqn": ({"reset_period": 250_000}, {}),
     "shrink-and-perturb-dqn": ({"reset_period": 250_000}, {}),
     # 16 steps learn after 8 of burn-in, a sequence begins every 8: proportions near those of
-    # Kapturowski et al. (2019). Updates are as many times rarer as a batch holds more steps.
+    # Kapturowski et al. (2019). Updates are five times rarer, and learn from four times as many
+    # steps.
     "r2d2": (
         {
             "sequence_length": 24,

@@ -11,6 +11,7 @@ from jaxq.errors import ConfigError, missing_number
 # An average that forgets nothing, and one of Adam's that starts from nothing, are 0 / 0.
 _BELOW_1 = float(np.nextafter(np.float32(1.0), np.float32(0.0)))
 _FINITE = float(np.finfo(np.float32).max)
+_POSITIVE = float(np.finfo(np.float32).tiny)
 # Field -> (lowest, highest) accepted value; fields not listed take any number from 0 up.
 _RANGES = {
     "gamma": (0.0, 1.0),
@@ -23,6 +24,8 @@ _RANGES = {
     "adam_beta1": (0.0, _BELOW_1),
     "adam_beta2": (0.0, _BELOW_1),
     "rmsprop_decay": (0.0, _BELOW_1),
+    "optimizer_epsilon": (_POSITIVE, INFINITY),  # a weight that never had a gradient is 0 / 0
+    "huber_delta": (_POSITIVE, INFINITY),  # all gradients would be 0
     "error_decay": (0.0, _BELOW_1),
     "learning_rate": (0.0, _FINITE),
     "learning_rate_end": (0.0, _FINITE),
@@ -65,6 +68,8 @@ def _check_range(name: str, value: Any, low: float, high: float) -> None:
     if not low <= value <= high:
         if low == -INFINITY == -high:
             accepted = "a number"
+        elif low == _POSITIVE:
+            accepted = "positive"
         else:
             accepted = f"between {low:g} and {high:g}" if high < _FINITE else f"{low:g} or larger"
             accepted += ", 1 excluded" if high == _BELOW_1 else ""

@@ -76,7 +76,8 @@ def prioritized(
             parts, pending = carry_parts(pending, steps.carry, begin)
             block = jnp.concatenate([block, parts], axis=-1)
         ring = write(state.ring, clock.steps % num_slots, block)
-        # All windows that contain a new row: those that are complete, and those yet to be.
+        # All windows that contain a new row: those that are complete, and those yet to be. A window
+        # that is overwritten began a lap earlier at the same leaf, and so is lost with it.
         first = -(-(begin - window + 1) // period)
         starts = first + jnp.arange((num_new + window - 2) // period + 1)
         rows = starts * period

@@ -119,3 +119,11 @@ def test_with_weight_0_it_is_the_method_without_it(regulariser):
     jax.tree.map(close, found[0].params, found[1].params)
     assert same_bits(found[0].key, found[1].key)
     assert float(metrics[regulariser.replace("-", "_").replace("chain", "churn")]) > 0.0
+
+
+def test_chain_begins_with_what_was_observed_before_the_first_update():
+    """Trap: its first churn was between observations as they are and normalised ones."""
+    trainer = small(observations="normalized", regulariser="chain").trainer
+    state, _ = jax.jit(trainer.init)(jax.random.key(0), SMALL_HPARAMS)
+    assert same_bits(state.regulariser.previous, state.params)
+    assert state.params["statistics"]

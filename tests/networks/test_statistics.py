@@ -43,6 +43,14 @@ def test_what_was_counted_for_long_stays_finite_and_follows():
     np.testing.assert_allclose(seen["variance"], 1.0, atol=1e-3)
 
 
+@pytest.mark.parametrize("size", [1, 10])
+def test_what_was_counted_for_long_forgets_as_much_as_comes(size):
+    """Trap: the old variance kept all its weight, so that it could only grow."""
+    seen = {**statistics.moments(), "count": jnp.float32(2**24)}
+    found = statistics.observe(seen, jnp.zeros(size))  # no spread at all
+    assert found["count"] == 2**24 and found["variance"] < 1.0
+
+
 def test_a_normalized_network_sees_what_was_observed_and_learns_no_statistic():
     network = statistics.normalized(
         modules.from_flax(ValueNetwork(torsos.MLP((8,)), LinearHead(2)))

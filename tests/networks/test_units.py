@@ -50,6 +50,17 @@ def test_features_of_implicit_quantiles_are_a_mean_over_fractions():
     np.testing.assert_allclose(rows, rows[:1].repeat(5, 0), rtol=1e-4)
 
 
+def test_a_head_that_is_called_twice_has_one_activity():
+    """Trap: IQN draws two sets of fractions; ReDo then could not read its streams."""
+    head = heads.DuelingHead(2, stream_widths=(6,))
+    network = modules.from_flax(heads.ImplicitQuantileNetwork(TORSO, head, 3), draws=True)
+    params = jax.jit(network.init)(KEY, OBS)
+    _, activity = network.inside(params, OBS)
+    assert sorted(layer.size for layer in activity) == [4, 6, 6, 8]
+    layers = units.hidden_layers(network, params, lambda: OBS)
+    assert [layer.activity.shape for layer in layers] == [(8,), (4,), (6,), (6,)]
+
+
 def test_an_ensemble_has_the_features_of_every_member():
     network = ensembles.ensemble(PLAIN, 3, prior_scale=1.0)
     params = network.init(KEY, OBS)

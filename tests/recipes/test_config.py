@@ -115,6 +115,14 @@ def test_documents_round_trip():
             "dueling=true has no effect without network=mlp or minatar or nature",
         ),
         ({"widths": (3, 0)}, "must all be at least 1"),
+        *(
+            ({"widths": (), **change}, f"{words} has no effect with widths= and no hidden layer")
+            for change, words in (
+                ({"layer_norm": True}, "layer_norm=true"),
+                ({"activation": "crelu"}, "activation=crelu"),
+                ({"dense": "spectral"}, "dense=spectral"),
+            )
+        ),
         ({"dueling": "false"}, "dueling='false' must be true or false"),
         ({"support": (-10.0,)}, "support=(-10.0,) must be a list of two numbers"),
         ({"widths": (True,)}, "widths=(True,) must be a list of whole numbers"),
@@ -135,6 +143,8 @@ def test_bad_structure_is_refused(changes, message):
         ({"gamma": float("nan")}, "gamma=nan must be between 0 and 1"),
         ({"learning_rate": -1.0}, "learning_rate=-1.0 must be 0 or larger, and finite"),
         ({"learning_rate": float("inf")}, "learning_rate=inf must be 0 or larger, and finite"),
+        ({"optimizer_epsilon": 0.0}, "optimizer_epsilon=0.0 must be positive"),
+        ({"huber_delta": 0.0}, "huber_delta=0.0 must be positive"),
         ({"adam_beta2": 1.0}, "adam_beta2=1.0 must be between 0 and 1, 1 excluded"),
         ({"epsilon_end": 2.0}, "epsilon_end=2.0 must be between 0 and 1"),
         ({"churn_share": 0.1}, "churn_share=0.1 has no effect without regulariser=chain-auto"),
