@@ -50,7 +50,7 @@ _NAMES = {
     "Spread": "runs.spreading",
     "Stop": "runs.stopping",
     "Values": "learning.backups",
-    "add_seeds": "runs.runner",
+    "add_seeds": "runs.adding",
     "declares": "recipes.own",
     "from_gymnax": "envs.gymnax",
     "from_raw": "envs.episodes",

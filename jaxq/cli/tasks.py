@@ -18,9 +18,10 @@ from jaxq.errors import ConfigError
 from jaxq.recipes.own import own_names
 from jaxq.reports.terminal import print_scores
 from jaxq.runs import files as results
+from jaxq.runs.adding import add_seeds
 from jaxq.runs.machine import cache_directory, use_one_core
 from jaxq.runs.measurement import fastest_batch, gains_by_one_core
-from jaxq.runs.runner import Interrupted, RunSpec, Spread, add_seeds, lane_labels, run
+from jaxq.runs.runner import Interrupted, RunSpec, Spread, lane_labels, run
 from jaxq.runs.spec import positive
 from jaxq.runs.stopping import Stop
 from jaxq.scoring.scores import without_diverged

@@ -26,5 +26,6 @@ Read ``runner`` first, then ``population``; ``files`` names every file of a run 
     resuming     that a run is the same, and where it was
     joining      two runs with other seeds as one
     runner       chunk after chunk, and whoever hears of them
+    adding       seeds that a run lacks, trained inside of it
     measurement  the fastest batch of members, by trying
 """

@@ -16,9 +16,9 @@ from jaxq.printing import escape, make_console
 from jaxq.recipes.experiment import Experiment, try_env
 from jaxq.recipes.reading import evaluation_steps
 from jaxq.runs import files as results
-from jaxq.runs.checkpoint import keep_checkpoints, newest
+from jaxq.runs.checkpoint import keep_checkpoints
 from jaxq.runs.history import History, write_history
-from jaxq.runs.joining import finish, join
+from jaxq.runs.joining import finish
 from jaxq.runs.keeping import check_keeping, keep_replay
 from jaxq.runs.listening import Listener, Moment
 from jaxq.runs.machine import use_machine
@@ -29,11 +29,11 @@ from jaxq.runs.recording import Meta, record
 from jaxq.runs.resuming import Point, check_same, load, owner_of, with_earlier_code
 from jaxq.runs.signals import Interrupted, catch_signals
 from jaxq.runs.sinks import check_kind, copy_to, make_sink
-from jaxq.runs.spec import RunSpec, compose, lane_labels, protocol_of, settled_spec, short
+from jaxq.runs.spec import RunSpec, compose, lane_labels, protocol_of, settled_spec
 from jaxq.runs.spreading import Spread, as_console, as_path, settled_spread
 from jaxq.runs.stopping import Stop, reason, settled_stop, stop_early
 from jaxq.scoring.scores import score
-from jaxq.types import PyTree
+from jaxq.types import Clock, PyTree
 
 
 class Move(NamedTuple):
@@ -88,6 +88,71 @@ def run(
     """
     use_machine()
     require_devices()
+    job = _prepared(spec, directory, stop, spread, resume, experiment)
+    spec, directory, population = job.spec, job.directory, job.population
+    console = as_console(console, make_console(stderr=True))
+    if spec.last_step > 1.1 * spec.steps:
+        console.print(
+            f"steps={spec.steps:,} become {spec.last_step:,}: a run ends with an evaluation, and "
+            f"they are {evaluation_steps(spec.config):,} steps apart (chunk_steps, eval_period).",
+            highlight=False,
+        )
+    with results.lock(directory), catch_signals() as signals:
+        point = (_saved(job, console) if resume else _created(job)) or start
+        history = point.history if point else History(len(spec.lanes), len(spec.seeds))
+        if history.steps:
+            write_history(directory, history, history.arrays())  # it ends where we begin
+        meta = Meta(directory, job.protocol, population.plan)
+        title, num_members = spec.preset, population.plan.num_members
+        with Progress(title, num_members, spec.last_step, console) as progress:
+            states, clock = _begun(job, point)
+            meta.compiled()
+            listeners = _listeners(job, meta, progress, point, console)
+            progress.begin(int(clock.steps))
+            states, clock, stopped_by, error = _train(
+                job, states, clock, history, listeners, evolve, signals
+            )
+            tree = population.fetch(states)
+            why = "error" if error else signals[0].name if signals else stopped_by or "steps"
+            end = _moment(job, history, states, clock)._replace(
+                fetch=lambda: tree, stopped_by=why, finished=not (error or signals)
+            )
+        failed = [error] if error else []
+        for listener in reversed(listeners):
+            try:
+                listener.closed(end)
+            except OSError as another:
+                failed.append(another)
+        if failed:
+            raise failed[0]
+        if signals:
+            raise Interrupted(signals[0], int(clock.steps))
+        results.write_text(directory / results.COMPLETE, f"{int(clock.steps)}\n")
+    return dict(end.scores)
+
+
+class _Job(NamedTuple):
+    """A run that nothing speaks against."""
+
+    spec: RunSpec
+    directory: Path
+    stop: Stop
+    spread: Spread
+    experiment: Experiment
+    document: dict[str, Any]  # config.json
+    protocol: dict[str, Any]
+    population: Population
+
+
+def _prepared(
+    spec: RunSpec,
+    directory: str | Path,
+    stop: Stop,
+    spread: Spread,
+    resume: bool,
+    experiment: Experiment | None,
+) -> _Job:
+    """All that is refused is refused here, before anything compiles; only ``finish`` writes."""
     spec, directory = settled_spec(spec), as_path("directory", directory)
     spread, stop = settled_spread(spread), settled_stop(stop)
     experiment = compose(spec, experiment)
@@ -111,159 +176,103 @@ def run(
     population = Population(experiment.trainer, experiment.evaluate, *members, diagnostics=inside)
     for kind in spread.track:
         check_kind(kind)
-    console = as_console(console, make_console(stderr=True))
-    if spec.last_step > 1.1 * spec.steps:
-        console.print(
-            f"steps={spec.steps:,} become {spec.last_step:,}: a run ends with an evaluation, and "
-            f"they are {evaluation_steps(spec.config):,} steps apart (chunk_steps, eval_period).",
-            highlight=False,
-        )
-    with results.lock(directory), catch_signals() as signals:
-        if not resume:
-            results.create(directory, document)
-        if resume and (directory / results.ADDED).exists():
-            place = directory / results.ADDED
-            console.print(f"Seeds on their way in {escape(str(place))} are left as they are.")
-        point = (load(directory, document, population.shapes) if resume else None) or start
-        history = point.history if point else History(len(spec.lanes), len(spec.seeds))
-        if history.steps:
-            write_history(directory, history, history.arrays())  # it ends where we begin
-        meta = Meta(directory, protocol, population.plan)
-        title, num_members = spec.preset, population.plan.num_members
-        with Progress(title, num_members, spec.last_step, console) as progress:
-            is_new = point is None
-            names = ("chunk", "evaluate", "begin", "measure", *["init"] * bool(is_new or inside))
-            population.prepare(names)
-            meta.compiled()
-            states, clock = population.init() if is_new or inside else (None, None)
-            if inside:  # made again where a run goes on: what it is compared with is not saved
-                population.begin(states, clock)
-            if point:
-                del states  # make room
-                states, clock = population.place(point.tree), point.clock
-            about = {"id": meta.id, "protocol": protocol}
-            listeners = [  # told in this order, and closed in the other
-                record(directory, spec),
-                export(directory, spec, document),
-                *_kept(directory, spread, spec, experiment, document, about),
-                meta.listener,
-                progress.listener,
-                *_sinks(spread.track, directory, spec, {**document, "id": meta.id}, point, console),
-                stop_early(stop),
-                keep_checkpoints(directory, owner_of(document), spread.save_every),
-            ]
-
-            def moment(measured: bool = True) -> Moment:
-                arrays, scores = {}, {}
-                if measured and history.steps:
-                    arrays = history.arrays()
-                    scores = score(arrays, document, protocol)
-                return Moment(clock, history, arrays, scores, lambda: population.fetch(states))
-
-            progress.begin(int(clock.steps))
-            hparams, stopped_by, failed = population.hparams, reason(stop, history), []
-            while int(clock.steps) < spec.last_step and not (signals or stopped_by):
-                if evolve and history.steps and not history.pending:
-                    move = evolve.decide(history)
-                    states, hparams = _moved(population, states, move, evolve.fields), move.hparams
-                states, clock, metrics = population.chunk(states, clock, hparams)
-                is_due = spec.is_evaluated_at(int(clock.steps))
-                if is_due:
-                    evaluation = population.evaluate(states, clock, hparams)
-                    numbers = hparams if evolve else None
-                    more = population.measure(states, clock, hparams)
-                    history.append(int(clock.steps), metrics, evaluation, numbers, more)
-                else:
-                    history.pending.append(metrics)
-                try:
-                    stopped_by = _tell(listeners, moment(is_due), is_due)
-                except OSError as error:  # a full disk; what is small may still find room
-                    failed.append(error)
-                    break
-            tree = population.fetch(states)
-            why = signals[0].name if signals else stopped_by or "steps"
-            if failed:
-                why = "error"
-            finished = not (failed or signals)
-            end = moment()._replace(fetch=lambda: tree, stopped_by=why, finished=finished)
-        for listener in reversed(listeners):
-            try:
-                listener.closed(end)
-            except OSError as error:
-                failed.append(error)
-        if failed:
-            raise failed[0]
-        if signals:
-            raise Interrupted(signals[0], int(clock.steps))
-        results.write_text(directory / results.COMPLETE, f"{int(clock.steps)}\n")
-    return dict(end.scores)
+    return _Job(spec, directory, stop, spread, experiment, document, protocol, population)
 
 
-def add_seeds(
-    spec: RunSpec,
-    directory: str | Path,
-    *,
-    spread: Spread = Spread(),  # noqa: B008
-    experiment: Experiment | None = None,
-    console: Console | None = None,
-) -> None:
-    """Train the seeds of ``spec`` that a run lacks, to the step where it is, and put them into it.
+def _created(job: _Job) -> None:
+    results.create(job.directory, job.document)
 
-    They are trained as a run of their own, inside of its directory, which goes on if it was
-    stopped, and have the bits that they would have had from the beginning. ``run`` with ``resume``
-    then goes on with all seeds.
 
-    Args:
-      spec: the run's, with more seeds; nothing happens if it has no others.
-      directory: the run directory.
-      spread, experiment, console: as for ``run``.
+def _saved(job: _Job, console: Console) -> Point | None:
+    """Where the run in a directory goes on, if it has saved anything."""
+    if (place := job.directory / results.ADDED).exists():
+        console.print(f"Seeds on their way in {escape(str(place))} are left as they are.")
+    return load(job.directory, job.document, job.population.shapes)
 
-    Raises:
-      As ``run``; ConfigError also where the run has not saved anything.
+
+def _begun(job: _Job, point: Point | None) -> tuple[list[PyTree], Clock]:
+    """The members at the start, or where they were; all programs are compiled."""
+    population, is_new, inside = job.population, point is None, job.experiment.diagnostics
+    names = ("chunk", "evaluate", "begin", "measure", *["init"] * bool(is_new or inside))
+    population.prepare(names)
+    states, clock = population.init() if is_new or inside else (None, None)
+    if inside:  # made again where a run goes on: what it is compared with is not saved
+        population.begin(states, clock)
+    if point:
+        del states  # make room
+        return population.place(point.tree), point.clock
+    return states, clock
+
+
+def _listeners(
+    job: _Job, meta: Meta, progress: Progress, point: Point | None, console: Console
+) -> list[Listener]:
+    """Who is told of the run, in this order, and closed in the other."""
+    spec, directory, document = job.spec, job.directory, job.document
+    keep = [directory, job.spread.keep_replay, spec, job.experiment, document]
+    keep += [{"id": meta.id, "protocol": job.protocol}]
+    since, labels = int(point.clock.steps) if point else None, lane_labels(spec.lanes)
+    known = {**document, "id": meta.id}
+    return [
+        record(directory, spec),
+        export(directory, spec, document),
+        *([keep_replay(*keep)] if job.spread.keep_replay is not None else []),
+        meta.listener,
+        progress.listener,
+        *(
+            copy_to(make_sink(kind, directory, known, labels, console, since))
+            for kind in job.spread.track
+        ),
+        stop_early(job.stop),
+        keep_checkpoints(directory, owner_of(document), job.spread.save_every),
+    ]
+
+
+def _train(
+    job: _Job,
+    states: list[PyTree],
+    clock: Clock,
+    history: History,
+    listeners: Sequence[Listener],
+    evolve: Evolve | None,
+    signals: Sequence,
+) -> tuple[list[PyTree], Clock, str | None, OSError | None]:
+    """Chunk after chunk, to the last step or a reason to stop.
+
+    Returns:
+      states, clock, the reason to stop early, and what could not be written.
     """
-    use_machine()
-    spec, directory = settled_spec(spec), as_path("directory", directory)
-    spread = settled_spread(spread)
-    finish(directory)
-    old = results.read_document(directory)
-    seeds = [seed for seed in spec.seeds if seed not in old["seeds"]]
-    if not seeds or len(seeds) + len(old["seeds"]) > len(spec.seeds):
-        return  # run says what is wrong with it
-    console = as_console(console, make_console(stderr=True))
-    experiment = compose(spec, experiment)
-    document = spec.document(experiment.made_of)
-    there = {**document, "seeds": old["seeds"]}
-    batch = check_same(there, directory, spread.batch, spread.accept_changed_code)
-    saved = newest(directory / results.CHECKPOINTS, owner_of(old))
-    if saved is None or not saved.clock.updates:
-        raise ConfigError(f"resume={directory} has saved nothing that seeds could be added to.")
-    part, steps, evaluated = directory / results.ADDED, int(saved.clock.steps), saved.evaluated
-    del saved
-    if steps != evaluated:
-        raise ConfigError(
-            f"resume={directory} stands between two evaluations, at step {steps}; go on with it "
-            f"before seeds are added."
-        )
-    if (part / results.CONFIG).exists():
-        begun = results.read_document(part)["seeds"]
-        if begun != seeds:
-            raise ConfigError(
-                f"resume={directory} has the seeds {short(begun)} on their way in {part}; ask for "
-                f"those first, or remove that directory."
-            )
-    words = short(seeds) if len(seeds) < 5 else f"{seeds[0]} to {seeds[-1]}"
-    console.print(f"Seeds {words}, up to step {steps:,}, where the others are:", highlight=False)
-    with results.lock(directory):
-        run(
-            spec._replace(seeds=seeds, steps=steps),
-            part,
-            spread=spread._replace(batch=batch, keep_replay=None),
-            resume=(part / results.CONFIG).exists(),
-            experiment=experiment,
-            console=console,
-        )
-        kept = {name: old[name] for name in ("preset", "steps")}
-        join(directory, {**with_earlier_code(document, directory), **kept})
+    population = job.population
+    hparams, stopped_by = population.hparams, reason(job.stop, history)
+    while int(clock.steps) < job.spec.last_step and not (signals or stopped_by):
+        if evolve and history.steps and not history.pending:
+            move = evolve.decide(history)
+            states, hparams = _moved(population, states, move, evolve.fields), move.hparams
+        states, clock, metrics = population.chunk(states, clock, hparams)
+        is_due = job.spec.is_evaluated_at(int(clock.steps))
+        if is_due:
+            evaluation = population.evaluate(states, clock, hparams)
+            numbers = hparams if evolve else None
+            more = population.measure(states, clock, hparams)
+            history.append(int(clock.steps), metrics, evaluation, numbers, more)
+        else:
+            history.pending.append(metrics)
+        try:
+            moment = _moment(job, history, states, clock, measured=is_due)
+            stopped_by = _tell(listeners, moment, is_due)
+        except OSError as error:  # a full disk; what is small may still find room
+            return states, clock, None, error
+    return states, clock, stopped_by, None
+
+
+def _moment(
+    job: _Job, history: History, states: list[PyTree], clock: Clock, measured: bool = True
+) -> Moment:
+    arrays, scores = {}, {}
+    if measured and history.steps:
+        arrays = history.arrays()
+        scores = score(arrays, job.document, job.protocol)
+    return Moment(clock, history, arrays, scores, lambda: job.population.fetch(states))
 
 
 def _tell(listeners: Sequence[Listener], moment: Moment, evaluated: bool) -> str | None:
@@ -274,25 +283,6 @@ def _tell(listeners: Sequence[Listener], moment: Moment, evaluated: bool) -> str
         return None
     answers = [listener.evaluated(moment) for listener in listeners]
     return next((answer for answer in answers if answer is not None), None)
-
-
-def _kept(directory: Path, spread: Spread, *what: Any) -> list[Listener]:
-    if spread.keep_replay is None:
-        return []
-    return [keep_replay(directory, spread.keep_replay, *what)]
-
-
-def _sinks(
-    kinds: Sequence[str],
-    directory: Path,
-    spec: RunSpec,
-    document: dict[str, Any],
-    point: Point | None,
-    console: Console,
-) -> list[Listener]:
-    labels = lane_labels(spec.lanes)
-    since = int(point.clock.steps) if point else None
-    return [copy_to(make_sink(k, directory, document, labels, console, since)) for k in kinds]
 
 
 def _moved(population: Population, states: list[PyTree], move: Move, fields) -> list[PyTree]:

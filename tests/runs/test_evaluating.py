@@ -15,8 +15,9 @@ from jaxq.loops.rollout import joined_metrics
 from jaxq.recipes.presets import PRESETS
 from jaxq.recipes.validation import validate
 from jaxq.runs import files, runner
+from jaxq.runs.adding import add_seeds
 from jaxq.runs.listening import Listener
-from jaxq.runs.runner import RunSpec, Spread, add_seeds, run
+from jaxq.runs.runner import RunSpec, Spread, run
 from jaxq.studies.asking import make_study
 from jaxq.studies.sweeping import plan
 

@@ -12,7 +12,8 @@ from rich.console import Console
 
 from jaxq.errors import ConfigError
 from jaxq.runs import files, joining
-from jaxq.runs.runner import RunSpec, Spread, add_seeds, run
+from jaxq.runs.adding import add_seeds
+from jaxq.runs.runner import RunSpec, Spread, run
 
 pytestmark = pytest.mark.usefixtures("shared_programs", "no_figures")
 
@@ -64,7 +65,7 @@ def test_nothing_is_lost_wherever_joining_is_killed(made, tmp_path, monkeypatch)
     whole, few, _ = made
     start = Path(shutil.copytree(few, tmp_path / "start"))
     with monkeypatch.context() as patch:  # as far as joining
-        patch.setattr("jaxq.runs.runner.join", lambda *_: None)
+        patch.setattr("jaxq.runs.adding.join", lambda *_: None)
         add_seeds(SPEC, start, **HOW)
     for n in itertools.count():
         directory, calls = Path(shutil.copytree(start, tmp_path / str(n))), 0
@@ -138,7 +139,7 @@ def test_a_run_that_has_saved_nothing_gets_no_seeds(made, tmp_path):
 def test_seeds_on_their_way_are_named_to_whoever_asks_for_others(made, tmp_path, monkeypatch):
     directory = Path(shutil.copytree(made[1], tmp_path / "run"))
     with monkeypatch.context() as patch:
-        patch.setattr("jaxq.runs.runner.join", lambda *_: None)
+        patch.setattr("jaxq.runs.adding.join", lambda *_: None)
         add_seeds(SPEC, directory, **HOW)
     more = SPEC._replace(seeds=[3, 9])
     with pytest.raises(ConfigError, match=r"has the seeds \[7, 4\] on their way in .*added; ask"):
