@@ -2,7 +2,7 @@
 
 import json
 import shlex
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from jaxq.errors import ConfigError, unknown
@@ -82,13 +82,11 @@ def write_report(
     sections = sections_of(studies, own)
     if table := beside_published(suite, measured):
         sections.insert(-1, Section("Beside what others have published", [table]))
-    command = ["python", "experiments/report.py", *map(str, paths), "--out", str(out)]
-    command += [*(["--reference", suite] if suite else []), *(["--latex"] if latex else [])]
-    command += ["--format", kind] if kind else []
-    command += ["--anchors", str(anchors)] if anchors else []
-    command += [word for label in labels for word in ("--label", label)]
     texts = [pages.to_markdown(title, f"{summary}.", sections)]
-    texts += [to_latex(shlex.join(command), sections)] if latex else []
+    if latex:
+        asked = {"--out": [out], "--reference": [suite], "--anchors": [anchors], "--format": [kind]}
+        command = _command(paths, {**asked, "--label": labels})
+        texts.append(to_latex(f"{command} --latex", sections))
     try:
         out.parent.mkdir(parents=True, exist_ok=True)
         for path, text in zip(beside, texts):
@@ -100,6 +98,14 @@ def write_report(
     except OSError as error:
         raise ConfigError(f"out={out} cannot be written: {error.strerror or error}.") from error
     return [*beside, *([folder] if kind else [])]
+
+
+def _command(paths: Sequence[Path], options: Mapping[str, Sequence]) -> str:
+    """What makes the report again; an option without a value is left out."""
+    words = ["python", "experiments/report.py", *paths]
+    for option, values in options.items():
+        words += [word for value in values if value for word in (option, value)]
+    return shlex.join(map(str, words))
 
 
 def _references(suite: str, studies: Sequence[Source]) -> dict[str, Source]:
