@@ -56,7 +56,8 @@ def reference(arguments: list[str], console: Console) -> None:
         if name not in suite:
             raise unknown("cell", name, suite)
     check_installed(suite[name].preset.config.env for name in args.names or suite)
-    runs = args.runs or (RUNS if args.out == kept.DIRECTORY else args.out / "runs")
+    is_elsewhere = args.out.resolve() != kept.DIRECTORY.resolve()
+    runs = args.runs or (args.out / "runs" if is_elsewhere else RUNS)
     for name in args.names or suite:
         cell, path = suite[name], kept.path_of(args.suite, name, args.out)
         seeds = range(cell.seeds if args.seeds is None else args.seeds)
