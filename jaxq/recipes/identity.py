@@ -174,11 +174,12 @@ def _neighbours(module: ModuleType) -> set[Path]:
     """The file of a module, and of those that it imports from its own folder or below."""
     folder, found, todo = Path(module.__file__).resolve().parent, set(), [module]
     while todo:
-        path = Path(todo.pop().__file__).resolve()
+        this = todo.pop()
+        path, package = Path(this.__file__).resolve(), getattr(this, "__package__", None) or ""
         if path in found:
             continue
         found.add(path)
-        for name in _imported(ast.parse(path.read_text())):
+        for name in _imported(ast.parse(path.read_text()), package):
             other = sys.modules.get(name)
             file = getattr(other, "__file__", None)
             if file and _is_beside(Path(file).resolve(), folder):
@@ -193,10 +194,13 @@ def _is_beside(path: Path, folder: Path) -> bool:
     return not {"site-packages", "jaxq"} & set(path.relative_to(folder).parts[:-1])
 
 
-def _imported(tree: ast.Module) -> Iterator[str]:
+def _imported(tree: ast.Module, package: str) -> Iterator[str]:
+    """The names of all modules that a module of a package may import."""
     for node in ast.walk(tree):
         if isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names)
-        elif isinstance(node, ast.ImportFrom) and node.module:
-            yield node.module
-            yield from (f"{node.module}.{alias.name}" for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            above = package.split(".")[: package.count(".") + 2 - node.level] if node.level else []
+            origin = ".".join([*above, *([node.module] if node.module else [])])
+            yield origin
+            yield from (f"{origin}.{alias.name}" for alias in node.names)

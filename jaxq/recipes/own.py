@@ -67,6 +67,9 @@ def refuse_untrusted(values: Iterable[Any]) -> None:
 def resolve(field: str, name: str) -> Callable:
     """The function or ``RawEnv`` that ``name`` stands for; its module is imported.
 
+    Args:
+      field: which of ``Config`` names it, or ``study`` for any of them.
+
     Raises:
       ConfigError: a file has named it, there is no such module or function, or importing fails.
     """
@@ -98,7 +101,7 @@ def resolve(field: str, name: str) -> Callable:
             known = [f"{module_name}:{known}" for known in _written_in(module)]
             raise unknown(field, name, known)
         thing = getattr(thing, part)
-    if not (callable(thing) or (field == "env" and isinstance(thing, RawEnv))):
+    if not (callable(thing) or (field in ("env", "study") and isinstance(thing, RawEnv))):
         raise ConfigError(f"{field}={name} is {type(thing).__name__}, not a function or a class.")
     return thing
 

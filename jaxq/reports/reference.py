@@ -19,6 +19,7 @@ from jaxq.recipes.suites import cells
 from jaxq.reports.sources import Run
 from jaxq.runs import files
 from jaxq.runs.joining import by_seed
+from jaxq.runs.locking import hold
 from jaxq.runs.resuming import differences
 from jaxq.runs.spreading import as_path
 from jaxq.scoring.protocol import completed
@@ -84,7 +85,7 @@ def keep(suite: str, name: str, run: Run, directory: Path = DIRECTORY) -> Path:
     path = path_of(suite, name, directory)
     path.parent.mkdir(parents=True, exist_ok=True)
     busy = f"reference={path} is being written by another process; try again, nothing is lost."
-    with files.hold(path.parent, busy):
+    with hold(path.parent, busy):
         write_cell(path, joined(read_cell(path), run) if path.is_file() else run)
         write_manifest(suite, directory)
     return path

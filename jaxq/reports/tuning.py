@@ -11,7 +11,7 @@ from jaxq.documents import config_from_dict
 from jaxq.errors import ConfigError
 from jaxq.recipes.reading import choices
 from jaxq.reports.figures import picture
-from jaxq.reports.pages import Printed, Section, Table
+from jaxq.reports.pages import Cell, Printed, Section, Table
 from jaxq.reports.sources import Source
 from jaxq.reports.tables import with_interval
 from jaxq.scoring import cross
@@ -31,7 +31,8 @@ class Method(NamedTuple):
     settings: list[dict[str, Any]]
     values: Any  # [E, H], mean normalised scores
     tuned: cross.Tuned
-    fresh: Interval | None  # of the best setting, on seeds that did not choose it
+    fresh: Interval | None  # of the setting that its sweep confirmed, on seeds that chose nothing
+    confirmed: int | None  # which one it is: on the scale of its own sweep the best
 
 
 def tuned_for_all(studies: Sequence[Source]) -> list[Section]:
@@ -88,11 +89,13 @@ def methods_of(studies: Sequence[Source], scale: str) -> list[Method]:
     methods = []
     for study, cube in zip(studies, cubes):
         scores = cross.normalised(cube, scales)
-        fresh = None
+        fresh = confirmed = None
         if winner := study.scores.get("winner"):
             fresh = cross.value(cross.normalised(cross.again(winner), scales)[:, 0])
+            chosen = study.across["settings"][study.across["best"]]["setting"]
+            confirmed = cube.settings.index(chosen)
         values, tuned = scores.mean(axis=-1), cross.tuned(scores)
-        methods.append(Method(study.name, study, cube.settings, values, tuned, fresh))
+        methods.append(Method(study.name, study, cube.settings, values, tuned, fresh, confirmed))
     return methods
 
 
@@ -106,7 +109,7 @@ def _table(methods: Sequence[Method], caption: str) -> Table:
                 method.label,
                 str(len(method.settings)),
                 *(with_interval(one, ".3f") for one in (tuned.each, tuned.all, tuned.sensitivity)),
-                with_interval(method.fresh, ".3f") if method.fresh else "",
+                _on_fresh_seeds(method),
                 _effective(method),
                 f"{numbers} + {structure}",
             ]
@@ -114,7 +117,8 @@ def _table(methods: Sequence[Method], caption: str) -> Table:
     columns = ["method", "settings", "tuned for each (95%)", "one for all (95%)"]
     columns += ["sensitivity (95%)", "fresh seeds (95%)", "to tune", "has"]
     note = (
-        "Fresh seeds: the one for all again, on seeds that did not choose it. To tune: the fewest "
+        "Fresh seeds: the one for all again, on seeds that did not choose it; of another, where "
+        "its sweep, on the scale of its own scores, chose another. To tune: the fewest "
         "numbers which, tuned for each, reach 95% of tuning all of them. Has: numbers and "
         "structural fields to be chosen, counted from what the parts of the method read."
     )
@@ -123,16 +127,23 @@ def _table(methods: Sequence[Method], caption: str) -> Table:
     return Table("Tuned for each environment, and for all", caption, columns, rows, printed)
 
 
+def _on_fresh_seeds(method: Method) -> Cell | str:
+    if method.fresh is None:
+        return ""
+    note = "" if method.confirmed == method.tuned.best else "of another"
+    return with_interval(method.fresh, ".3f", note)
+
+
 def _choices(methods: Sequence[Method]) -> Table:
     """The settings that were chosen, and those that other seeds would have chosen."""
     rows = []
     for method in methods:
         order = sorted(range(len(method.settings)), key=lambda i: -method.tuned.probability[i])
         likely = [i for i in order if method.tuned.probability[i] >= NAMED]
-        if method.tuned.best not in likely[:_NAMED]:
-            likely = [method.tuned.best, *likely]
-        for index in likely[:_NAMED]:
-            name = "best" if index == method.tuned.best else ""
+        names = {method.confirmed: "on fresh seeds", method.tuned.best: "best"}
+        absent = [i for i in names if i is not None and i not in likely[:_NAMED]]
+        for index in list(dict.fromkeys([*absent, *likely]))[:_NAMED]:
+            name = names.get(index, "")
             rows.append(
                 [
                     method.label,

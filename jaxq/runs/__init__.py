@@ -3,6 +3,7 @@
 Read ``runner`` first, then ``population``; ``files`` names every file of a run directory.
 
     files        every file of a run directory, and how it is written
+    locking      one process at a time writes into a directory
     tensors      arrays in one file
     spec         what a run is asked to do
     spreading    how it is carried out, as asked for

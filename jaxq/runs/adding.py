@@ -10,6 +10,7 @@ from jaxq.recipes.experiment import Experiment
 from jaxq.runs import files as results
 from jaxq.runs.checkpoint import newest
 from jaxq.runs.joining import finish, join
+from jaxq.runs.locking import lock
 from jaxq.runs.machine import use_machine
 from jaxq.runs.resuming import check_same, owner_of, with_earlier_code
 from jaxq.runs.runner import run
@@ -71,7 +72,7 @@ def add_seeds(
             )
     words = short(seeds) if len(seeds) < 5 else f"{seeds[0]} to {seeds[-1]}"
     console.print(f"Seeds {words}, up to step {steps:,}, where the others are:", highlight=False)
-    with results.lock(directory):
+    with lock(directory):
         run(
             spec._replace(seeds=seeds, steps=steps),
             part,

@@ -112,19 +112,22 @@ def save_arrays(
             _path(directory, other).unlink()
 
 
-def restore(directory: Path, shapes: PyTree, owner: str) -> Saved | None:
+def restore(directory: Path, shapes: PyTree, owner: str, before: int | None = None) -> Saved | None:
     """The newest whole checkpoint, with a tree of these shapes, or None if there is none yet.
+
+    Args:
+      before: only of those before this step.
 
     Raises:
       ConfigError: all are damaged, or it belongs to another run; nothing is changed.
     """
-    saved = newest(directory, owner)
+    saved = newest(directory, owner, before)
     return saved and saved._replace(tree=_as(shapes, saved.tree, saved.path))
 
 
-def newest(directory: Path, owner: str) -> Saved | None:
+def newest(directory: Path, owner: str, before: int | None = None) -> Saved | None:
     """The newest whole checkpoint, or None if there is none yet; raises what ``restore`` does."""
-    steps = _steps(directory)
+    steps = [step for step in _steps(directory) if before is None or step < before]
     if not steps:
         if any(directory.glob("*.json")):
             raise ConfigError(f"checkpoints={directory} were made by jaxq 0.1, and cannot be read.")

@@ -11,7 +11,6 @@ import io
 import json
 import math
 import os
-import warnings
 import zipfile
 import zlib
 from collections.abc import Iterator, Mapping, Sequence
@@ -20,11 +19,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-
-try:
-    import fcntl
-except ImportError:  # Windows, where two runs are not kept apart
-    fcntl = None
 
 from jaxq.errors import ConfigError
 from jaxq.replay.datasets import DATASET
@@ -38,6 +32,7 @@ POLICY, PARAMS = "policy", "params.safetensors"
 GIFS = "policy-lane*-seed*.gif"
 STUDY, PARTS, WINNER, JOURNAL = "study.json", "parts", "winner", "journal.log"
 SENSITIVITY, HEATMAP = "sensitivity.png", "heatmap.png"
+LOCK = ".lock"  # where a file system locks no directory
 VERSION = "0.2"  # of jaxq, which reads what this one writes
 
 RUN_FILES = {
@@ -86,21 +81,27 @@ def create(directory: Path, document: Mapping[str, Any], name: str = CONFIG) -> 
     Raises:
       ConfigError: it already holds something, or cannot be written.
     """
-    with _writing(directory):
+    with writing(directory):
         directory.mkdir(parents=True, exist_ok=True)
         if (directory / name).exists():
             raise ConfigError(
                 f"out={directory} holds another run; choose an empty directory, or continue that "
                 f"run with --resume {directory}."
             )
-        leftover = _partial(directory / name)  # of a process killed while it wrote this very file
-        if any(path != leftover for path in directory.iterdir()):
+        # Of this process, and of one that was killed while it wrote this very file.
+        known = directory / LOCK, _partial(directory / name)
+        if any(path not in known for path in directory.iterdir()):
             raise ConfigError(f"out={directory} is not empty; an empty or new one is accepted.")
         (write_document if name == CONFIG else write_json)(directory / name, document)
 
 
 @contextmanager
-def _writing(directory: Path) -> Iterator[None]:
+def writing(directory: Path) -> Iterator[None]:
+    """What goes wrong inside is that ``directory`` cannot be written.
+
+    Raises:
+      ConfigError: says why.
+    """
     try:
         yield
     except OSError as error:
@@ -190,49 +191,6 @@ def write_table(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
     writer.writeheader()
     writer.writerows(rows)
     write_text(path, text.getvalue())
-
-
-@contextmanager
-def lock(directory: Path) -> Iterator[None]:
-    """Keep other processes from writing into a run directory, which is made if there is none.
-
-    Raises:
-      ConfigError: another process is writing into it, or it cannot be made.
-    """
-    with _writing(directory):
-        directory.mkdir(parents=True, exist_ok=True)
-    busy = (
-        f"run={directory} is being written by another process; wait for it, or choose another "
-        f"directory."
-    )
-    with hold(directory, busy):
-        yield
-
-
-@contextmanager
-def hold(path: Path, busy: str) -> Iterator[None]:
-    """Hold a file or a directory while nobody else does; a killed process lets go of it.
-
-    Args:
-      busy: the sentence for somebody who finds it held.
-
-    Raises:
-      ConfigError: another process holds it.
-    """
-    if fcntl is None:
-        yield
-        return
-    handle = os.open(path, os.O_RDONLY if path.is_dir() else os.O_RDWR)
-    try:
-        try:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise ConfigError(busy) from None
-        except OSError as error:  # some file systems of clusters have no locks
-            warnings.warn(f"{path} cannot be locked: {error.strerror}.", stacklevel=5)
-        yield
-    finally:
-        os.close(handle)
 
 
 def read_json(path: Path) -> Any:

@@ -15,6 +15,7 @@ import numpy as np
 from jaxq.errors import ConfigError
 from jaxq.runs import checkpoint, files
 from jaxq.runs.history import History
+from jaxq.runs.locking import lock
 from jaxq.runs.resuming import owner_of
 
 _JOINED = ".joined"
@@ -73,7 +74,7 @@ def finish(directory: Path) -> None:
       ConfigError: the process is alive.
     """
     if (directory / _JOINED / files.COMPLETE).exists():
-        with files.lock(directory):
+        with lock(directory):
             _move(directory)
 
 

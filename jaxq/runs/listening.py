@@ -25,8 +25,8 @@ class Listener(NamedTuple):
     """Something that hears of a run, and changes nothing of it.
 
     ``evaluated(moment) -> reason`` after every evaluation; the run stops if a reason is not None
-    ``closed(moment)`` once at the end, finished or stopped, not after an error; listeners that
-    were given first are closed last
+    ``closed(moment)`` once at the end, finished or stopped or because something could not be
+    written; listeners that were given first are closed last
     ``passed(moment)`` after every chunk that no evaluation follows, without arrays and scores
     """
 

@@ -145,19 +145,35 @@ def load(directory: Path, document: dict, shapes: PyTree) -> Point | None:
     return point
 
 
-def read_point(directory: Path, document: dict, shapes: PyTree) -> Point | None:
+def read_point(
+    directory: Path, document: dict, shapes: PyTree, before: int | None = None
+) -> Point | None:
     """Where the run in ``directory`` was saved last, or None; nothing is changed.
+
+    A disk that was full may have had room for a checkpoint and not for its metrics; then it is the
+    checkpoint before.
+
+    Args:
+      before: only of what was saved before this step.
 
     Raises:
       ConfigError: the checkpoint or the metrics are damaged, or belong to another run.
     """
-    saved = checkpoint.restore(directory / results.CHECKPOINTS, shapes, owner_of(document))
+    places = directory / results.CHECKPOINTS, directory / results.METRICS
+    saved = checkpoint.restore(places[0], shapes, owner_of(document), before)
     if saved is None or int(saved.clock.updates) == 0:  # stopped before the first chunk ended
         return None
     size = len(document["lanes"]), len(document["seeds"])
     history = History(*size)
     if saved.evaluated:
-        history = History.load(directory / results.METRICS, *size, until=saved.evaluated)
+        try:
+            history = History.load(places[1], *size, until=saved.evaluated)
+        except ConfigError as error:
+            point = read_point(directory, document, shapes, int(saved.clock.steps))
+            if point is None:
+                raise
+            warnings.warn(f"{error} The checkpoint before is taken.", stacklevel=2)
+            return point
     return Point(saved.tree, saved.clock, history.waiting_for(saved.pending))
 
 

@@ -21,6 +21,7 @@ from jaxq.runs.history import History, write_history
 from jaxq.runs.joining import finish
 from jaxq.runs.keeping import check_keeping, keep_replay
 from jaxq.runs.listening import Listener, Moment
+from jaxq.runs.locking import lock
 from jaxq.runs.machine import use_machine
 from jaxq.runs.policy import export
 from jaxq.runs.population import Population
@@ -58,7 +59,7 @@ def run(
     stop: Stop = Stop(),  # noqa: B008
     spread: Spread = Spread(),  # noqa: B008
     resume: bool = False,
-    start: Point | None = None,
+    start: Callable[[], Point | None] = lambda: None,
     evolve: Evolve | None = None,
     experiment: Experiment | None = None,
     console: Console | None = None,
@@ -70,7 +71,7 @@ def run(
       directory: the run directory; new or empty, or with ``resume`` the one of this run.
       stop: reasons to stop early.
       spread: how it is carried out.
-      start: begin where these members were in another run, not at step 0.
+      start: gives where to begin, as these members were in another run; None is step 0.
       evolve: decides before every later chunk who goes on from whom, with which numbers.
       experiment: what is trained in place of what the names in ``spec.config`` compose, made of the
         same configuration with functions of one's own, see ``make_experiment``. Only who hands them
@@ -97,8 +98,8 @@ def run(
             f"they are {evaluation_steps(spec.config):,} steps apart (chunk_steps, eval_period).",
             highlight=False,
         )
-    with results.lock(directory), catch_signals() as signals:
-        point = (_saved(job, console) if resume else _created(job)) or start
+    with lock(directory), catch_signals() as signals:
+        point = (_saved(job, console) if resume else _created(job)) or start()
         history = point.history if point else History(len(spec.lanes), len(spec.seeds))
         if history.steps:
             write_history(directory, history, history.arrays())  # it ends where we begin
@@ -106,8 +107,10 @@ def run(
         title, num_members = spec.preset, population.plan.num_members
         with Progress(title, num_members, spec.last_step, console) as progress:
             states, clock = _begun(job, point)
+            since = int(clock.steps) if point else None
+            del point  # and with it a copy of all members
             meta.compiled()
-            listeners = _listeners(job, meta, progress, point, console)
+            listeners = _listeners(job, meta, progress, since, console)
             progress.begin(int(clock.steps))
             states, clock, stopped_by, error = _train(
                 job, states, clock, history, listeners, evolve, signals
@@ -205,14 +208,17 @@ def _begun(job: _Job, point: Point | None) -> tuple[list[PyTree], Clock]:
 
 
 def _listeners(
-    job: _Job, meta: Meta, progress: Progress, point: Point | None, console: Console
+    job: _Job, meta: Meta, progress: Progress, since: int | None, console: Console
 ) -> list[Listener]:
-    """Who is told of the run, in this order, and closed in the other."""
+    """Who is told of the run, in this order, and closed in the other.
+
+    Args:
+      since: the step at which it goes on.
+    """
     spec, directory, document = job.spec, job.directory, job.document
     keep = [directory, job.spread.keep_replay, spec, job.experiment, document]
     keep += [{"id": meta.id, "protocol": job.protocol}]
-    since, labels = int(point.clock.steps) if point else None, lane_labels(spec.lanes)
-    known = {**document, "id": meta.id}
+    known, labels = {**document, "id": meta.id}, lane_labels(spec.lanes)
     return [
         record(directory, spec),
         export(directory, spec, document),

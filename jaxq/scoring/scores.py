@@ -167,6 +167,8 @@ def interval_text(low: float, high: float, form: str = ".4g") -> str:
 
 
 def plain(value: Any) -> float | int:
-    """A scalar as a number of Python, to six digits."""
+    """A scalar as a number of Python; to six digits behind the point, or of what is below 1."""
     value = np.asarray(value).item()
-    return round(value, 6) if isinstance(value, float) else value
+    if not isinstance(value, float):
+        return value
+    return round(value, 6) if abs(value) >= 1.0 else float(f"{value:.6g}")

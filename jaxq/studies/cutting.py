@@ -7,6 +7,7 @@ import jax
 import numpy as np
 
 from jaxq.config import Config, HParams
+from jaxq.errors import ConfigError
 from jaxq.recipes.experiment import make_experiment
 from jaxq.runs.placement import make_plan, most_members, tree_bytes
 from jaxq.studies.study import Part, Study
@@ -38,10 +39,19 @@ def cut(
     for config, members in programs_of(study, indices).items():
         member = _member_shapes(config, [study.applied(index)[1] for index in members])
         room = most_members(tree_bytes(member), num_devices)
-        needed = math.ceil(len(members) * len(study.seeds) / room)
-        pieces = list(_rectangles(members, study.seeds, max(num_parts, needed), by_seeds))
-        largest = max(len(rows) * len(columns) for rows, columns in pieces)
-        plan = make_plan(largest, member, batch, num_devices)
+        needed = max(num_parts, math.ceil(len(members) * len(study.seeds) / room))
+        most = max(needed, len(members) * len(study.seeds))
+        for count in range(needed, most + 1):  # whole settings, and whole batches, take more
+            pieces = list(_rectangles(members, study.seeds, count, by_seeds))
+            largest = max(len(rows) * len(columns) for rows, columns in pieces)
+            if largest > room and count < most:
+                continue
+            try:
+                plan = make_plan(largest, member, batch, num_devices)
+                break
+            except ConfigError:
+                if count == most:
+                    raise
         parts += [Part(rows, columns, plan.batch, steps) for rows, columns in pieces]
     return parts
 
@@ -55,13 +65,18 @@ def programs_of(study: Study, indices: Sequence[int]) -> dict[Config, list[int]]
 
 
 def go_on(study: Study, survivors: Sequence[int], steps: int, before: Sequence[int]) -> list[Part]:
-    """The parts in which ``survivors`` of the parts ``before`` are trained on, up to ``steps``."""
-    parts = []
+    """The parts in which ``survivors`` of the parts ``before`` are trained on, up to ``steps``.
+
+    They keep their batch, and so their bits, unless they are fewer: the members that would fill it
+    up take as long as others.
+    """
+    parts, surviving = [], set(survivors)
     for index in before:
         part = study.parts[index]
-        kept = tuple(setting for setting in part.settings if setting in set(survivors))
+        kept = tuple(setting for setting in part.settings if setting in surviving)
         if kept:
-            parts.append(part._replace(settings=kept, steps=steps, after=index))
+            batch = min(part.batch, len(kept) * len(part.seeds))
+            parts.append(part._replace(settings=kept, steps=steps, after=index, batch=batch))
     return parts
 
 

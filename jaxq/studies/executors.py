@@ -47,7 +47,7 @@ def train_once(
     directory: Path,
     spread: Spread = Spread(),  # noqa: B008
     *,
-    start: Point | None = None,
+    start: Callable[[], Point | None] = lambda: None,
     evolve: Evolve | None = None,
     console: Console | None = None,
 ) -> dict[str, Any] | None:
@@ -92,7 +92,7 @@ def train_part(
     if is_complete(place):
         return
     spec, evolve = run_of(study, part)
-    start = point_after(directory, study, part)
+    start = partial(point_after, directory, study, part)
     spread = spread._replace(batch=part.batch)
     train_once(spec, place, spread, start=start, evolve=evolve, console=console)
 

@@ -43,6 +43,13 @@ class Range(NamedTuple):
         value = round(value) if self.integer else float(value)
         return min(max(value, self.low), self.high)
 
+    def drawn(self, unit: float) -> float | int:
+        """A number that is uniform where ``unit`` is: of whole ones the ends as likely as any."""
+        if not self.integer:
+            return self.at(unit)
+        wider = self._replace(low=self.low - 0.5, high=self.high + 0.5, integer=False)
+        return int(min(max(round(wider.at(unit)), self.low), self.high))
+
 
 class Choice(NamedTuple):
     """One of some values, all alike."""
@@ -52,6 +59,8 @@ class Choice(NamedTuple):
     def at(self, unit: float) -> Any:
         """The value at ``unit``, from 0 to 1."""
         return self.values[min(int(unit * len(self.values)), len(self.values) - 1)]
+
+    drawn = at
 
 
 Space = Mapping[str, Range | Choice]
@@ -187,7 +196,7 @@ def sample(space: Space, count: int, seed: int = 0, sobol: bool = False) -> list
     else:
         units = np.random.default_rng(seed).random((count, len(space)))
     settings = [
-        {name: values.at(unit) for (name, values), unit in zip(space.items(), row)}
+        {name: values.drawn(unit) for (name, values), unit in zip(space.items(), row)}
         for row in units.tolist()
     ]
     return _without_repeats(settings)

@@ -275,7 +275,10 @@ def point_after(directory: Path, study: Study, part: Part) -> Point | None:
 
 def _measured(directory: Path, index: int) -> dict[str, np.ndarray]:
     path = part_directory(directory, index) / results.METRICS
-    return results.read_arrays(path, but=["eval_returns"])
+    try:
+        return results.read_arrays(path, but=["eval_returns"])
+    except (OSError, ValueError) as error:
+        raise ConfigError(f"part={path} cannot be read: {error}.") from error
 
 
 def _protocols(directory: Path, study: Study) -> list[Protocol]:

@@ -22,7 +22,8 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from jaxq.errors import ConfigError, require
-from jaxq.runs.files import JOURNAL, hold
+from jaxq.runs.files import JOURNAL
+from jaxq.runs.locking import hold
 from jaxq.settings import format_values
 from jaxq.studies.spaces import Choice, Range, Space, check_space
 
@@ -141,11 +142,16 @@ def _draw(optuna, study, space: Space, size: int, seed: int) -> list[int]:
 
 
 def _train(optuna, study, space: Space, evaluate: Callable, numbers: list[int]) -> None:
-    """Evaluate a batch and tell its scores; trials that were told before stay as they are."""
+    """Evaluate a batch and tell its scores; trials that were told before stay as they are.
+
+    One without a score counts as pruned, which the sampler takes for the worst there is; of what
+    has failed it learns nothing, and would try it again and again.
+    """
     trials = study.get_trials(deepcopy=False)
     settings = [_setting(space, trials[number]) for number in numbers]
     for number, value in zip(numbers, evaluate(settings, numbers), strict=True):
-        told = {"values": float(value)} if math.isfinite(value) else {"state": _fail(optuna)}
+        pruned = {"state": optuna.trial.TrialState.PRUNED}
+        told = {"values": float(value)} if math.isfinite(value) else pruned
         study.tell(number, **told, skip_if_finished=True)
 
 
@@ -160,7 +166,7 @@ def _finish_stopped(optuna, study, space: Space, evaluate: Callable, can_continu
     stale = [trial.number for trial in running]
     study.set_user_attr(_STALE, study.user_attrs.get(_STALE, []) + stale)
     for number in stale:
-        study.tell(number, state=_fail(optuna))
+        study.tell(number, state=optuna.trial.TrialState.FAIL)
 
 
 def _trials(optuna, study, space: Space) -> list[Trial]:
@@ -184,10 +190,6 @@ def _setting(space: Space, trial) -> Settings:
         name: words[name][value] if name in words else value
         for name, value in ((name, trial.params[name]) for name in space)
     }
-
-
-def _fail(optuna):
-    return optuna.trial.TrialState.FAIL
 
 
 def _distribution(optuna, values: Range | Choice):

@@ -94,6 +94,30 @@ def test_of_several_functions_every_file_counts(tmp_path, monkeypatch):
         before = now
 
 
+def test_what_is_imported_by_a_relative_name_counts(tmp_path, monkeypatch):
+    """Trap: only absolute names were followed, so a package of one's own could change unseen."""
+    monkeypatch.syspath_prepend(tmp_path)
+    package = tmp_path / "related" / "methods"
+    package.mkdir(parents=True)
+    for folder in (package, package.parent):
+        (folder / "__init__.py").touch()
+    texts = {
+        package
+        / "mine.py": "from .helper import one\nfrom . import other\nfrom ..base import two\n"
+        "def act(*arguments):\n    return one, two, other\n",
+        package / "helper.py": "one = 1\n",
+        package / "other.py": "three = 3\n",
+        package.parent / "base.py": "two = 2\n",
+    }
+    for file, text in texts.items():
+        file.write_text(text)
+    act = import_module("related.methods.mine").act
+    for file in (package / "helper.py", package / "other.py"):
+        before = description(act)
+        file.write_text(file.read_text() + "more = 4\n")
+        assert description(act)["source"] != before["source"], file
+
+
 def defined(text, name="mine", file=None):
     """A function as a notebook defines it: in a module without a file."""
     scope = {"__name__": "a_notebook"}

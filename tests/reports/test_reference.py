@@ -22,6 +22,7 @@ from jaxq.reports.published import PUBLISHED, Published
 from jaxq.reports.report import write_report
 from jaxq.reports.sources import read_run
 from jaxq.runs import files
+from jaxq.runs.locking import hold
 from jaxq.runs.runner import RunSpec, run
 
 pytestmark = pytest.mark.usefixtures("no_figures", "compiled_quickly")
@@ -81,7 +82,7 @@ def test_seeds_that_others_have_added_meanwhile_are_kept(cells, small_suite, tmp
         path = kept.keep("tiny", "small", cell, tmp_path)
     assert kept.read_cell(path).document["seeds"] == [0, 1, 2, 3]
     assert files.read_json(tmp_path / "tiny.json")["small"]["seeds"] == 4
-    with files.hold(path.parent, ""), pytest.raises(ConfigError, match="by another process"):
+    with hold(path.parent, ""), pytest.raises(ConfigError, match="by another process"):
         kept.keep("tiny", "small", late, tmp_path)
 
 

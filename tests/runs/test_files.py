@@ -2,8 +2,6 @@
 
 import errno
 import os
-import subprocess
-import sys
 
 import numpy as np
 import pytest
@@ -79,25 +77,6 @@ def test_a_file_of_something_else_is_no_tensors(tmp_path):
         read_tensors(tmp_path / "x.safetensors")
     with pytest.raises(OSError):
         read_tensors(tmp_path / "missing.safetensors")
-
-
-@pytest.mark.parametrize("is_file", [False, True])
-def test_what_one_process_holds_another_finds_busy(is_file, tmp_path):
-    path = tmp_path / "journal" if is_file else tmp_path
-    if is_file:
-        path.touch()
-    code = (
-        "import fcntl, os, sys; h = os.open(sys.argv[1], os.O_RDONLY);"
-        "fcntl.flock(h, fcntl.LOCK_EX); print('held', flush=True); input()"
-    )
-    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
-    with subprocess.Popen([sys.executable, "-c", code, str(path)], **pipes) as other:
-        assert other.stdout.readline() == "held\n"
-        with pytest.raises(ConfigError, match="is busy"), files.hold(path, f"{path} is busy."):
-            raise AssertionError("two hold it")
-        other.communicate("\n")
-    with files.hold(path, "never"):
-        pass
 
 
 def test_a_directory_that_holds_something_is_not_made_a_run(tmp_path):

@@ -13,6 +13,7 @@ from rich.console import Console
 from jaxq.errors import ConfigError
 from jaxq.runs import files, joining
 from jaxq.runs.adding import add_seeds
+from jaxq.runs.locking import lock
 from jaxq.runs.runner import RunSpec, Spread, run
 
 pytestmark = pytest.mark.usefixtures("shared_programs", "no_figures")
@@ -101,7 +102,7 @@ def test_what_another_process_is_joining_is_left_alone(made, tmp_path):
     whole = directory / ".joined"
     shutil.copytree(directory / files.CHECKPOINTS, whole / files.CHECKPOINTS)
     (whole / files.COMPLETE).touch()
-    with files.lock(directory), pytest.raises(ConfigError, match="written by another process"):
+    with lock(directory), pytest.raises(ConfigError, match="written by another process"):
         joining.finish(directory)
     assert whole.exists()
     joining.finish(directory)

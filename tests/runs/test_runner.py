@@ -18,6 +18,7 @@ from rich.console import Console
 from jaxq.errors import ConfigError
 from jaxq.runs import files, progress, provenance, runner
 from jaxq.runs.listening import Listener, Moment
+from jaxq.runs.locking import lock
 from jaxq.runs.policy import load_policy
 from jaxq.runs.runner import Interrupted, RunSpec, Spread, run
 from jaxq.runs.stopping import Stop
@@ -115,6 +116,17 @@ def test_a_run_that_breaks_off_goes_on_where_it_was_saved(reference, tmp_path, m
     assert_same_run(reference, tmp_path / "run")
 
 
+def test_a_checkpoint_that_its_metrics_do_not_reach_gives_way_to_the_one_before(reference, copy):
+    """A disk that was full had room for the one and not for the other."""
+    arrays = files.read_arrays(copy / files.METRICS)
+    steps = arrays.pop("steps")
+    cut = {"steps": steps[:-1], **{name: values[:, :, :-1] for name, values in arrays.items()}}
+    files.write_arrays(copy / files.METRICS, cut)
+    with pytest.warns(UserWarning, match="does not reach step 240"):
+        train(SPEC, copy, resume=True)
+    assert_same_run(reference, copy)
+
+
 def _at(steps, error):
     def evaluated(moment):
         if int(moment.clock.steps) == steps:
@@ -165,7 +177,7 @@ def test_a_directory_with_another_run_is_never_written(halfway, tmp_path):
             train(SPEC._replace(**change), halfway, resume=True)
     with pytest.raises(ConfigError, match="holds another run"):
         train(SPEC, halfway)
-    with files.lock(halfway), pytest.raises(ConfigError, match="written by another process"):
+    with lock(halfway), pytest.raises(ConfigError, match="written by another process"):
         train(SPEC, halfway, resume=True)
     assert snapshot(halfway) == before
     with pytest.raises(ConfigError, match=r"holds no config\.json"):

@@ -10,6 +10,7 @@ from jaxq.scoring.scores import (
     band_words,
     divergence,
     interval_text,
+    plain,
     rank,
     score_seeds,
     score_text,
@@ -78,6 +79,13 @@ def test_scores_without_a_survivor_are_numbers_when_read_back(tmp_path):
     assert back["diverged"] == {"0": 10, "1": 10} and back["name"] == "nano"
     assert score_text(back["iqm"]) == interval_text(*back["iqm_95"]) == "-"
     assert score_text(12.0) == "12" and interval_text(1.0, 2.5) == "1 to 2.5"
+
+
+def test_small_scores_keep_their_digits():
+    """Trap: six places behind the point made 3e-7 and 4e-7 the same setting."""
+    assert plain(np.float32(3.2e-7)) < plain(np.float32(4.1e-7)) == 4.1e-7
+    assert plain(123.456789123) == 123.456789 and plain(np.int64(3)) == 3
+    assert np.isnan(plain(np.nan)) and plain(-np.inf) == -np.inf
 
 
 def test_words_of_a_band_say_nothing_of_an_interval_that_is_not_there():

@@ -10,7 +10,7 @@ from rich.console import Console
 
 from jaxq.config import Preset
 from jaxq.errors import ConfigError
-from jaxq.reports import sources
+from jaxq.reports import sources, tuning
 from jaxq.reports.report import write_report
 from jaxq.reports.terminal import print_study
 from jaxq.runs import files as results
@@ -99,6 +99,17 @@ def test_a_report_compares_methods_on_one_scale(swept, tmp_path):
     assert "One setting for 2 environments" in words
     assert "14 + 29" in words  # numbers and structure that a DQN has
     assert "Sensitivity of" not in words  # raw scores of several environments share no axis
+
+
+def test_a_report_says_where_its_choice_is_not_the_one_that_was_confirmed(swept):
+    """On the scale of all methods together another setting may be best."""
+    (method,) = tuning.methods_of([sources.read(swept.directory, "a")], "cdf")
+    assert method.confirmed == method.tuned.best
+    assert tuning._on_fresh_seeds(method).note == ""
+    other = method._replace(confirmed=1 - method.tuned.best)
+    assert tuning._on_fresh_seeds(other).note == "of another"
+    names = [name for _, name, *_ in tuning._choices([other]).rows if name]
+    assert sorted(names) == ["best", "on fresh seeds"]
 
 
 @pytest.mark.parametrize(

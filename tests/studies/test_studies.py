@@ -54,6 +54,46 @@ def test_what_does_not_fit_at_once_is_cut_into_more_parts(monkeypatch):
     assert covered(parts) == {(s, seed) for s in range(2) for seed in range(4)}
 
 
+def test_whole_settings_and_whole_batches_fit(monkeypatch):
+    """Trap: two settings beside one, or a batch that is padded, were refused and not cut again."""
+    study = study_of(settings=[{"learning_rate": r / 1e4} for r in (1, 2, 3)], seeds=(0, 1, 2, 3))
+    monkeypatch.setattr(cutting, "most_members", lambda size, num_devices: 6)
+    parts = cutting.cut(study, range(3), 240)
+    assert [len(part.settings) * len(part.seeds) for part in parts] == [4, 4, 4]
+    make_plan, asked = cutting.make_plan, []
+
+    def padded(num_members, *how):
+        asked.append(num_members)
+        if num_members > 2:
+            raise ConfigError("members=4 need more.")
+        return make_plan(num_members, *how)
+
+    monkeypatch.setattr(cutting, "make_plan", padded)
+    parts = cutting.cut(study, range(3), 240)
+    assert covered(parts) == {(s, seed) for s in range(3) for seed in range(4)}
+    assert max(asked) == 4 and asked[-1] == 2
+
+
+def test_survivors_that_are_fewer_than_a_batch_are_not_filled_up():
+    study = study_of()._replace(parts=[Part((0, 1), (0, 1), 4, 240), Part((2, 3), (0, 1), 2, 240)])
+    parts = cutting.go_on(study, [1, 2, 3], 340, [0, 1])
+    assert parts == [Part((1,), (0, 1), 2, 340, 0), Part((2, 3), (0, 1), 2, 340, 1)]
+
+
+def test_a_part_that_cannot_be_read_is_one_sentence(tmp_path):
+    with pytest.raises(ConfigError, match=r"part=.*metrics\.npz cannot be read"):
+        studies._measured(tmp_path, 0)
+
+
+def test_a_study_describes_an_environment_that_is_no_function(tmp_path, monkeypatch):
+    """Trap: every sweep over a RawEnv was refused."""
+    text = "import jaxq\nENV = jaxq.RawEnv(2, reset=len, step=max)\n"
+    (tmp_path / "an_environment.py").write_text(text)
+    monkeypatch.syspath_prepend(tmp_path)
+    study = study_of()._replace(config=replace(SMALL, env="an_environment:ENV"))
+    assert list(study.described()) == ["an_environment:ENV"]
+
+
 def test_parts_by_seeds_keep_all_settings_together():
     study = study_of(settings=SETTINGS[:2], seeds=(0, 1, 2))
     parts = cutting.cut(study, range(2), 240, 2, by_seeds=True)

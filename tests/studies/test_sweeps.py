@@ -112,6 +112,17 @@ def test_evenly_spaced_decimals_are_round():
         assert Range(low, high, log=True).at(1.0) == high
 
 
+@pytest.mark.parametrize("log", [False, True])
+def test_whole_numbers_at_the_ends_are_drawn_as_often_as_others(log):
+    """Trap: rounded from between the ends they had half of their share."""
+    values = Range(1, 4, log=log, integer=True)
+    found = np.bincount([values.drawn(unit) for unit in np.linspace(0.0005, 0.9995, 1_000)])[1:]
+    edges = np.array([0.5, 1.5, 2.5, 3.5, 4.5])
+    shares = np.diff(np.log(edges) if log else edges)
+    np.testing.assert_allclose(found, 1_000 * shares / shares.sum(), atol=1.0)
+    assert [values.at(end) for end in (0.0, 1.0)] == [1, 4]
+
+
 @pytest.mark.parametrize("sobol", [False, True])
 def test_samples_fill_their_space(sobol):
     settings = sample(SPACE, 64, seed=1, sobol=sobol)

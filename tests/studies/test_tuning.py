@@ -74,7 +74,7 @@ def test_batches_kinds_of_values_and_failures(tmp_path):
     failed = [trial.number for trial in trials if trial.settings["name"] == "b"]
     assert 0 < len(failed) < 10  # failures were trained to their end and count
     assert [trial.number for trial in trials if trial.value is None] == failed
-    assert [n for n, state in enumerate(states_in(tmp_path)) if state == "FAIL"] == failed
+    assert [n for n, state in enumerate(states_in(tmp_path)) if state == "PRUNED"] == failed
 
 
 def test_the_same_seed_draws_the_same(tmp_path):
@@ -139,7 +139,7 @@ def test_a_batch_stopped_between_two_of_its_scores_keeps_those_it_has_told(tmp_p
 
     with pytest.raises(KeyboardInterrupt):
         tune(SPACE, lambda *_: [0.5, math.nan, Dies(), 0.5], **arguments)
-    assert states_in(tmp_path) == ["COMPLETE", "FAIL", "RUNNING", "RUNNING"]
+    assert states_in(tmp_path) == ["COMPLETE", "PRUNED", "RUNNING", "RUNNING"]
     trials = tune(SPACE, evaluate, **arguments, can_continue=lambda numbers: True)
     assert [trial.number for trial in trials] == list(range(8))
     assert trials[0].value == 0.5 and trials[1].value is None
