@@ -209,3 +209,12 @@ def test_bad_environments_are_refused_in_one_sentence(name, kwargs, message):
 
 def test_class_arguments_are_passed_on():
     assert make_env("DeepSea-bsuite", 1, ("size=5",)).obs_spec.shape == (5, 5)
+
+
+def test_what_a_limit_means_is_said_of_every_environment():
+    """What ends by its clock as part of the task, and shows the time; all else bootstraps."""
+    names = "Freeway-MinAtar Catch-bsuite DeepSea-bsuite DiscountingChain-bsuite MemoryChain-bsuite"
+    names += " UmbrellaChain-bsuite SimpleBandit-bsuite MetaMaze-misc BernoulliBandit-misc"
+    names += " GaussianBandit-misc"
+    terminal = {name for name, traits in envs._TRAITS.items() if traits.time_limit == "terminal"}
+    assert terminal == set(names.split())

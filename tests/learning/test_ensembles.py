@@ -37,9 +37,10 @@ def repeated(params, count):
 
 def test_equal_members_without_masks_learn_as_dqn():
     network, (params, target) = member_networks.ensemble(MODULE, 3), parameters()
-    plain = lambda p: q_loss(NETWORK, p, target, KEY, random_steps(1), HPARAMS).loss.sum()  # noqa: E731
+    hparams = HPARAMS._replace(huber_delta=0.3)
+    plain = lambda p: q_loss(NETWORK, p, target, KEY, random_steps(1), hparams).loss.sum()  # noqa: E731
     many = lambda p: bootstrapped_loss(  # noqa: E731
-        network, p, repeated(target, 3), KEY, steps_with_mask([True] * 3), HPARAMS
+        network, p, repeated(target, 3), KEY, steps_with_mask([True] * 3), hparams
     ).loss.sum()
     expected = jax.jit(jax.grad(plain))(params)
     grads = jax.jit(jax.grad(many))(repeated(params, 3))["members"]
@@ -55,6 +56,16 @@ def test_equal_members_mixed_are_dqn(loss):
     plain = q_loss(NETWORK, params, target, KEY, steps, HPARAMS)
     mixed = loss(network, repeated(params, 3), repeated(target, 3), KEY, steps, HPARAMS)
     np.testing.assert_allclose(mixed.loss, plain.loss, rtol=1e-4, atol=1e-5)
+
+
+def test_a_priority_is_of_the_members_that_learn():
+    network = member_networks.ensemble(MODULE, 2)
+    params, target = (jax.jit(network.init)(jax.random.key(k), jnp.zeros((1, 4))) for k in (0, 1))
+    steps = steps_with_mask([True, False])
+    found = bootstrapped_loss(network, params, target, KEY, steps, HPARAMS)
+    one, other = (jax.tree.map(lambda x: x[0], tree["members"]) for tree in (params, target))
+    expected = q_loss(NETWORK, one, other, KEY, random_steps(1), HPARAMS)
+    np.testing.assert_allclose(found.priority, expected.priority, rtol=1e-4, atol=1e-5)
 
 
 def test_maxmin_takes_the_minimum_before_the_maximum():

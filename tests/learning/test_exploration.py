@@ -193,3 +193,8 @@ def test_a_repetition_ends_where_its_action_is_not_legal():
     told = select(state, KEYS[0], q_values, Persistence(0.5, 2.0), legal=every)
     plain = select(state, KEYS[0], q_values, Persistence(0.5, 2.0))
     jax.tree.map(np.testing.assert_array_equal, told, plain)
+
+
+def test_softmax_is_of_values_over_the_temperature():
+    act = jax.jit(jax.vmap(lambda key: softmax(key, jnp.array([[0.0, 1.0]]), 0.5)))
+    np.testing.assert_allclose(np.mean(act(KEYS)), 1 / (1 + np.exp(-2.0)), atol=0.02)

@@ -22,6 +22,13 @@ q_loss = jax.jit(losses.q_loss, static_argnums=0)
 double_q_loss = jax.jit(partial(losses.q_loss, backup=backups.double), static_argnums=0)
 KEY = jax.random.key(0)
 HPARAMS = HParams(gamma=0.9)
+BATCH = Transition(
+    None,
+    jnp.array([0, 1, 2, 0, 1]),
+    jnp.linspace(-1, 1, 5),
+    jnp.array([0.9, 0.9, 0.0, 0.9, 0.9]),
+    None,
+)
 
 
 @partial(jax.jit, static_argnums=(0, 1))
@@ -106,3 +113,36 @@ def test_minto_backs_up_the_distribution_of_the_lesser_mean_whole(form):
         found = losses.categorical_loss.__wrapped__(outputs, *args).loss[0]
         expected = -jnp.sum(jax.nn.softmax(wide) * jax.nn.log_softmax(tm1[0, 0]))
     np.testing.assert_allclose(found, expected, rtol=1e-5)
+
+
+def test_q_loss_scales_rewards_and_is_linear_beyond_delta():
+    params, target = parameters()
+    steps, hparams = random_steps(1), HPARAMS._replace(reward_scale=0.5, huber_delta=0.3)
+    q = lambda p, obs: NETWORK.apply(p, obs[:, 0], None, ())[0].q_values  # noqa: E731
+    taken = q(params, steps.obs)[jnp.arange(32), steps.action[:, 0]]
+    future = 0.9 * (1.0 - steps.terminated[:, 0]) * q(target, steps.next_obs).max(axis=1)
+    e = np.abs(0.5 * steps.reward[:, 0] + future - taken)
+    out = q_loss(NETWORK, params, target, KEY, steps, hparams)
+    expected = np.where(e <= 0.3, 0.5 * e**2, 0.3 * (e - 0.15))
+    np.testing.assert_allclose(out.loss, expected, rtol=1e-3, atol=1e-5)
+
+
+@pytest.mark.parametrize("backup", ["greedy", "double", "soft", "munchausen"])
+def test_one_quantile_at_one_half_learns_half_of_what_dqn_does(backup):
+    """With every backup, entropies and bonuses included; the priority is the loss."""
+    backup, values = getattr(backups, backup), jax.random.normal(KEY, (4, 5, 3))
+    outputs = [heads.QuantileOutput(q, q[..., None], jnp.full((5, 1), 0.5)) for q in values]
+    hparams = HParams(temperature=0.5, huber_delta=1.0)
+    output = losses.quantile_loss.__wrapped__(Values(*outputs), BATCH, hparams, backup)
+    errors = losses.td_errors(Values(*values), BATCH, hparams, backup)
+    expected = 0.5 * td.huber_loss(errors, 1.0)
+    np.testing.assert_allclose(output.loss, expected, rtol=1e-4, atol=1e-6)
+    np.testing.assert_array_equal(output.priority, output.loss)
+
+
+def test_the_priority_of_c51_is_its_loss():
+    atoms, logits = jnp.linspace(-2, 2, 5), jax.random.normal(KEY, (4, 5, 3, 5))
+    means = jax.nn.softmax(logits) @ atoms
+    outputs = [heads.CategoricalOutput(q, x, atoms) for q, x in zip(means, logits)]
+    output = losses.categorical_loss.__wrapped__(Values(*outputs), BATCH, HPARAMS, backups.double)
+    np.testing.assert_array_equal(output.priority, output.loss)

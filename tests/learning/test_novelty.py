@@ -17,7 +17,7 @@ pytestmark = pytest.mark.usefixtures("compiled_quickly")
 TORSO = MLP((16,))
 MODULE = heads.ValueNetwork(TORSO, heads.LinearHead(3))
 RND = networks.novelty(MODULE, TORSO)
-NUMBERS = HPARAMS._replace(intrinsic_gamma=0.8, intrinsic_scale=3.0)
+NUMBERS = HPARAMS._replace(intrinsic_gamma=0.8, intrinsic_scale=3.0, huber_delta=0.3)
 loss_of, apply, count = (
     jax.jit(random_distillation_loss, static_argnums=0),
     jax.jit(RND.apply),
@@ -122,3 +122,9 @@ def test_what_was_predicted_often_is_no_longer_new():
 
     assert bonus(predictor, here) < 0.1 * bonus(params["predictor"], here)
     assert bonus(predictor, there) > 10.0 * bonus(predictor, here)
+
+
+def test_what_is_far_from_all_seen_is_clipped():
+    params, _ = distilling(*parameters())
+    far, further = (apply(params, x * jnp.ones((1, 4)), None, ())[0].error for x in (1e3, 1e5))
+    np.testing.assert_array_equal(far, further)

@@ -7,7 +7,15 @@ import optax
 import pytest
 
 from jaxq.config import HParams
-from jaxq.learning.optimizers import adam, adamw, make_optimizer, scale_by_centered_rms
+from jaxq.learning.optimizers import (
+    adam,
+    adamw,
+    make_optimizer,
+    radam,
+    rmsprop,
+    scale_by_centered_rms,
+    sgd,
+)
 
 pytestmark = pytest.mark.usefixtures("compiled_quickly")
 
@@ -69,3 +77,36 @@ def test_what_is_never_trained_does_not_decay():
     assert not any(
         leaf.any() for leaf in jax.tree.leaves((moved["params"]["priors"], moved["statistics"]))
     )
+
+
+def test_weight_decay_is_decoupled_and_spares_biases():
+    params = {"kernel": jnp.array([2.0]), "bias": jnp.array([2.0])}
+    gradients = jax.tree.map(lambda x: x + 1.0, params)
+    decayed, plain = (
+        transform.update(gradients, transform.init(params), params)[0]
+        for transform in (adamw(HParams(weight_decay=0.5)), adam(HParams()))
+    )
+    np.testing.assert_allclose(decayed["kernel"], plain["kernel"] + 0.5 * 2.0, rtol=1e-6)
+    np.testing.assert_allclose(decayed["bias"], plain["bias"], rtol=1e-6)
+
+
+def test_gradients_are_clipped_by_their_global_norm():
+    transform = make_optimizer(sgd, clip_gradients=True)(HParams(max_gradient_norm=1.0), 1.0)
+    gradients = {"a": jnp.array([3.0]), "b": jnp.array([4.0])}
+    moved, _ = transform.update(gradients, transform.init(gradients))
+    np.testing.assert_allclose([moved["a"][0], moved["b"][0]], [-0.6, -0.8], rtol=1e-6)
+
+
+@pytest.mark.parametrize(
+    "ours, theirs",
+    [
+        (adam, optax.scale_by_adam(0.8, 0.95, 0.01)),
+        (radam, optax.scale_by_radam(0.8, 0.95, 0.01)),
+        (rmsprop, optax.scale_by_stddev(0.9, 0.01, eps_in_sqrt=False)),
+    ],
+)
+def test_an_optimizer_is_that_of_optax_with_our_numbers(ours, theirs):
+    hparams = HParams(adam_beta1=0.8, adam_beta2=0.95, rmsprop_decay=0.9, optimizer_epsilon=0.01)
+    gradients = jax.random.normal(jax.random.key(0), (30, 20))
+    found, expected = run(ours(hparams), gradients), run(theirs, gradients)
+    np.testing.assert_allclose(found, expected, rtol=1e-4)

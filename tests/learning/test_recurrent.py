@@ -1,5 +1,6 @@
 """Memory and noise: what acting saw, sequences see again, also across an end."""
 
+from dataclasses import replace
 from functools import partial
 
 import jax
@@ -7,12 +8,12 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 import tabular
-from common import tabular_env
+from common import RECIPES, tabular_env
 from test_losses import HPARAMS, KEY, NETWORK, parameters, q_loss, random_steps
 
 from jaxq.config import Config
 from jaxq.envs.previous import with_previous_action
-from jaxq.learning import losses, recurrent
+from jaxq.learning import backups, losses, recurrent
 from jaxq.learning.agents import make_agent
 from jaxq.learning.returns import rescale
 from jaxq.loops.rollout import Actor, make_act_and_step
@@ -86,14 +87,42 @@ def test_all_steps_at_once_are_one_step_after_the_other(burn_in):
     )
 
 
-def test_without_memory_it_is_the_feed_forward_loss():
+@pytest.mark.parametrize("backup", ["greedy", "double", "minto", "soft", "munchausen"])
+def test_without_memory_it_is_the_feed_forward_loss(backup):
     """A sequence is then a batch of one-step windows."""
     params, target = parameters()
-    steps = random_steps(4)
-    sequence = recurrent_q_loss(NETWORK, params, target, KEY, steps, HPARAMS)
+    hparams = HPARAMS._replace(temperature=0.5, reward_scale=0.5, huber_delta=0.3)
+    steps, how = random_steps(4), {"backup": getattr(backups, backup)}
     alone = jax.tree.map(lambda x: x.reshape(-1, 1, *x.shape[2:]), steps)
-    single = q_loss(NETWORK, params, target, KEY, alone, HPARAMS).loss.reshape(32, 4)
-    np.testing.assert_allclose(sequence.loss, single.mean(axis=1), rtol=1e-4, atol=1e-6)
+    sequence, single = (
+        jax.jit(partial(loss, NETWORK, **how))(params, target, KEY, batch, hparams).loss
+        for loss, batch in ((recurrent.recurrent_q_loss, steps), (losses.q_loss, alone))
+    )
+    expected = single.reshape(32, 4).mean(axis=1)
+    np.testing.assert_allclose(sequence, expected, rtol=1e-4, atol=1e-6)
+
+
+def test_the_value_after_a_step_remembers_that_step():
+    """Without ends the next observation is what followed: its values are those of the unroll."""
+    module = memory.RecurrentNetwork(networks.MLP((8,)), heads.LinearHead(3), cells.lstm(6))
+    lstm, steps, none = memory.recurrent(module), random_steps(6), jnp.zeros((32, 6), bool)
+    carry = jax.tree.map(lambda x: x + 0.5, lstm.initial_carry(KEY, 32))
+    stored = jax.tree.map(lambda x: x[:, None], carry)
+    following = jnp.roll(steps.obs, -1, axis=1)
+    steps = steps._replace(done=none, terminated=none, next_obs=following, carry=stored)
+    params, target = (jax.jit(lstm.init)(jax.random.key(k), jnp.zeros((1, 4))) for k in (1, 2))
+    online, fixed = (recurrent.unroll(lstm, p, KEY, carry, steps)[0] for p in (params, target))
+    first = jax.tree.map(lambda x: x[:, :5], steps._replace(carry=()))._replace(carry=stored)
+    output = recurrent.recurrent_q_loss(lstm, params, target, KEY, first, HPARAMS)
+    taken = recurrent.taken(online, steps.action)[:, :5]
+    errors = steps.reward[:, :5] + 0.9 * fixed[:, 1:].max(-1) - taken
+    np.testing.assert_allclose(output.loss, (0.5 * errors**2).mean(axis=1), rtol=1e-4)
+
+
+def test_a_loss_of_sequences_gets_the_lengths_of_the_configuration():
+    config = replace(RECIPES["r2d2"], n_step=3, burn_in=2)
+    keywords = agents.make_loss_from(config).keywords
+    assert (keywords["n_step"], keywords["burn_in"]) == (3, 2)
 
 
 @pytest.mark.parametrize("n_step", [1, 3])

@@ -70,6 +70,14 @@ def test_only_the_first_episode_of_an_environment_counts():
     result = evaluate(tabular.truncation())
     np.testing.assert_array_equal(result.returns, 10.0)
     np.testing.assert_array_equal(result.values, 7.0)
+    # Half of the environments are long in their second episode while the others end their first.
+    transition = np.zeros((3, 4, 3))
+    transition[0, :, 1] = transition[0, :, 0] = 0.5
+    transition[1:, :, 2] = 1.0
+    result = evaluate(tabular.make_params(transition, np.ones((3, 4)), terminal=[1]))
+    finished = result.finished
+    np.testing.assert_array_equal(result.returns[finished], result.lengths[finished])
+    assert len(set(result.lengths[finished])) > 3 and result.returns.mean() < 2.5
 
 
 def test_overestimation_is_the_first_value_minus_the_discounted_return():

@@ -4,7 +4,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from common import SMALL, SMALL_HPARAMS, cast, small
+from common import SMALL, SMALL_HPARAMS, cast, same_bits, small
 
 from jaxq.learning import plasticity
 from jaxq.loops import resets
@@ -53,3 +53,13 @@ def test_the_head_and_the_optimizer_start_anew_and_the_rest_stays():
                 state.target_params["params"]["head"]["Dense_0"]["kernel"],
                 new["head"]["Dense_0"]["kernel"],
             )
+
+
+def test_after_a_reset_nothing_has_churned():
+    made, optimizer = small(regulariser="chain"), make_optimizer_from(SMALL)
+    still = made.trainer._replace(chunk=lambda state, clock, _: (state, clock, {}))
+    trainer = resets.with_resets(still, made.agent, optimizer, plasticity.head, 200, 100)
+    state, _ = jax.jit(trainer.init)(jax.random.key(0), HPARAMS)
+    after, *_ = jax.jit(trainer.chunk)(state, Clock(jnp.int32(200), jnp.int32(1)), HPARAMS)
+    assert not same_bits(after.params, state.params)
+    assert same_bits(after.regulariser.previous, after.params)

@@ -397,3 +397,16 @@ def test_computing_once_changes_no_bit():
     np.testing.assert_array_equal(gradient, jnp.cos(x))
     curvature = jax.jvp(jax.grad(total), (x,), (jnp.ones_like(x),))[1]  # forwards, too
     np.testing.assert_array_equal(curvature, -jnp.sin(x))
+
+
+def test_implicit_quantiles_by_hand():
+    """Dabney et al. 2018b, equation 4: the head of the features times relu(W cos + b)."""
+    module = heads.ImplicitQuantileNetwork(networks.Flatten(), heads.LinearHead(3), 8)
+    obs = jax.random.normal(jax.random.key(0), (2, 4))
+    variables = module.init(jax.random.key(1), obs)
+    params, output = variables["params"], module.apply(variables, obs)
+    cosines = np.cos(np.pi * output.fractions[..., None] * np.arange(1, 65))
+    embedding = cosines @ params["Dense_0"]["kernel"] + params["Dense_0"]["bias"]
+    head = params["head"]["Dense_0"]
+    quantiles = (obs[:, None] * np.maximum(embedding, 0.0)) @ head["kernel"] + head["bias"]
+    np.testing.assert_allclose(output.quantiles, np.swapaxes(quantiles, 1, 2), atol=1e-4)

@@ -8,12 +8,13 @@ from commands import assert_same_run
 from common import SMALL, SMALL_HPARAMS
 from rich.console import Console
 
+from jaxq.config import Config, HParams
 from jaxq.envs import gymnax as envs
 from jaxq.errors import ConfigError
 from jaxq.learning.agents import make_agent
 from jaxq.learning.losses import q_loss
 from jaxq.recipes.agents import make_network_from
-from jaxq.recipes.experiment import make_experiment
+from jaxq.recipes.experiment import make_experiment, make_schedules
 from jaxq.runs.runner import RunSpec, run
 
 QUIET = Console(quiet=True)
@@ -40,3 +41,11 @@ def test_functions_of_ones_own_train_like_named_ones(tmp_path: Path):
     with pytest.raises(ConfigError, match="steps=40 must be larger than prefill=40"):
         run(spec._replace(steps=40), tmp_path / "refused", experiment=composed, console=QUIET)
     assert not (tmp_path / "refused").exists()
+
+
+def test_epsilon_begins_to_fall_after_its_delay():
+    epsilon = make_schedules(Config()).exploration
+    how = {"epsilon_delay": 100.0, "epsilon_steps": 100.0}
+    hparams = HParams(epsilon_start=1.0, epsilon_end=0.0, **how)
+    found = [float(epsilon(hparams, step)) for step in (50, 100, 150, 200)]
+    assert found == [1.0, 1.0, 0.5, 0.0]

@@ -201,6 +201,15 @@ def prioritized_ring(rows, batch_size):
     return ring, state
 
 
+def test_the_importance_exponent_grows_with_environment_steps():
+    ring, state = prioritized_ring(4, 64)
+    grows = {"importance_exponent_end": 1.0, "importance_exponent_steps": 8.0}
+    hparams = HPARAMS._replace(importance_exponent=0.0, **grows)
+    state = ring.update(state, jnp.arange(4), jnp.array([1.0, 2.0, 3.0, 4.0]), hparams)
+    sample = ring.sample(state, clock_at(4, 1), jax.random.key(0), hparams)  # half way
+    np.testing.assert_allclose(sample.weights, (10 * sample.probabilities) ** -0.5, rtol=1e-5)
+
+
 def test_prioritized_probabilities_and_weights_by_hand():
     """Priorities 1, 2, 3, 4: P = p / 10; an exponent is applied before, and only once."""
     ring, state = prioritized_ring(4, 10_000)

@@ -11,7 +11,7 @@ import pytest
 from invented import PROTOCOL, SEEDS, TIMES, make_preset_run, make_run, report, row
 
 from jaxq.errors import ConfigError
-from jaxq.reports import pages, swept
+from jaxq.reports import pages, swept, tables
 from jaxq.reports import sources as lanes
 from jaxq.reports.across import _without_what_all_have
 from jaxq.reports.report import write_report
@@ -357,3 +357,12 @@ def _pixels(data):
             parts.append(data[place + 8 : place + 8 + length])
         place += length + 12
     return width, height, zlib.decompress(b"".join(parts))
+
+
+def test_of_two_that_are_compared_both_intervals_hold_their_points():
+    random = np.random.default_rng(0)
+    scores = {"a": random.normal(size=9), "b": random.normal(1.0, 1.0, 9)}
+    (_, _, above), (_, below, _) = tables.improvement(scores, "").rows
+    for cell in (above, below):
+        low, high = map(float, cell.ends)
+        assert low <= float(cell.text) <= high and low < high

@@ -145,3 +145,16 @@ def test_running_out_of_memory_names_a_smaller_batch():
     members = Population(trainer, lambda *_: None, LANES[:1], [0, 1], 2, 1)
     with pytest.raises(ConfigError, match="--batch 1"):
         members.chunk(*members.init())
+
+
+def test_every_evaluation_has_episodes_of_its_own():
+    members, state, *_ = train([SMALL_HPARAMS], [0], chunks=1)
+    states = members.place(state)
+    clocks = (Clock(np.int32(steps), np.int32(0)) for steps in (100, 200))
+    first, second = (members.evaluate(states, clock).values for clock in clocks)
+    assert (first != second).any()
+
+
+def test_what_is_taken_over_is_all_that_was_learned():
+    learned = {"params", "target_params", "opt_state", "regulariser"}
+    assert set(population.LEARNER) == learned

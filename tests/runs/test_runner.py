@@ -16,12 +16,14 @@ from common import SMALL, SMALL_HPARAMS, small
 from rich.console import Console
 
 from jaxq.errors import ConfigError
+from jaxq.loops.evaluation import Evaluation
 from jaxq.runs import files, progress, provenance, runner
+from jaxq.runs.history import History
 from jaxq.runs.listening import Listener, Moment
 from jaxq.runs.locking import lock
 from jaxq.runs.policy import load_policy
 from jaxq.runs.runner import Interrupted, RunSpec, Spread, run
-from jaxq.runs.stopping import Stop
+from jaxq.runs.stopping import Stop, reason
 from jaxq.scoring import plots
 
 pytestmark = pytest.mark.usefixtures("shared_programs", "compiled_quickly")
@@ -340,3 +342,12 @@ def test_a_record_of_sessions_that_was_edited_is_one_sentence(halfway, copy, met
     (copy / files.META).write_text(meta)
     with pytest.raises(ConfigError, match=r"cannot be read: meta\.json: "):
         train(SPEC, copy, resume=True)
+
+
+def test_a_return_must_hold_at_each_of_three_evaluations():
+    history, one = History(1, 1), np.ones(1)
+    metrics = dict.fromkeys(("loss", "episodes", "train_return", "train_length"), one)
+    for steps, value in enumerate((2.0, 0.0, 2.0, 2.0, 2.0), start=1):
+        returns = np.full((1, 1), value, np.float32)
+        history.append(steps, metrics, Evaluation(returns, returns, returns > -1, returns))
+        assert (reason(Stop(until_return=1.0), history) is None) == (steps < 5)

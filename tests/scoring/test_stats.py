@@ -13,6 +13,7 @@ TASKS = {"a": np.array([0.0, 2.0]), "b": np.array([4.0, 6.0]), "c": np.array([10
 
 def test_iqm_by_hand():
     assert iqm(np.array([100.0, 1.0, 2.0, 3.0, 4.0, 5.0, 6.0, -50.0])) == 3.5  # of 2, 3, 4, 5
+    assert iqm(np.array([0.0, 1.0, 2.0, 3.0, 4.0, 5.0, 60.0, 700.0])) == 3.5  # a fifth: 12.5
     assert iqm(np.array([7.0])) == 7.0
     assert iqm(np.array([1.0, 2.0, 6.0])) == 3.0  # too few to cut
     np.testing.assert_array_equal(iqm(np.arange(8.0).reshape(2, 4)), [1.5, 5.5])

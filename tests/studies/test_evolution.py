@@ -6,17 +6,20 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from common import SMALL_HPARAMS, SharedPopulation, host, same_bits, small
+from common import SMALL, SMALL_HPARAMS, SharedPopulation, host, same_bits, small
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from jaxq.config import HParams
 from jaxq.errors import ConfigError
+from jaxq.loops.evaluation import Evaluation
+from jaxq.runs.history import History
 from jaxq.runs.members import stack_members
 from jaxq.runs.population import LEARNER
-from jaxq.studies import evolution
+from jaxq.studies import evolution, searches
 from jaxq.studies.evolution import Rung, exploit, explore, keys_of, members_of, rungs, survivors
-from jaxq.studies.spaces import Range
+from jaxq.studies.spaces import Range, space_document
+from jaxq.studies.study import Part, Study
 
 pytestmark = pytest.mark.usefixtures("compiled_quickly")
 
@@ -314,3 +317,17 @@ def test_a_member_with_new_numbers_trains_as_if_it_always_had_them(trained):
 def test_members_are_counted_lane_by_lane():
     source = np.array([[0, 2], [1, 1], [0, 2]])
     np.testing.assert_array_equal(members_of(source), [0, 5, 2, 3, 0, 5])
+
+
+def test_the_worst_go_on_from_the_best():
+    space = {"learning_rate": Range(1e-4, 5e-3, log=True)}
+    search = {"kind": "pbt", "every": 1, "space": space_document(space), "replay": False}
+    numbers = [{"learning_rate": lane.learning_rate} for lane in LANES]
+    part = Part(tuple(range(5)), (0,), 5, 240)
+    study = Study("small", SMALL, SMALL_HPARAMS, numbers, (0,), 240, (), [part], search=search)
+    _, evolve = searches.run_of(study, part)
+    history, hparams = History(5, 1), stack_members(LANES, [0])[0]
+    metrics = dict.fromkeys(("loss", "episodes", "train_return", "train_length"), np.ones(5))
+    returns = np.array([3.0, 1.0, 2.0, 5.0, 4.0], np.float32)[:, None]
+    history.append(140, metrics, Evaluation(returns, returns, returns > 0, returns), hparams)
+    np.testing.assert_array_equal(evolve.decide(history).sources, [0, 3, 2, 3, 4])

@@ -151,12 +151,19 @@ def test_what_is_found_does_not_depend_on_the_parts(tmp_path):
 
 def test_halving_continues_the_survivors_as_if_they_had_never_stopped(tmp_path):
     """The same batch, so the same bits; the others keep the score they were cut at."""
-    settings = [{"learning_rate": rate} for rate in (1e-5, 1e-4, 1e-3, 1e-2)]
+    settings = [{"learning_rate": rate} for rate in (1e-2, 1e-3, 1e-4, 1e-5)]  # the best are last
     halved = study_of(settings, steps=640, kind="halving", eta=2)
     study, scores = trained(tmp_path / "halved", halved, 1)
     assert [len(part.settings) for part in study.parts] == [4, 2, 1]
     assert [part.steps for part in study.parts] == [240, 340, 640]
     _, whole = trained(tmp_path / "whole", study_of(settings, steps=640), 1)
+    arrays = results.read_arrays(tmp_path / "whole" / results.METRICS)
+    assert study.parts[1].settings != (0, 1)
+    for before, after in zip(study.parts, study.parts[1:]):
+        time = list(arrays["steps"]).index(before.steps)
+        at = arrays["eval_return"][:, :, time].mean(axis=1)  # the IQM of two seeds
+        gone = set(before.settings) - set(after.settings)
+        assert min(at[list(after.settings)]) >= max(at[list(gone)])
     (last,) = study.parts[-1].settings
     assert scores["best"] == last
     assert scores["lanes"][last]["per_seed"] == whole["lanes"][last]["per_seed"]
