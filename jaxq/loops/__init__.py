@@ -1,4 +1,4 @@
-"""The loops that train and evaluate one member, compiled whole; no method is named in them.
+"""The loops that train and evaluate one member, compiled whole; what a method is they are given.
 
 Read ``rollout``, then ``off_policy``: THE loop of every method with a replay.
 
@@ -8,7 +8,7 @@ Read ``rollout``, then ``off_policy``: THE loop of every method with a replay.
     on_policy    the loop of on-policy Q(lambda)
     streaming    the loop of learning from a stream, with no replay and no batch
     offline      the loop of learning from a dataset, without acting
-    resets       a trainer that resets its head from time to time
+    resets       a trainer of which something starts anew from time to time
     evaluation   exactly K whole episodes per member
     diagnostics  what goes on inside a member: churn, ranks, dormant units, norms
 """

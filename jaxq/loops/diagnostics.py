@@ -25,7 +25,7 @@ from jaxq.types import Agent, Clock, Env, Network, PyTree, Trainer
 UPDATES = 20  # between which churn is measured, as Tang & Berseth (2024) do
 DELTA = 0.01  # of srank
 DORMANT = 0.1  # score up to which a unit is dormant, of Sokar et al. (2023)
-_HELD_OUT = 512  # observations
+_HELD_OUT = 512  # observations; an srank is at most that, and others take 2,048
 _APART = 8  # steps between those of one environment
 _TOGETHER = 32  # environments that give observations, at most
 

@@ -1,4 +1,4 @@
-"""Finished runs as tables, figures and pages; reads what others wrote and changes nothing.
+"""Finished runs as tables, figures and pages; reads what runs wrote and changes nothing of it.
 
 Imports no code that a run names. Read ``sources`` first, then ``report``.
 

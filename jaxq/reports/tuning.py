@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 
 from jaxq.documents import config_from_dict
 from jaxq.errors import ConfigError
+from jaxq.recipes.own import own_names
 from jaxq.recipes.reading import choices
 from jaxq.reports.figures import picture
 from jaxq.reports.pages import Cell, Printed, Section, Table
@@ -102,7 +103,6 @@ def methods_of(studies: Sequence[Source], scale: str) -> list[Method]:
 def _table(methods: Sequence[Method], caption: str) -> Table:
     rows = []
     for method in methods:
-        numbers, structure = choices(config_from_dict(method.source.runs[0].document["config"]))
         tuned = method.tuned
         rows.append(
             [
@@ -111,7 +111,7 @@ def _table(methods: Sequence[Method], caption: str) -> Table:
                 *(with_interval(one, ".3f") for one in (tuned.each, tuned.all, tuned.sensitivity)),
                 _on_fresh_seeds(method),
                 _effective(method),
-                f"{numbers} + {structure}",
+                _has(method),
             ]
         )
     columns = ["method", "settings", "tuned for each (95%)", "one for all (95%)"]
@@ -125,6 +125,16 @@ def _table(methods: Sequence[Method], caption: str) -> Table:
     caption = f"{caption} {note}"
     printed = Printed(columns[2:], caption)
     return Table("Tuned for each environment, and for all", caption, columns, rows, printed)
+
+
+def _has(method: Method) -> str:
+    """How many numbers and structural fields there are to choose, if that is known: what a function
+    of somebody's own reads it says itself, and no code that a file names is run."""
+    config = config_from_dict(method.source.runs[0].document["config"])
+    if own_names(config):
+        return "parts of one's own"
+    numbers, structure = choices(config)
+    return f"{numbers} + {structure}"
 
 
 def _on_fresh_seeds(method: Method) -> Cell | str:

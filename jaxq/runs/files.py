@@ -3,7 +3,7 @@
 ``RUN_FILES`` and ``SWEEP_FILES`` name them. Every file is replaced whole, so it is readable at
 every moment; only what other packages write themselves is not (their folders, and the journal of a
 search, to which a line is added at a time). A directory that holds a run is never written by
-another.
+another. For a time there is also what begins with a dot, and ``added``, seeds on their way.
 """
 
 import csv

@@ -1,4 +1,4 @@
-"""What measurements say, as numbers and as figures; knows NumPy, and neither JAX nor files of runs.
+"""What measurements say, as numbers and as figures, in NumPy; knows no files of runs.
 
 May be imported by runs, studies and reports. Read ``scores`` first.
 

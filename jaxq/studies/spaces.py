@@ -223,6 +223,8 @@ def _parser(name: str, config: Config) -> Callable[[str], Any]:
         return lambda text: _parse_literal(text, get_args(hint))
     if hint == tuple[int, ...]:
         return lambda text: tuple(int(part) for part in text.split("x"))
+    if hint == tuple[float, float]:
+        return _parse_pair
     if hint in (int, float, str):
         return hint
     raise ConfigError(f"sweep={name} has values that cannot be swept; choose another field.")
@@ -232,6 +234,11 @@ def _parse_bool(text: str) -> bool:
     if text.lower() not in ("true", "false"):
         raise ValueError(f"{text} is neither true nor false")
     return text.lower() == "true"
+
+
+def _parse_pair(text: str) -> tuple[float, float]:
+    low, high = map(float, text.split("x"))
+    return low, high
 
 
 def _parse_literal(text: str, accepted: Sequence[str]) -> str:

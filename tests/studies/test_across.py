@@ -101,6 +101,17 @@ def test_a_report_compares_methods_on_one_scale(swept, tmp_path):
     assert "Sensitivity of" not in words  # raw scores of several environments share no axis
 
 
+def test_a_report_runs_no_code_that_a_sweep_names(swept):
+    """Trap: to count what is to be chosen it looked for the functions themselves."""
+    (method,) = tuning.methods_of([sources.read(swept.directory, "a")], "cdf")
+    assert tuning._has(method) == "14 + 29"
+    run = method.source.runs[0]
+    config = {**run.document["config"], "backup": "nobody_has:this"}
+    theirs = run._replace(document={**run.document, "config": config})
+    named = method._replace(source=method.source._replace(runs=[theirs]))
+    assert tuning._has(named) == "parts of one's own"
+
+
 def test_a_report_says_where_its_choice_is_not_the_one_that_was_confirmed(swept):
     """On the scale of all methods together another setting may be best."""
     (method,) = tuning.methods_of([sources.read(swept.directory, "a")], "cdf")

@@ -60,13 +60,19 @@ def test_ranges():
         ("tau=log:0..1", "begins above 0"),
         ("dense=plain,nois", "nois is not one of plain, noisy"),
         ("layer_norm=1..2", "only numbers have ranges"),
-        ("support=1,2", "cannot be swept"),
+        ("support=1,2", "is not of the form"),
+        ("env_kwargs=a,b", "cannot be swept"),
         ("env_params=1", "sweep=env_params does not exist"),
     ],
 )
 def test_what_cannot_be_read_is_one_sentence(text, message):
     with pytest.raises(ConfigError, match=message):
         parse_space([text])
+
+
+def test_pairs_of_numbers_are_values():
+    (support,) = parse_space(["support=-10x10,0x99.5"]).values()
+    assert support.values == ((-10.0, 10.0), (0.0, 99.5))
 
 
 def test_a_grid_runs_through_the_last_name_fastest():
