@@ -44,7 +44,7 @@ _NAMES = {
     "LossOutput": "types",
     "METHODS": "recipes.methods",
     "PRESETS": "recipes.presets",
-    "Prediction": "types",
+    "Prediction": "learning.streaming",
     "Preset": "config",
     "RawEnv": "envs.episodes",
     "RunSpec": "runs.spec",

@@ -167,15 +167,16 @@ class Inside(NamedTuple):
 
 
 class Selection(NamedTuple):
-    """How actions are selected while training by what remembers something, as optax has states.
+    """How actions are selected while training by what remembers, or takes numbers of its own.
 
     ``init(num_envs) -> state``, leaves [E, ...], as every episode begins; ``()`` for nothing
-    ``select(state, key, q_values [E, A], amount) -> (action [E], state)``, with ``legal=[E, A]``
-    as well where observations say what is legal
+    ``select(state, key, q_values [E, A], amount[, legal [E, A]]) -> (action [E], state)``
+    ``amount(hparams, scheduled) -> amount``: numbers [], the first of which metrics show
     """
 
     init: Callable
     select: Callable
+    amount: Callable = lambda hparams, scheduled: scheduled
 
 
 class Agent(NamedTuple):

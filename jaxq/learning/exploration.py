@@ -105,7 +105,8 @@ def ez_greedy(max_duration: int, *, break_ties: bool = False) -> Selection:
       break_ties: as in ``epsilon_greedy``.
 
     Returns:
-      A ``Selection`` whose amount is a ``Persistence``.
+      A ``Selection`` whose amount is a ``Persistence``: what is scheduled, and ``hparams``'
+      ``duration_exponent``.
     """
 
     def init(num_envs: int) -> Repetition:
@@ -133,7 +134,7 @@ def ez_greedy(max_duration: int, *, break_ties: bool = False) -> Selection:
         taken = jnp.where(remaining > 0, action, best.astype(jnp.int32))
         return taken, Repetition(action, jnp.maximum(remaining - 1, 0))
 
-    return Selection(init, select)
+    return Selection(init, select, lambda hparams, x: Persistence(x, hparams.duration_exponent))
 
 
 def zipf(uniform: jax.Array, exponent: jax.Array, largest: int) -> jax.Array:

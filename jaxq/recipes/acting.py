@@ -8,9 +8,9 @@ import jax
 
 from jaxq.config import Config, HParams
 from jaxq.errors import ConfigError
-from jaxq.learning.exploration import Persistence, without_state
+from jaxq.learning.exploration import without_state
 from jaxq.recipes.parts import find, make_part, makes_selection
-from jaxq.types import Selection
+from jaxq.types import PyTree, Selection
 
 
 def make_selection_from(config: Config) -> Selection:
@@ -34,24 +34,14 @@ def make_selection_from(config: Config) -> Selection:
 
 
 def make_exploration_from(config: Config) -> tuple[Callable, str]:
-    """``amount(hparams, steps)`` of exploration by the schedule that ``config`` names, and what it
-    is called.
-
-    For softmax actions it is the temperature, for ez-greedy ones also the exponent of durations.
-    """
+    """``amount(hparams, steps)`` of exploration: what the schedule that ``config`` names says, as
+    the selection takes it; and what it is called."""
     schedule = find("exploration", config.exploration).make
+    selection = make_selection_from(config)
 
-    def epsilon(hparams: HParams, steps: jax.Array) -> jax.Array:
+    def amount(hparams: HParams, steps: jax.Array) -> PyTree:
         start, end = hparams.epsilon_start, hparams.epsilon_end
-        return schedule(start, end, hparams.epsilon_steps, steps - hparams.epsilon_delay)
+        steps = steps - hparams.epsilon_delay
+        return selection.amount(hparams, schedule(start, end, hparams.epsilon_steps, steps))
 
-    def persistence(hparams: HParams, steps: jax.Array) -> Persistence:
-        return Persistence(epsilon(hparams, steps), hparams.duration_exponent)
-
-    def temperature(hparams: HParams, steps: jax.Array) -> jax.Array:
-        del steps
-        return hparams.temperature
-
-    if config.action_selection == "softmax":
-        return temperature, "temperature"
-    return (persistence if config.action_selection == "ez-greedy" else epsilon), "epsilon"
+    return amount, "temperature" if config.action_selection == "softmax" else "epsilon"

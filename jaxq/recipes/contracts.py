@@ -14,7 +14,7 @@ import numpy as np
 import optax
 
 from jaxq.config import Config, HParams
-from jaxq.errors import ConfigError, wrong_object
+from jaxq.errors import ConfigError, missing_number, wrong_object
 from jaxq.learning.streaming import Prediction
 from jaxq.recipes.acting import make_selection_from
 from jaxq.recipes.own import is_own
@@ -31,7 +31,7 @@ def check_parts(config: Config, env: Env, lane: HParams) -> None:
       ConfigError: names the part.
     """
     if is_own(config.action_selection):
-        _check_selection(config, env)
+        _check_selection(config, env, lane)
     if is_own(config.exploration):
         schedule = find("exploration", config.exploration).make
         number = jax.ShapeDtypeStruct((), jnp.float32)
@@ -134,16 +134,23 @@ def check_replay(replay: Any, config: Config) -> Replay:
     return replay
 
 
-def _check_selection(config: Config, env: Env) -> None:
-    selection = make_selection_from(config)
+def _check_selection(config: Config, env: Env, lane: HParams) -> None:
+    selection, number = make_selection_from(config), jax.ShapeDtypeStruct((), jnp.float32)
+    what = f"action_selection={config.action_selection} gives"
+    try:
+        amount = jax.eval_shape(lambda scheduled: selection.amount(lane, scheduled), number)
+    except KeyError as error:
+        who = f"which action_selection={config.action_selection} reads"
+        raise missing_number(error.args[0], who) from error
+    for leaf in jax.tree.leaves(amount) or [None]:
+        _check_array(leaf, (), jnp.number, what, "an amount of single numbers")
     shapes = (
         jax.eval_shape(lambda: selection.init(_ROWS)),
         jax.eval_shape(lambda: jax.random.key(0)),
         jax.ShapeDtypeStruct((_ROWS, env.num_actions), jnp.float32),
-        jax.ShapeDtypeStruct((), jnp.float32),
+        amount,
     )
     action, state = jax.eval_shape(selection.select, *shapes)
-    what = f"action_selection={config.action_selection} gives"
     _check_array(action, (_ROWS,), jnp.integer, what, "an integer for every environment")
     if _form(state) != _form(shapes[0]) or any(s[:1] != (_ROWS,) for s, _ in _form(state)[1]):
         raise ConfigError(

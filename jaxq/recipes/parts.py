@@ -18,7 +18,8 @@ contract:
 | `reset` | ``reset(learner, anew, hparams) -> Learner``, see ``learning.plasticity`` |
 | `trace` | ``make_trace(config) -> TraceRule`` |
 | `action_selection` | ``select(key, q_values [E, A], amount) -> action [E]``, or |
-| | ``make_selection(config) -> Selection`` of what remembers something; with a parameter |
+| | ``make_selection(config) -> Selection`` of what remembers something or takes numbers of its |
+| | own; with a parameter |
 | | ``legal`` where observations say what is legal, see ``learning.exploration`` |
 | `exploration` | ``schedule(start, end, num_steps, step) -> amount`` |
 | `env` | see ``envs.own`` |
@@ -151,13 +152,18 @@ LEARNING_RATES = {
 _EPSILON = ("epsilon_start", "epsilon_end", "epsilon_delay", "epsilon_steps")
 
 
+def _softmax(config: Config) -> Selection:
+    selection = exploration.without_state(exploration.softmax)
+    return selection._replace(amount=lambda hparams, scheduled: hparams.temperature)
+
+
 def _ez_greedy(config: Config) -> Selection:
     return exploration.ez_greedy(config.max_duration, break_ties=config.break_ties)
 
 
 SELECTIONS = {
     "epsilon-greedy": Row(exploration.epsilon_greedy, ("break_ties", "exploration")),
-    "softmax": Row(exploration.softmax, ("temperature",), _positive_temperature),
+    "softmax": Row(_softmax, ("temperature",), _positive_temperature),
     "ez-greedy": Row(
         _ez_greedy, ("break_ties", "exploration", "max_duration", "duration_exponent")
     ),
@@ -229,7 +235,7 @@ def find(field: str, name: Any) -> Row:
     if field in OPEN and is_own(name):
         function = resolve(field, name)
         _check_signature(field, name, function)
-        reads = getattr(function, "reads", None) or _may_read(field)
+        reads = getattr(function, "reads", None) or _may_read(field, function)
         numbers, loop = getattr(function, "numbers", {}), getattr(function, "loop", "off-policy")
         for read in reads:
             if read not in (*field_names(Config), *HParams._fields):
@@ -300,8 +306,10 @@ def makes_selection(function: Callable) -> bool:
 _WITH_NUMBERS = "agent backup replay target optimizer regulariser reset trace".split()
 
 
-def _may_read(field: str) -> tuple[str, ...]:
+def _may_read(field: str, function: Callable) -> tuple[str, ...]:
     """What a part of one's own may read that does not say: what the rows of its kind read, and all
     numbers if it receives them."""
     found = [name for part in TABLES.get(field, {}).values() for name in part.reads]
-    return tuple(dict.fromkeys([*found, *(HParams._fields if field in _WITH_NUMBERS else ())]))
+    selects = field == "action_selection" and makes_selection(function)  # by an amount of its own
+    numbers = HParams._fields if selects or field in _WITH_NUMBERS else ()
+    return tuple(dict.fromkeys([*found, *numbers]))

@@ -19,7 +19,7 @@ from jaxq.learning import backups, losses
 from jaxq.learning.agents import make_agent
 from jaxq.networks import heads, modules
 from jaxq.recipes.agents import make_agent_from, make_network_from
-from jaxq.recipes.experiment import make_experiment
+from jaxq.recipes.experiment import make_experiment, make_schedules
 from jaxq.recipes.own import declares
 from jaxq.replay import rings
 from jaxq.types import LossOutput, Selection
@@ -288,6 +288,40 @@ def test_selecting_actions_may_remember_something():
     ):
         with pytest.raises(ConfigError, match=message):
             composed(action_selection=named(wrong))
+
+
+def by_own_numbers(config):
+    """Softmax of the values whose inverse temperature grows from 0 to ``extra.beta``."""
+
+    def select(state, key, q_values, amount):
+        explores, beta = amount
+        return jax.random.categorical(key, (1.0 - explores) * beta * q_values), state
+
+    amount = lambda hparams, scheduled: (scheduled, hparams.extra["beta"])  # noqa: E731
+    return Selection(lambda num_envs: (), select, amount)
+
+
+def test_selecting_actions_may_take_numbers_of_its_own():
+    """Trap: only the two selections of ours that need it were given a number."""
+    config = replace(SMALL, action_selection=named(by_own_numbers))
+    hparams = SMALL_HPARAMS._replace(extra={"beta": 3.0}, epsilon_start=0.5, epsilon_end=0.5)
+    exploration = make_schedules(config).exploration
+    assert exploration(hparams, jnp.int32(0)) == (0.5, 3.0)
+    made = make_experiment(config, hparams)
+    begun = jax.eval_shape(made.trainer.init, jax.random.key(0), hparams)
+    *_, metrics = jax.eval_shape(made.trainer.chunk, *begun, hparams)
+    assert metrics["epsilon"].shape == ()  # what the schedule says
+    with pytest.raises(
+        ConfigError, match=r"extra\.beta is missing, which action_selection=.* reads"
+    ):
+        make_experiment(config, SMALL_HPARAMS)
+    for amount, message in (
+        (lambda hparams, scheduled: (), "gives NoneType; an amount of single numbers"),
+        (lambda hparams, scheduled: jnp.zeros(2), r"float32\[2\]; an amount of single numbers"),
+    ):
+        wrong = lambda config, amount=amount: by_own_numbers(config)._replace(amount=amount)  # noqa: E731
+        with pytest.raises(ConfigError, match=message):
+            make_experiment(replace(SMALL, action_selection=named(wrong)), hparams)
 
 
 # What is read
