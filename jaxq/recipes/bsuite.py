@@ -8,8 +8,7 @@ from dataclasses import replace
 from jaxq.config import Config, HParams, Preset
 from jaxq.recipes.methods import METHODS
 
-# bsuite, baselines/jax/dqn; the networks of its two baselines differ, and so do their batches. As
-# many steps as its episodes take: 10,000, of DiscountingChain 1,000.
+# bsuite, baselines/jax/dqn. As many steps as its episodes take: 10,000, of DiscountingChain 1,000.
 _BASELINE = Config(
     widths=(64, 64),
     capacity=10_000,
@@ -30,15 +29,13 @@ def _of_baseline(summary: str, env: str, steps: int, env_params=None, **structur
 # steps, a target network of 4 updates; prior scale and masks as in its baselines/tf, with half of
 # the 20 members. dqn-deepsea differs in nothing but the method. 2,000 episodes of 10 steps; 10
 # greedy ones every 20.
-_DEEP_SEA = Config(
+_DEEP_SEA = replace(
+    _BASELINE,
     env="DeepSea-bsuite",
     env_kwargs=("size=10",),
     widths=(50, 50),
-    capacity=10_000,
     batch_size=128,
     prefill=200,
-    train_every=1,
-    target_period=4,
     chunk_steps=200,
 )
 

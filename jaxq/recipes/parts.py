@@ -17,10 +17,9 @@ contract:
 | `regulariser` | ``make_regulariser(config) -> Regulariser`` |
 | `reset` | ``reset(learner, anew, hparams) -> Learner``, see ``learning.plasticity`` |
 | `trace` | ``make_trace(config) -> TraceRule`` |
-| `action_selection` | ``select(key, q_values [E, A], amount) -> action [E]``, or |
-| | ``make_selection(config) -> Selection`` of what remembers something or takes numbers of its |
-| | own; with a parameter |
-| | ``legal`` where observations say what is legal, see ``learning.exploration`` |
+| `action_selection` | ``select(key, q_values [E, A], amount) -> action [E]``, or of what |
+| | remembers or takes numbers of its own ``make_selection(config) -> Selection``; both with a |
+| | parameter ``legal`` where observations say what is legal, see ``learning.exploration`` |
 | `exploration` | ``schedule(start, end, num_steps, step) -> amount`` |
 | `env` | see ``envs.own`` |
 """

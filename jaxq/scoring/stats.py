@@ -109,7 +109,7 @@ def mean(scores: Scores) -> np.ndarray:
 
 def median(scores: Scores) -> np.ndarray:
     """Median of the seeds of all tasks."""
-    return np.median(_pool(scores), axis=-1)
+    return np.median(_pool(strata(scores)), axis=-1)
 
 
 def median_of_tasks(scores: Scores) -> np.ndarray:
@@ -123,8 +123,8 @@ def pooled_iqm(scores: Scores) -> np.ndarray:
     Every task weighs the same. Where some have more seeds than others, a quarter of the weight and
     not of the seeds is cut off at either end, if need be through the middle of a seed.
     """
-    counts = [values.shape[-1] for values in strata(scores).values()]
-    pooled = _pool(scores)
+    tasks = strata(scores)
+    counts, pooled = [values.shape[-1] for values in tasks.values()], _pool(tasks)
     if len(set(counts)) == 1:
         return iqm(pooled)
     order = np.argsort(pooled, axis=-1)
@@ -143,7 +143,7 @@ def optimality_gap(scores: Scores, target: float = 1.0) -> np.ndarray:
 
 def worst_decile(scores: Scores) -> np.ndarray:
     """Mean of the worst tenth (rounded down, at least one) of the seeds of all tasks."""
-    ordered = np.sort(_pool(scores), axis=-1)
+    ordered = np.sort(_pool(strata(scores)), axis=-1)
     return ordered[..., : max(1, ordered.shape[-1] // 10)].mean(axis=-1)
 
 
@@ -275,9 +275,9 @@ def interval_of_seeds(scores: np.ndarray) -> tuple[Tolerance, str]:
     return interval, f"range, {interval.coverage:.0%} of seeds"
 
 
-def _pool(scores: Scores) -> np.ndarray:
+def _pool(tasks: Mapping[str, np.ndarray]) -> np.ndarray:
     """The seeds of all tasks in one axis; a task with more seeds weighs more."""
-    return np.concatenate(list(strata(scores).values()), axis=-1)
+    return np.concatenate(list(tasks.values()), axis=-1)
 
 
 def _bootstrap(
