@@ -116,10 +116,10 @@ class HParams(NamedTuple):
 class Config:
     """Structure; one compiled program each.
 
-    A field that names a part (``env``, ``agent``, ``backup``, ``network``, ``memory``, ``replay``,
-    ``target``, ``optimizer``, ``regulariser``, ``reset``, ``trace``, ``action_selection``,
-    ``exploration``) takes a name of ``recipes.parts`` or ``module:function``, a function of one's
-    own.
+    A field that names a part (``env``, ``agent``, ``backup``, ``network``, ``activation``,
+    ``memory``, ``replay``, ``target``, ``optimizer``, ``learning_rate_schedule``, ``regulariser``,
+    ``reset``, ``trace``, ``trace_cut``, ``action_selection``, ``exploration``) takes a name of
+    ``recipes.parts`` or ``module:function``, a function of one's own.
     """
 
     env: str = "CartPole-v1"
@@ -147,7 +147,7 @@ class Config:
     layer_norm_form: Literal["affine", "plain"] = "affine"
     """Affine scales and shifts what it has normalised, after a convolution each pixel; plain has no
     parameters and takes the whole feature map."""
-    activation: Literal["relu", "leaky-relu", "crelu"] = "relu"
+    activation: str = "relu"
     """What follows every hidden layer; crelu has both signs of each unit, twice the features."""
     initialization: Literal["lecun", "sparse"] = "lecun"
     """Weights at first: normal with variance 1 / inputs, or uniform and mostly 0."""
@@ -181,14 +181,14 @@ class Config:
     the reward; both are 0 where an episode begins."""
     trace: str = "obgd"
     """stream: what moves the weights along eligibility traces."""
-    trace_cut: Literal["after", "watkins", "episodes"] = "after"
+    trace_cut: str = "after"
     """stream: traces are cut after an exploratory action as published, before it as Watkins has it,
     or only where an episode ends, as always."""
     optimizer: str = "adam"
     """Optimizer; rmsprop is centred."""
     clip_gradients: bool = False
     """Apply max_gradient_norm."""
-    learning_rate_schedule: Literal["linear", "exponential"] = "linear"
+    learning_rate_schedule: str = "linear"
     """Shape of the step size; exponential takes learning_rate_steps as its time constant."""
     action_selection: str = "epsilon-greedy"
     """How actions are chosen while training; softmax uses the temperature."""

@@ -25,19 +25,26 @@ _ROWS = 2  # of a batch that is only looked at
 
 
 def check_parts(config: Config, env: Env, lane: HParams) -> None:
-    """Refuse own functions that select actions, schedule or optimize in another way than agreed.
+    """Refuse own functions that activate, select actions, schedule, cut or optimize in another way
+    than agreed.
 
     Raises:
       ConfigError: names the part.
     """
     if is_own(config.action_selection):
         _check_selection(config, env, lane)
-    if is_own(config.exploration):
-        schedule = find("exploration", config.exploration).make
-        number = jax.ShapeDtypeStruct((), jnp.float32)
-        amount = jax.eval_shape(schedule, number, number, number, number)
-        what = f"exploration={config.exploration} gives"
-        _check_array(amount, (), jnp.floating, what, "a single number")
+    if is_own(config.activation):
+        _check_activation(config)
+    number, switch = (jax.ShapeDtypeStruct((), dtype) for dtype in (jnp.float32, jnp.bool_))
+    for field, arguments, kind, accepted in (
+        ("exploration", [number] * 4, jnp.floating, "a single number"),
+        ("learning_rate_schedule", [number] * 4, jnp.floating, "a single number"),
+        ("trace_cut", [switch] * 3, jnp.bool_, "bool"),
+    ):
+        name = getattr(config, field)
+        if is_own(name):
+            result = jax.eval_shape(find(field, name).make, *arguments)
+            _check_array(result, (), kind, f"{field}={name} gives", accepted)
     if is_own(config.optimizer):
         _check_optimizer(config, lane)
 
@@ -162,6 +169,20 @@ def _check_selection(config: Config, env: Env, lane: HParams) -> None:
 def _form(tree: Any) -> tuple:
     leaves, structure = jax.tree.flatten(tree)
     return structure, [(leaf.shape, leaf.dtype) for leaf in leaves]
+
+
+def _check_activation(config: Config) -> None:
+    """Every number by itself, since the axis of units is the last of vectors, not of images."""
+    what = f"activation={config.activation} gives"
+    activation, x = find("activation", config.activation).make, jnp.array([[-1.0, 0.5], [2.0, 3.0]])
+    together = activation(x)
+    _check_array(together, x.shape, jnp.floating, what, "what it is given, number by number,")
+    alone = [activation(number.reshape(1, 1)).item() for number in x.ravel()]
+    if not np.allclose(together.ravel(), alone, equal_nan=True):
+        raise ConfigError(
+            f"{what} something else for a number beside others than alone; a function of each "
+            f"number by itself is accepted."
+        )
 
 
 def _check_optimizer(config: Config, lane: HParams) -> None:

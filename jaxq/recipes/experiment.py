@@ -169,10 +169,11 @@ def _check_composed(experiment: Experiment, lanes: Sequence[HParams]) -> None:
     if config.dataset and lanes:
         numbers = (lane.env_params for lane in lanes)
         datasets.check_env_params(config.dataset, experiment.env, numbers)
+    if lanes and made_of:
+        contracts.check_parts(config, experiment.env, lanes[0])
     if made_of:
         contracts.check_network(experiment.agent.network, experiment.env, _whose(config, made_of))
     if lanes and (made_of or lanes[0].extra):
-        contracts.check_parts(config, experiment.env, lanes[0])
         check_trace(config, experiment.trainer, lanes[0], made_of)
 
 

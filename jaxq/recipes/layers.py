@@ -9,6 +9,7 @@ import jax
 
 from jaxq.config import Config, HParams
 from jaxq.networks import layers, torsos
+from jaxq.recipes.own import is_own, resolve
 from jaxq.recipes.rows import Row
 from jaxq.settings import format_value
 
@@ -43,7 +44,9 @@ DENSE = {  # how a torso makes its dense layers, and the last of them if that is
 
 def hidden_layers(config: Config) -> dict[str, Any]:
     """What becomes of the output of every hidden layer, as torsos and heads take it."""
-    activation, both_signs = ACTIVATIONS[config.activation].make
+    name = config.activation
+    own = (resolve("activation", name), False) if is_own(name) else None
+    activation, both_signs = own or ACTIVATIONS[name].make
     return {
         "layer_norm": config.layer_norm,
         "activation": activation,

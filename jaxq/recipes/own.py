@@ -19,8 +19,8 @@ from jaxq.envs.episodes import RawEnv
 from jaxq.errors import ConfigError, unknown
 
 OPEN = (
-    "env agent backup network memory replay target optimizer regulariser reset trace "
-    "action_selection exploration"
+    "env agent backup network activation memory replay target optimizer learning_rate_schedule "
+    "regulariser reset trace trace_cut action_selection exploration"
 ).split()  # fields that accept functions of one's own
 
 
@@ -98,8 +98,8 @@ def resolve(field: str, name: str) -> Callable:
     thing: Any = module
     for part in path.split("."):
         if not hasattr(thing, part):
-            known = [f"{module_name}:{known}" for known in _written_in(module)]
-            raise unknown(field, name, known)
+            known = _written_in(module) or [part for part in vars(module) if part[0] != "_"]
+            raise unknown(field, name, [f"{module_name}:{part}" for part in known])
         thing = getattr(thing, part)
     if not (callable(thing) or (field in ("env", "study") and isinstance(thing, RawEnv))):
         raise ConfigError(f"{field}={name} is {type(thing).__name__}, not a function or a class.")

@@ -10,13 +10,16 @@ contract:
 | `agent` | ``make_agent(config, env) -> Agent`` |
 | `backup` | ``backup(values, a_tm1, hparams) -> Lookahead`` |
 | `network` | ``make_torso(config, obs_spec) -> flax module``, [B, *obs] to features [B, F] |
+| `activation` | ``activation(x) -> x``, each number by itself, such as ``jax.nn:silu`` |
 | `memory` | ``make_cell(config) -> Cell``, see ``networks.cells`` |
 | `replay` | ``make_replay(config, step) -> Replay``, of the shapes of a step [E, ...] |
 | `target` | ``make_target(config) -> Target`` |
 | `optimizer` | ``scale(hparams) -> optax.GradientTransformation``, before minus the step size |
+| `learning_rate_schedule` | ``schedule(start, end, num_steps, step) -> step size`` |
 | `regulariser` | ``make_regulariser(config) -> Regulariser`` |
 | `reset` | ``reset(learner, anew, hparams) -> Learner``, see ``learning.plasticity`` |
 | `trace` | ``make_trace(config) -> TraceRule`` |
+| `trace_cut` | ``cut(done_tm1, exploratory_tm1, exploratory_t) -> bool``, see ``learning.traces`` |
 | `action_selection` | ``select(key, q_values [E, A], amount) -> action [E]``, or of what |
 | | remembers or takes numbers of its own ``make_selection(config) -> Selection``; both with a |
 | | parameter ``legal`` where observations say what is legal, see ``learning.exploration`` |
@@ -254,13 +257,16 @@ _CALLED_WITH = {
     "agent": ("config", "env"),
     "backup": ("values", "a_tm1", "hparams"),
     "network": ("config", "obs_spec"),
+    "activation": ("x",),
     "memory": ("config",),
     "replay": ("config", "step"),
     "target": ("config",),
     "optimizer": ("hparams",),
+    "learning_rate_schedule": ("start", "end", "num_steps", "step"),
     "regulariser": ("config",),
     "reset": ("learner", "anew", "hparams"),
     "trace": ("config",),
+    "trace_cut": ("done_tm1", "exploratory_tm1", "exploratory_t"),
     "action_selection": ("key", "q_values", "amount"),
     "exploration": ("start", "end", "num_steps", "step"),
 }

@@ -31,7 +31,11 @@ TABLE = Config(
 )
 
 
-@pytest.mark.parametrize("cut", ["after", "watkins"])
+def own_cut(done_tm1, exploratory_tm1, exploratory_t):
+    return done_tm1 | exploratory_t
+
+
+@pytest.mark.parametrize("cut", ["after", "watkins", f"{__name__}:own_cut"])
 def test_the_loop_is_the_textbook_rule(cut):
     """Q(lambda) with a table in a NumPy loop: terminations, limits and exploratory actions."""
     seen = []
@@ -71,6 +75,23 @@ def test_the_loop_is_the_textbook_rule(cut):
     assert {(True, True), (False, True), (False, False)} == {kind[:2] for kind in kinds}
     assert {kind[2] for kind in kinds} == {True, False}
     assert int(clock.steps) == int(clock.updates) == 200 and 0 < metrics["exploratory"] < 1
+
+
+def as_number(done_tm1, exploratory_tm1, exploratory_t):
+    return 1.0 * done_tm1
+
+
+def too_short(done_tm1):
+    return done_tm1
+
+
+def test_a_cut_of_ones_own_fits_its_contract():
+    for cut, message in (
+        (as_number, "bool is accepted"),
+        (too_short, r"called with \(done_tm1, exp"),
+    ):
+        with pytest.raises(ConfigError, match=message):
+            make_experiment(replace(TABLE, trace_cut=f"{__name__}:{cut.__name__}"), HParams())
 
 
 @cache

@@ -226,6 +226,10 @@ def test_an_optimizer_gives_the_direction_and_jaxq_the_step(wrong):
         ("action_selection", lambda key, q, amount: None, "gives NoneType"),
         ("exploration", lambda a, b, n, t: jnp.zeros(3), r"float32\[3\]; a single number"),
         ("exploration", lambda a, b, n, t: None, "gives NoneType; a single number"),
+        ("learning_rate_schedule", lambda a, b, n, t: jnp.zeros(3), r"float32\[3\]; a single n"),
+        ("activation", lambda x: x[:, 0], r"float32\[2\]; what it is given, number by number"),
+        ("activation", lambda x: None, "gives NoneType; what it is given"),
+        ("activation", lambda x: jax.nn.softmax(x), "beside others than alone; a function of each"),
         ("backup", lambda v, a, h: backups.Lookahead(v.target_t.max()), r"policy of shape \[\];"),
         (
             "backup",
@@ -249,6 +253,8 @@ def test_what_a_function_gives_has_the_shape_of_its_contract(field, function, me
         ("target", lambda a, b: None),
         ("optimizer", lambda: None),
         ("exploration", lambda a, b, c: None),
+        ("learning_rate_schedule", lambda a, b, c: None),
+        ("activation", lambda x, y: None),
         ("action_selection", lambda key, q_values: None),
     ],
 )

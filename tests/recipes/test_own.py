@@ -29,6 +29,7 @@ def test_a_name_is_a_function_of_the_current_directory(here):
     assert resolve("agent", "mine_a:loss")() == 7
     for name, message in (
         ("mine_a:lost", "agent=mine_a:lost does not exist; did you mean mine_a:loss"),
+        ("jax.nn:sillu", "agent=jax.nn:sillu does not exist; did you mean jax.nn:silu"),
         ("mine_a:number", "agent=mine_a:number is int, not a function or a class"),
         ("nothing_here:loss", "there is no module nothing_here in"),
     ):

@@ -3,6 +3,8 @@
 from dataclasses import replace
 
 import jax
+import jax.numpy as jnp
+import numpy as np
 import pytest
 from common import RECIPES, SMALL, SMALL_HPARAMS, cast, recipe, tabular_env
 
@@ -10,8 +12,8 @@ from jaxq.config import Config, HParams
 from jaxq.errors import ConfigError
 from jaxq.learning import backups, losses, recurrent
 from jaxq.recipes import parts
-from jaxq.recipes.agents import AGENTS, make_agent_from
-from jaxq.recipes.experiment import make_experiment, make_trainer_from
+from jaxq.recipes.agents import AGENTS, make_agent_from, make_network_from
+from jaxq.recipes.experiment import make_experiment, make_schedules, make_trainer_from
 from jaxq.recipes.parts import TABLES
 from jaxq.recipes.reading import EVALUATION, FIELDS, chosen, readers, reads, settle
 from jaxq.recipes.validation import validate
@@ -198,3 +200,31 @@ def test_hyperparameters_are_hparams():
 
 def test_names_of_agents_are_rows():
     assert set(AGENTS) == set(TABLES["agent"])
+
+
+def cosine(start, end, num_steps, step):
+    return end + (start - end) * 0.5 * (1.0 + jnp.cos(jnp.pi * jnp.minimum(step / num_steps, 1.0)))
+
+
+def test_the_step_size_follows_a_schedule_of_ones_own():
+    config = replace(SMALL, learning_rate_schedule=f"{__name__}:cosine")
+    hparams = cast(HParams(learning_rate=0.3, learning_rate_end=0.1, learning_rate_steps=400.0))
+    learning_rate = make_schedules(config).learning_rate
+    found = [learning_rate(hparams, jnp.int32(step)) for step in (0, 200, 400, 900)]
+    np.testing.assert_allclose(found, [0.3, 0.2, 0.1, 0.1], rtol=1e-6)
+
+
+@pytest.mark.parametrize("network, shape", [("mlp", (3,)), ("minatar", (4, 5, 2))])
+def test_a_librarys_function_follows_every_hidden_layer(network, shape):
+    """Of torso and head, and of images, whose units stand on another axis."""
+    obs = jax.random.uniform(jax.random.key(0), (2, *shape))
+    env = tabular_env(1)._replace(obs_spec=jax.ShapeDtypeStruct(shape, jnp.float32), num_actions=2)
+    wide = replace(SMALL, network=network, widths=(8, 8), dueling=True, stream_widths=(4,))
+
+    def values(activation):
+        net = make_network_from(replace(wide, activation=activation), env)
+        return net.apply(net.init(jax.random.key(1), obs), obs, None, ())[0].q_values
+
+    np.testing.assert_array_equal(values("jax.nn:relu"), values("relu"))
+    assert not np.allclose(values("jax.nn:silu"), values("relu"), atol=1e-3)
+    np.testing.assert_array_equal(values("jax.nn:leaky_relu"), values("leaky-relu"))
