@@ -6,6 +6,7 @@ where ``backup`` is the way the next state is valued (see ``backups``). ``on_tra
 of a function of what the networks say, which is all that tells most losses apart.
 """
 
+import inspect
 from collections.abc import Callable
 from functools import wraps
 from typing import Any
@@ -64,6 +65,9 @@ def on_transitions(
         outputs = evaluate(network, params, target_params, key, batch)
         return loss_of(outputs, batch, hparams, backup, *own_key)
 
+    loss.__signature__ = inspect.signature(
+        loss, follow_wrapped=False
+    )  # help() shows what is called
     return loss
 
 

@@ -1,5 +1,6 @@
 """Losses: reductions to simpler cases, and where gradients may go."""
 
+import inspect
 from functools import cache, partial
 
 import jax
@@ -8,7 +9,7 @@ import numpy as np
 import pytest
 
 from jaxq.config import HParams
-from jaxq.learning import backups, losses, td
+from jaxq.learning import backups, iterated, losses, td
 from jaxq.learning.backups import Values
 from jaxq.networks import heads, modules
 from jaxq.networks import torsos as networks
@@ -146,3 +147,11 @@ def test_the_priority_of_c51_is_its_loss():
     outputs = [heads.CategoricalOutput(q, x, atoms) for q, x in zip(means, logits)]
     output = losses.categorical_loss.__wrapped__(Values(*outputs), BATCH, HPARAMS, backups.double)
     np.testing.assert_array_equal(output.priority, output.loss)
+
+
+def test_help_shows_how_a_loss_is_called():
+    """Trap: it showed the function of outputs that the loss was made of."""
+    called = "network params target_params key steps hparams backup".split()
+    for loss in (losses.q_loss, losses.quantile_loss, iterated.chain_loss):
+        assert [*inspect.signature(loss).parameters] == called
+        assert loss.__doc__
