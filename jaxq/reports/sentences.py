@@ -43,6 +43,8 @@ def choice(lanes: Sequence[Lane]) -> str:
         return ""
     scores = [np.append(lane.scores, [-np.inf] * len(lane.diverged)) for lane in lanes]
     sure = chosen(scores)
+    if np.isnan(sure).any():
+        return "How sure the choice is cannot be said where a setting has a single seed."
     named = [place for place in np.argsort(-sure, kind="stable") if sure[place] >= NAMED]
     words = [f"{lanes[p].label} in {sure[p]:.0%}" for p in named]
     if len(named) < len(lanes):

@@ -7,7 +7,7 @@ from rich.console import Console
 from rich.table import Table
 
 from jaxq.scoring.protocol import protocol_words
-from jaxq.scoring.scores import interval_text, rank, score_text
+from jaxq.scoring.scores import interval_text, rank, score_text, share_text
 from jaxq.scoring.selection import NAMED
 from jaxq.settings import describe_all, format_values
 from jaxq.studies.study import best_first
@@ -105,7 +105,7 @@ def _print_across(console: Console, scores: Mapping[str, Any]) -> None:
 
 def _share(chosen: float) -> str:
     """How often other seeds would have chosen a setting."""
-    return f"{chosen:.0%}" if chosen >= NAMED else ""
+    return "" if chosen < NAMED else share_text(chosen)
 
 
 def _count(number: int, what: str) -> str:

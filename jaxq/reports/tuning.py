@@ -17,6 +17,7 @@ from jaxq.reports.sources import Source
 from jaxq.reports.tables import with_interval
 from jaxq.scoring import cross
 from jaxq.scoring.plane import draw_plane
+from jaxq.scoring.scores import share_text
 from jaxq.scoring.selection import NAMED
 from jaxq.scoring.stats import Interval
 from jaxq.settings import describe
@@ -160,7 +161,7 @@ def _choices(methods: Sequence[Method]) -> Table:
                     name,
                     describe(method.settings[index]) or "as it is",
                     f"{method.values[:, index].mean():.3f}",
-                    f"{method.tuned.probability[index]:.0%}",
+                    share_text(method.tuned.probability[index]),
                 ]
             )
     caption = (

@@ -166,6 +166,11 @@ def interval_text(low: float, high: float, form: str = ".4g") -> str:
     return "-" if np.isnan(low) else f"{low:{form}} to {high:{form}}"
 
 
+def share_text(share: float) -> str:
+    """A probability in percent; a dash where it is not known, as of one seed."""
+    return "-" if np.isnan(share) else f"{share:.0%}"
+
+
 def plain(value: Any) -> float | int:
     """A scalar as a number of Python; to six digits behind the point, or of what is below 1."""
     value = np.asarray(value).item()

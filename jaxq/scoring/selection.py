@@ -18,9 +18,9 @@ def chosen(
     """The probability [H] with which a bootstrap over seeds chooses each of H settings.
 
     The seeds of every setting are resampled independently, and the setting of the highest
-    statistic is chosen; settings that tie share the choice. One that never had a chance has 0. From
-    ``NAMED`` on a setting is usually named beside the best (Patterson et al. 2024, JMLR 25:318,
-    section 4.3).
+    statistic is chosen; settings that tie share the choice. One that never had a chance has 0. All
+    are NaN where a setting has a single seed, whose resamples are all the same. From ``NAMED`` on a
+    setting is usually named beside the best (Patterson et al. 2024, JMLR 25:318, section 4.3).
 
     Args:
       scores: [H, S], or one array [S] for every setting where the numbers of seeds differ; minus
@@ -41,5 +41,7 @@ def chosen(
             raise ValueError(f"setting {index} has no scores, or one that is NaN.")
         picks = generator.integers(0, own.shape[-1], (resamples, *own.shape))
         values[index] = statistic(np.take_along_axis(own[None], picks, axis=-1))
+    if min(own.shape[-1] for own in settings) == 1:
+        return np.full(len(settings), np.nan)
     best = values == values.max(axis=0)
     return np.mean(best / best.sum(axis=0), axis=1)

@@ -5,13 +5,14 @@ import shutil
 import struct
 import subprocess
 import zlib
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 from invented import PROTOCOL, SEEDS, TIMES, make_preset_run, make_run, report, row
 
 from jaxq.errors import ConfigError
-from jaxq.reports import pages, swept, tables
+from jaxq.reports import pages, sentences, swept, tables
 from jaxq.reports import sources as lanes
 from jaxq.reports.across import _without_what_all_have
 from jaxq.reports.report import write_report
@@ -144,6 +145,13 @@ def test_the_choice_of_a_setting_is_as_sure_as_its_seeds(tmp_path, undrawn):
     params = [{"env_params": {"length": length}} for length in (0.5, 1.0)]
     _, text = report(tmp_path, make_run(tmp_path / "c", settings=params))
     assert "How sure" not in text
+
+
+def test_of_single_seeds_no_choice_is_sure():
+    lane = lambda value: SimpleNamespace(  # noqa: E731
+        label=f"{value}", scores=np.array([value]), diverged=[], protocol={}
+    )
+    assert sentences.choice([lane(1.0), lane(2.0)]).endswith("has a single seed.")
 
 
 def test_a_sweep_is_its_parts_its_table_and_its_winner(tmp_path):

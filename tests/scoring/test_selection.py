@@ -18,7 +18,13 @@ def test_two_settings_by_hand():
 
 def test_settings_that_tie_share_the_choice():
     np.testing.assert_array_equal(chosen(np.full((4, 5), 500.0)), np.full(4, 0.25))
-    np.testing.assert_array_equal(chosen([[2.0], [2.0], [1.0]]), [0.5, 0.5, 0.0])
+    np.testing.assert_array_equal(chosen([[2.0] * 2, [2.0] * 3, [1.0] * 2]), [0.5, 0.5, 0.0])
+
+
+def test_of_a_single_seed_nothing_is_known():
+    """Trap: its resamples are all the same, and the best setting was sure by 100%."""
+    assert np.isnan(chosen([[2.0], [1.0]])).all()
+    assert np.isnan(chosen([[2.0, 3.0], [1.0]])).all()
 
 
 def test_a_seed_that_diverged_is_the_worst():
