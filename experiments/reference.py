@@ -66,13 +66,19 @@ def reference(arguments: list[str], console: Console) -> None:
             missing = [s for s in seeds if have is None or s not in have.document["seeds"]]
             if not missing:
                 break
-            seeds_now = missing[: args.at_once or cell.at_once]
+            seeds_now = _in_a_row(missing[: args.at_once or cell.at_once])
             spec = tasks.spec_of(name, cell.preset, seeds_now)
             if have:
                 kept.check_same(have, spec.settled().document())
             run = _train(cell, spec, runs / args.suite, console)
             kept.keep(args.suite, name, run, args.out)
             tasks.say(console, f"Kept: {path}")
+    kept.describe(args.suite, args.out)
+
+
+def _in_a_row(seeds: list[int]) -> list[int]:
+    """The first seeds up to a gap: as many as one command asks for."""
+    return [seed for place, seed in enumerate(seeds) if seed == seeds[0] + place]
 
 
 def _train(cell: Cell, spec: RunSpec, runs: Path, console: Console) -> Run:

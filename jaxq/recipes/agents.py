@@ -204,6 +204,15 @@ def _without_noise(config: Config, hparams: HParams) -> str | None:
     return None
 
 
+def _random_priors(config: Config, hparams: HParams) -> str | None:
+    if config.prior_scale and config.network == "linear":
+        return (
+            f"prior_scale={config.prior_scale} must be 0 with network=linear, whose weights are 0 "
+            f"at first, so that its priors would be, too"
+        )
+    return None
+
+
 _ACTING = ("network", "observations", "rewards", "action_selection", "gamma", "reward_scale")
 _ALWAYS = (*_ACTING, "backup", "n_step")
 _Q = (*_ALWAYS, "huber_delta")
@@ -231,11 +240,15 @@ AGENTS |= {
         Recipe(losses.quantile_loss, outputs.implicit_quantiles), (*_Q, "num_atoms"), _finite_kappa
     ),
     "bootstrapped": Row(
-        Recipe(ensembles.bootstrapped_loss, outputs.ensemble), (*_ENSEMBLE, "mask_probability")
+        Recipe(ensembles.bootstrapped_loss, outputs.ensemble),
+        (*_ENSEMBLE, "mask_probability"),
+        _random_priors,
     ),
-    "rem": Row(Recipe(ensembles.random_mixture_loss, outputs.mixture), _ENSEMBLE),
+    "rem": Row(Recipe(ensembles.random_mixture_loss, outputs.mixture), _ENSEMBLE, _random_priors),
     "maxmin": Row(
-        Recipe(ensembles.maxmin_loss, partial(outputs.ensemble, combine=jnp.min)), _ENSEMBLE
+        Recipe(ensembles.maxmin_loss, partial(outputs.ensemble, combine=jnp.min)),
+        _ENSEMBLE,
+        _random_priors,
     ),
     "averaged": Row(Recipe(ensembles.averaged_loss, outputs.values), _Q, _several_targets),
     "rnd": Row(

@@ -87,8 +87,19 @@ def keep(suite: str, name: str, run: Run, directory: Path = DIRECTORY) -> Path:
     busy = f"reference={path} is being written by another process; try again, nothing is lost."
     with hold(path.parent, busy):
         write_cell(path, joined(read_cell(path), run) if path.is_file() else run)
-        write_manifest(suite, directory)
+        _write_manifest(suite, directory)
     return path
+
+
+def describe(suite: str, directory: Path = DIRECTORY) -> None:
+    """Describe a suite anew, as ``keep`` would have if it had not been killed before.
+
+    Raises:
+      ConfigError: as ``keep``.
+    """
+    if (folder := directory / suite).is_dir():
+        with hold(folder, f"reference={folder} is being written by another process; try again."):
+            _write_manifest(suite, directory)
 
 
 def write_cell(path: Path, cell: Run) -> None:
@@ -182,7 +193,7 @@ def joined(cell: Run, more: Run) -> Run:
     return Run(cell.path, document, meta, scores, arrays, complete=True)
 
 
-def write_manifest(suite: str, directory: Path = DIRECTORY) -> None:
+def _write_manifest(suite: str, directory: Path) -> None:
     """Replace ``SUITE.json``, which describes the files of a suite."""
     described = {name: _described(cell) for name, cell in reference(suite, directory).items()}
     files.write_json(directory / f"{suite}.json", described)

@@ -32,7 +32,7 @@ def _seeds(one: Lane, other: Lane) -> str:
     if math.isnan(count):
         return f"an unknown number from {other.label} (a single seed)"
     if math.isinf(count):
-        return f"no finite number from {other.label} (equal means)"
+        return f"over ten million, or none, from {other.label} (means next to equal)"
     return f"{count:,} from {other.label}"
 
 

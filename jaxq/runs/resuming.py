@@ -137,10 +137,17 @@ def load(directory: Path, document: dict, shapes: PyTree) -> Point | None:
     """Where the run in ``directory`` was saved last, or None; the run goes on from there.
 
     Raises:
-      ConfigError: the checkpoint is damaged or belongs to another run; nothing is changed.
+      ConfigError: the checkpoint is damaged, belongs to another run, or is gone from one that was
+        complete; nothing is changed.
     """
-    point = read_point(directory, document, shapes)
-    (directory / results.COMPLETE).unlink(missing_ok=True)
+    point, complete = read_point(directory, document, shapes), directory / results.COMPLETE
+    checkpoints = directory / results.CHECKPOINTS
+    if complete.exists() and not (checkpoints.is_dir() and any(checkpoints.iterdir())):
+        raise ConfigError(
+            f"resume={directory} is complete and has no checkpoint to go on from; put its "
+            f"checkpoints back, or start a new run in another --out directory."
+        )
+    complete.unlink(missing_ok=True)
     results.write_document(directory / results.CONFIG, document)  # steps may have been raised
     return point
 

@@ -15,7 +15,7 @@ from jaxq.scoring import plots
 from jaxq.scoring.cross import ENVIRONMENT
 from jaxq.scoring.panels import draw_grid
 from jaxq.scoring.protocol import protocol_words, steps_words
-from jaxq.scoring.scores import interval_text, rank, without_diverged
+from jaxq.scoring.scores import interval_text, rank
 from jaxq.settings import Setting, describe, describe_all
 from jaxq.studies import searches
 from jaxq.studies import study as studies
@@ -126,8 +126,7 @@ def draw(directory: Path, study: Study, scores: dict[str, Any]) -> None:
         plots.draw_sensitivity(directory / results.SENSITIVITY, rows, names, title, note, ylabel)
         if plots.is_grid(rows, names):
             plots.draw_heatmap(directory / results.HEATMAP, rows, names, title, note)
-    curves = without_diverged(results.read_arrays(directory / results.METRICS))
-    curve = partial(_curve, curves)
+    curve = partial(_curve, results.read_arrays(directory / results.METRICS), scores["lanes"])
     path = directory / results.CURVES
     if environments:
         across = scores["across"]
@@ -143,13 +142,17 @@ def draw(directory: Path, study: Study, scores: dict[str, Any]) -> None:
     plots.draw_comparison(path, runs, f"{what}{which}", note, counted)
 
 
-def _curve(arrays: Mapping[str, np.ndarray], lane: int) -> dict[str, np.ndarray]:
+def _curve(
+    arrays: Mapping[str, np.ndarray], lanes: Sequence[Mapping[str, Any]], lane: int
+) -> dict[str, np.ndarray]:
     """The evaluations of a lane, at its own steps: a line through those of other lanes, too, would
-    be all gaps."""
-    returns = arrays["eval_return"][lane]
+    be all gaps. Seeds that its scores call diverged are NaN."""
+    returns, scores = arrays["eval_return"][lane], lanes[lane]
     there = np.isfinite(returns).any(axis=0)
     there = there if there.any() else np.ones_like(there)  # all seeds have diverged
-    return {"steps": arrays["steps"][there], "eval_return": returns[None][:, :, there]}
+    gone = np.array([str(seed) in scores["diverged"] for seed in scores["seeds"]])
+    returns = np.where(gone[:, None], np.nan, returns)[None]
+    return {"steps": arrays["steps"][there], "eval_return": returns[:, :, there]}
 
 
 def _rows_across(across: Mapping[str, Any]) -> list[dict[str, Any]]:

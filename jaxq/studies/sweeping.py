@@ -143,6 +143,7 @@ def carry_out(
         executor.train(directory, study, left, spread, console)
 
     search = searches.search_of(study)
+    (directory / results.COMPLETE).unlink(missing_ok=True)  # scores are without a winner for a time
     study = search.go_on(directory, study, train, _cutter(spread))
     scores = studies.collect(directory, study)
     if report:

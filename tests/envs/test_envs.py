@@ -218,3 +218,10 @@ def test_what_a_limit_means_is_said_of_every_environment():
     names += " GaussianBandit-misc"
     terminal = {name for name, traits in envs._TRAITS.items() if traits.time_limit == "terminal"}
     assert terminal == set(names.split())
+
+
+def test_environments_begin_each_in_a_state_of_its_own():
+    """Trap: one key for all would begin every evaluation episode in the same state."""
+    env = envs.from_gymnax(tabular.Tabular(), tabular.Tabular().default_params, 64, name="Tabular")
+    obs, _ = env.reset(jax.random.key(0), env.params(tabular.random_mdp(0)))
+    assert len(np.unique(obs.argmax(axis=1))) > 4

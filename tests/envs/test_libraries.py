@@ -264,6 +264,16 @@ def test_what_is_carried_through_a_vmapped_scan_keeps_its_form(name):
     assert not any(leaf.weak_type for leaf in jax.tree.leaves((obs, state, outcome)))
 
 
+def test_limits_are_the_libraries_own_unless_others_are_given():
+    """Trap: every other test here forces one; without its own a MiniGrid pays another reward."""
+    installed("octax/pong")
+    assert make_env("octax/pong", 1).params({}).max_steps_in_episode == 4_500
+    xminigrid = pytest.importorskip("xminigrid")
+    _, static = xminigrid.make("MiniGrid-DoorKey-6x6")
+    given = make_env("xminigrid/MiniGrid-DoorKey-6x6", 1).params({})
+    assert given.max_steps_in_episode == static.max_steps > 0
+
+
 @pytest.mark.parametrize("policy", ["bootstrap", "terminal"])
 @pytest.mark.parametrize(
     "name", [*FAST, pytest.param("craftax/Craftax-Classic-Symbolic-v1", marks=pytest.mark.slow)]

@@ -59,3 +59,13 @@ def test_who_chooses_actions_without_looking_at_what_is_legal_is_refused():
     assert jax.eval_shape(blind.act, params, (), jax.random.key(1), OBS, 0.0)[0].shape == (6,)
     with pytest.raises(ConfigError, match="without a parameter legal, and the environment says"):
         jax.eval_shape(blind.act, params, (), jax.random.key(1), obs, 0.0)
+
+
+def test_the_greedy_action_is_the_best_and_its_value_is_what_is_said_of_it():
+    network = network_of(layers.Dense)
+    obs = jax.random.normal(jax.random.key(0), (6, 3))
+    params = network.init(jax.random.key(1), obs)
+    values = network.apply(params, obs, None, ())[0].q_values
+    action, value, _ = make_agent(network, losses.q_loss).act_greedy(params, (), obs)
+    np.testing.assert_array_equal(action, values.argmax(axis=1))
+    np.testing.assert_array_equal(value, values.max(axis=1))

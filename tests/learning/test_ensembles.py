@@ -8,7 +8,7 @@ from test_losses import HPARAMS, KEY, NETWORK, parameters, q_loss, random_steps
 
 from jaxq.learning import ensembles, targets
 from jaxq.networks import ensembles as member_networks
-from jaxq.networks import heads
+from jaxq.networks import heads, layers
 from jaxq.networks import torsos as networks
 
 pytestmark = pytest.mark.usefixtures("compiled_quickly")
@@ -161,3 +161,23 @@ def test_averaged_targets_average_values():
     discount = HPARAMS.gamma * (1.0 - steps.terminated[:, 0])
     errors = steps.reward[:, 0] + discount * mean.max(axis=1) - taken
     np.testing.assert_allclose(output.loss, 0.5 * errors**2, rtol=1e-4, atol=1e-5)
+
+
+def test_values_are_those_of_members_and_of_priors_at_their_scale():
+    network, obs = member_networks.ensemble(MODULE, 3, prior_scale=3.0), jnp.eye(4)
+    params = jax.jit(network.init)(KEY, obs)
+    values = lambda part: jax.vmap(lambda p: MODULE.apply(p, obs).q_values, 0, 1)(params[part])  # noqa: E731
+    found = network.apply(params, obs, None, ())[0].members
+    np.testing.assert_allclose(found, values("members") + 3.0 * values("priors"), atol=1e-5)
+    parts = (jax.tree.leaves(params[part])[1] for part in ("members", "priors"))
+    kernels = {np.asarray(kernel).tobytes() for part in parts for kernel in part}
+    assert len(kernels) == 6  # each begins as another network, and its prior is another still
+
+
+def test_every_member_has_noise_of_its_own():
+    dense = layers.NoisyDense
+    module = heads.ValueNetwork(networks.MLP((6,), dense=dense), heads.LinearHead(2, 1, dense))
+    network, obs = member_networks.ensemble(module, 2, draws=True), jnp.eye(4)
+    params = jax.tree.map(lambda x: jnp.stack([x[0]] * 2), jax.jit(network.init)(KEY, obs))
+    first, second = network.apply(params, obs, KEY, ())[0].members.swapaxes(0, 1)
+    assert (first != second).any()

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from jaxq import schedules
+from jaxq.config import HParams
 from jaxq.learning.exploration import (
     Persistence,
     Repetition,
@@ -198,3 +199,14 @@ def test_a_repetition_ends_where_its_action_is_not_legal():
 def test_softmax_is_of_values_over_the_temperature():
     act = jax.jit(jax.vmap(lambda key: softmax(key, jnp.array([[0.0, 1.0]]), 0.5)))
     np.testing.assert_allclose(np.mean(act(KEYS)), 1 / (1 + np.exp(-2.0)), atol=0.02)
+
+
+def test_ez_greedy_explores_as_often_as_is_scheduled_and_as_long_as_its_exponent_says():
+    assert ez_greedy(5).amount(HParams(duration_exponent=2.5), 0.1) == (0.1, 2.5)
+
+
+def test_how_long_an_action_is_repeated_does_not_depend_on_which_it_is():
+    selection, many = ez_greedy(100), 10_000
+    arguments = jax.random.key(0), jnp.zeros((many, 4)), Persistence(1.0, 0.0)
+    _, state = jax.jit(selection.select)(selection.init(many), *arguments)
+    assert abs(np.corrcoef(state.action, state.remaining)[0, 1]) < 0.04

@@ -14,7 +14,7 @@ from jaxq.config import Config, HParams
 from jaxq.errors import ConfigError
 from jaxq.learning.iterated import chain_loss, shared_chain_loss
 from jaxq.learning.targets import shift_heads, shift_networks
-from jaxq.networks import heads, iterated, modules
+from jaxq.networks import heads, iterated, layers, modules
 from jaxq.networks import torsos as networks
 from jaxq.networks.statistics import normalized, split
 from jaxq.recipes.validation import validate
@@ -201,3 +201,11 @@ def test_one_of_the_learned_acts_at_every_step_and_their_mean_greedily(name):
 def test_what_does_not_fit_together_is_refused(changes, message):
     with pytest.raises(ConfigError, match=message):
         validate(Config(**changes), HParams())
+
+
+def test_every_head_has_noise_of_its_own():
+    head = heads.LinearHead(2, 1, layers.NoisyDense)
+    network = iterated.shared_chain(networks.Flatten(), head, 2, draws=True)
+    params = jax.tree.map(lambda x: jnp.stack([x[0]] * 3), network.init(KEY, OBS))
+    found = network.apply(params, OBS, KEY, ())[0].members
+    assert (found[:, 1] != found[:, 2]).any()

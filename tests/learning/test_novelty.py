@@ -128,3 +128,16 @@ def test_what_is_far_from_all_seen_is_clipped():
     params, _ = distilling(*parameters())
     far, further = (apply(params, x * jnp.ones((1, 4)), None, ())[0].error for x in (1e3, 1e5))
     np.testing.assert_array_equal(far, further)
+
+
+def test_a_bonus_is_the_predictors_own_and_not_scaled_as_rewards_are():
+    """Not that of the target network, whose predictor here says nothing."""
+    steps, numbers = random_steps(1), NUMBERS._replace(reward_scale=0.5)
+    params, target = distilling(*parameters())
+    target = {**target, "predictor": jax.tree.map(jnp.zeros_like, target["predictor"])}
+    output = loss_of(RND, params, target, KEY, steps, numbers)
+    bonus = apply(params, steps.next_obs[:, 0], None, ())[0].bonus
+    for_bonus = steps._replace(reward=3.0 * bonus[:, None])
+    cases = [(steps, numbers), (for_bonus, numbers._replace(gamma=0.8, reward_scale=1.0))]
+    expected = sum(q_loss(NETWORK, *parameters(), KEY, *case).priority for case in cases)
+    np.testing.assert_allclose(output.priority, expected, rtol=1e-4)

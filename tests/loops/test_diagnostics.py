@@ -16,11 +16,12 @@ from jaxq.config import HParams
 from jaxq.learning import optimizers, traces
 from jaxq.learning.traces import Online
 from jaxq.loops import diagnostics
+from jaxq.loops.offline import OfflineState
 from jaxq.loops.on_policy import RoundLengths, of_updates
 from jaxq.recipes.agents import make_agent_from
 from jaxq.recipes.experiment import make_diagnostics_from, make_experiment, make_trainer_from
 from jaxq.scoring import inside
-from jaxq.types import Inside, Network
+from jaxq.types import Agent, Inside, Network, Trainer
 
 pytestmark = pytest.mark.usefixtures("compiled_quickly")
 
@@ -234,3 +235,16 @@ def test_an_agent_without_a_network_has_what_needs_none():
     made = make_experiment(config, SMALL_HPARAMS, make_agent=without_network)
     found = jax.eval_shape(partial(at_the_beginning, made.trainer, made.diagnostics, hparams))
     assert set(found) == EVERYTHING - OF_VALUES - OF_UNITS
+
+
+def test_norms_are_means_over_the_updates_and_distances_from_the_first_weights():
+    def learn(state, clock, key, hparams, updates):
+        noted = state.opt_state._replace(gradient=3.0 * updates, update=5.0 * updates)
+        return state._replace(opt_state=noted)
+
+    agent, trainer = Agent(None, None, None, None, None), Trainer(None, None, learn=learn)
+    measure = diagnostics.make_diagnostics(None, agent, trainer).measure
+    state = OfflineState({"w": jnp.ones(4)}, None, (), None, None, None)
+    first = diagnostics.Beginning(None, {"w": jnp.zeros(4)})
+    found = measure(state, None, first, KEY, None)
+    assert found == {"weight_distance": 2.0, "update_norm": 5.0, "gradient_norm": 3.0}

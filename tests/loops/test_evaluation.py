@@ -111,3 +111,27 @@ def test_the_key_decides():
     np.testing.assert_array_equal(first.values, again.values)
     other = play(params, jax.random.key(2), hparams)
     assert not np.array_equal(first.values, other.values)
+
+
+def test_memory_and_values_are_followed_to_the_end_of_every_episode():
+    """An agent whose memory counts the steps, and whose value is 3 and that count; episodes of
+    every length end with a coin. After n steps the mean of its values is 3 + (n - 1) / 2, and its
+    first one exceeds the return, as it is learned, by 3 - 20 (1 - gamma^n)."""
+    act = lambda params, carry, obs: (jnp.zeros(len(obs), jnp.int32), 3.0 + carry, carry + 1.0)  # noqa: E731
+    agent = Agent(
+        None,
+        lambda key, num_envs: jnp.zeros(num_envs),
+        None,
+        act,
+        None,
+        scale_rewards=lambda params, reward: 2.0 * reward,
+    )
+    transition = np.zeros((2, 4, 2))
+    transition[0], transition[1, :, 1] = 0.5, 1.0
+    mdp = tabular.make_params(transition, np.ones((2, 4)), terminal=[1])
+    follow = jax.jit(make_evaluator(tabular_env(50), agent, 40, diagnose=True))
+    result = follow((), KEY, cast(HParams(env_params=mdp, gamma=0.5, reward_scale=5.0)))
+    assert result.finished.all() and len(set(np.asarray(result.lengths))) > 3
+    np.testing.assert_allclose(result.values, 3.0 + (result.lengths - 1) / 2, rtol=1e-6)
+    learned = 5.0 * 2.0 * 2.0 * (1.0 - 0.5**result.lengths)
+    np.testing.assert_allclose(result.overestimation, 3.0 - learned, rtol=1e-5)

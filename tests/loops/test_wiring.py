@@ -11,18 +11,20 @@ import tabular
 from common import RECIPES, SMALL, SMALL_HPARAMS, TABLE, cast, small, tabular_env
 
 from jaxq.config import HParams
-from jaxq.learning import optimizers, regularisers
+from jaxq.learning import optimizers, regularisers, traces
 from jaxq.learning.targets import polyak
 from jaxq.loops import offline
 from jaxq.loops.off_policy import Lengths, make_trainer
 from jaxq.loops.on_policy import make_on_policy_trainer
-from jaxq.loops.rollout import Schedules
+from jaxq.loops.rollout import Schedules, episode_metrics, episode_totals, record_shapes
+from jaxq.loops.streaming import make_streaming_trainer
 from jaxq.loops.updating import make_update
 from jaxq.networks.statistics import NAME
 from jaxq.recipes import experiment
 from jaxq.recipes.agents import make_agent_from
 from jaxq.recipes.lengths import make_round_lengths
-from jaxq.types import Agent, Clock, LossOutput, Replay, Sample, Step
+from jaxq.replay.records import make_codec
+from jaxq.types import Agent, Clock, Episode, LossOutput, Replay, Sample, Step
 
 pytestmark = pytest.mark.usefixtures("compiled_quickly")
 
@@ -177,3 +179,57 @@ def test_minibatches_are_drawn_anew_in_every_epoch():
     first, second = np.split(np.concatenate(seen[: 2 * config.minibatches]), 2)
     assert (first != second).any()
     np.testing.assert_array_equal(np.sort(first), np.sort(second))
+
+
+def test_episodes_are_counted_one_by_one():
+    """Also those that end in one step in several environments."""
+    numbers = jnp.array([[1.0, 2.0], [9.0, 4.0]])
+    ended = jnp.array([[True, True], [False, True]])
+    totals = episode_totals(Episode(ended, numbers, 10 * numbers.astype(int)))
+    assert {name: float(x) for name, x in totals.items()} == {
+        "episodes": 3,
+        "return": 7,
+        "length": 70,
+    }
+    found = episode_metrics(totals)
+    np.testing.assert_allclose((found["train_return"], found["train_length"]), (7 / 3, 70 / 3))
+
+
+def test_metrics_are_means_over_updates():
+    env = tabular_env(TABLE.num_envs)
+    agent = make_agent_from(TABLE, env)
+
+    def loss(*arguments):
+        zero = 0.0 * agent.loss(*arguments).loss
+        return LossOutput(7.0 + zero, zero, {"three": 3.0 + zero})
+
+    how = experiment.make_replay_from(TABLE), SGD, ALWAYS, polyak(), Lengths(1, 2, 2, 2, 2)
+    trainer = make_trainer(env, agent._replace(loss=loss), *how)
+    *_, metrics = jax.jit(trainer.chunk)(*jax.jit(trainer.init)(KEY, HPARAMS), HPARAMS)
+    assert metrics["loss"] == 7.0 and metrics["three"] == 3.0
+
+
+def test_a_stream_asks_its_schedules_at_every_step():
+    asked = {"exploration": [], "rate": []}
+
+    def note(name, hparams, steps):
+        jax.debug.callback(lambda step: asked[name].append(int(step)), steps)
+        return 0.0 * steps
+
+    config, env = RECIPES["online-q-adam"], tabular_env(1)
+    schedules = Schedules(partial(note, "exploration"), partial(note, "rate"))
+    rule, cut = experiment.make_trace_from(config), traces.cut_after
+    agent = make_agent_from(config, env)
+    trainer = make_streaming_trainer(env, agent, rule, cut, schedules, 5)
+    jax.jit(trainer.chunk)(*jax.jit(trainer.init)(KEY, HPARAMS), HPARAMS)
+    jax.effects_barrier()
+    assert set(asked["rate"]) == {*range(5)} and set(asked["exploration"]) == {*range(6)}
+
+
+def test_statistics_count_the_observations_that_were_acted_on():
+    made = small(observations="normalized")
+    state, clock = jax.jit(made.trainer.init)(KEY, cast(SMALL_HPARAMS))
+    records = made.trainer.contents(jax.device_get(state), clock)
+    obs = np.asarray(make_codec(record_shapes(made.env)).unpack(records).obs).reshape(-1, 4)
+    seen = state.params[NAME]["observations"]
+    np.testing.assert_allclose(seen["mean"], obs.mean(axis=0), atol=1e-5)

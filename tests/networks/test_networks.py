@@ -399,12 +399,14 @@ def test_computing_once_changes_no_bit():
     np.testing.assert_array_equal(curvature, -jnp.sin(x))
 
 
-def test_implicit_quantiles_by_hand():
-    """Dabney et al. 2018b, equation 4: the head of the features times relu(W cos + b)."""
+@pytest.mark.parametrize("rngs", [None, {"noise": jax.random.key(2)}], ids=["midpoints", "drawn"])
+def test_implicit_quantiles_by_hand(rngs):
+    """Dabney et al. 2018b, equation 4: the head of the features times relu(W cos + b), at the
+    fractions that it says it has taken."""
     module = heads.ImplicitQuantileNetwork(networks.Flatten(), heads.LinearHead(3), 8)
     obs = jax.random.normal(jax.random.key(0), (2, 4))
     variables = module.init(jax.random.key(1), obs)
-    params, output = variables["params"], module.apply(variables, obs)
+    params, output = variables["params"], module.apply(variables, obs, rngs=rngs)
     cosines = np.cos(np.pi * output.fractions[..., None] * np.arange(1, 65))
     embedding = cosines @ params["Dense_0"]["kernel"] + params["Dense_0"]["bias"]
     head = params["head"]["Dense_0"]

@@ -10,7 +10,7 @@ from common import cast
 
 from jaxq.config import HParams
 from jaxq.learning.rewards import with_scaled_rewards
-from jaxq.networks import layers, modules, statistics, torsos
+from jaxq.networks import cells, layers, memory, modules, statistics, torsos
 from jaxq.networks.heads import LinearHead, ValueNetwork
 from jaxq.types import Agent
 
@@ -125,3 +125,26 @@ def normal(x):
     """Rows normalised, then LeakyReLU."""
     x = (x - x.mean(axis=1, keepdims=True)) / np.sqrt(x.var(axis=1, keepdims=True) + 1e-5)
     return np.where(x > 0, x, 0.01 * x)
+
+
+def test_a_sequence_is_seen_normalised_too():
+    """Trap: acting saw normalised observations, and the loss, which unrolls, could see raw ones."""
+    module = memory.RecurrentNetwork(torsos.MLP((8,)), LinearHead(4), cells.gru(6))
+    plain, key = memory.recurrent(module), jax.random.key(0)
+    network, obs = statistics.normalized(plain), 5.0 + 3.0 * jax.random.normal(key, (7, 2, 3))
+    params = network.observe(jax.jit(network.init)(key, obs[0]), obs)
+    rest = None, plain.initial_carry(key, 2), jnp.zeros((7, 2), bool)
+    weights, seen = statistics.split(params)
+    shown = statistics.normalize(seen["observations"], obs)
+    found = network.unroll(params, obs, *rest)[0].q_values
+    np.testing.assert_allclose(found, plain.unroll(weights, shown, *rest)[0].q_values, rtol=1e-5)
+
+
+def test_bytes_are_counted_as_they_are_seen():
+    network = statistics.normalized(
+        modules.from_flax(ValueNetwork(torsos.MLP((6,)), LinearHead(2)))
+    )
+    obs = jax.random.randint(jax.random.key(0), (6, 3), 0, 256).astype(jnp.uint8)
+    params = network.observe(network.init(jax.random.key(1), obs), obs)
+    mean = params[statistics.NAME]["observations"]["mean"]
+    np.testing.assert_allclose(mean, np.asarray(obs).mean(axis=0) / 255.0, rtol=1e-5)

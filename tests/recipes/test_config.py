@@ -66,6 +66,19 @@ def test_documents_round_trip():
         ({"backup": "munchausen", "n_step": 3}, "n_step=3 must be 1 for backup=munchausen"),
         ({"agent": "qr-dqn"}, "huber_delta=inf must be positive and finite for agent=qr-dqn"),
         (
+            {"agent": "bootstrapped", "network": "linear", "prior_scale": 3.0},
+            "prior_scale=3.0 must be 0 with network=linear, whose weights are 0",
+        ),
+        ({"prefill": 10_005}, "prefill=10005 must be a multiple of train_every=10"),
+        (
+            {"n_step": 20_000, "capacity": 20_000},
+            "prefill=10000 must be at least 20000, to hold n_step=20000",
+        ),
+        (
+            {"replay": "prioritized", "n_step": 130, "prefill": 130},
+            "prefill=130 must be at least 131, to hold n_step=130",
+        ),
+        (
             {"replay": "prioritized", "sequence_period": 2},
             "sequence_period=2 must be at most sequence_length=1",
         ),

@@ -324,3 +324,12 @@ def test_a_ring_as_a_tpu_has_it_holds_and_gives_the_same(kind, monkeypatch):
         one = jax.tree.map(lambda leaf: leaf[1], states)
         results.append((sample, ring.contents(one, clock)))
     jax.tree.map(np.testing.assert_array_equal, *results)
+
+
+def test_a_priority_that_is_no_number_spoils_nothing():
+    """It is the largest there was, and 0 is still drawn at times."""
+    ring, state = prioritized_ring(4, 4)
+    given = jnp.array([np.nan, np.inf, 0.0, 1e-3])
+    state = ring.update(state, jnp.arange(4), given, HPARAMS)
+    np.testing.assert_allclose(sumtree.leaves(state.tree)[:4], [1.0, 1.0, 1e-6, 1e-3], rtol=1e-6)
+    assert state.maximum == 1.0

@@ -75,6 +75,21 @@ def test_seeds_that_were_measured_apart_are_those_that_were_measured_together(ce
         kept.joined(late, early._replace(document={**early.document, "steps": 7}))
 
 
+def test_what_a_manifest_says_is_what_the_joined_seeds_say(cells, tmp_path):
+    """A seed that diverged is still named, and the hours of both are added."""
+    _, late, early = cells
+    loss = late.arrays["loss"].copy()
+    loss[0, 0] = np.nan
+    both = kept.joined(late._replace(arrays={**late.arrays, "loss": loss}), early)
+    lane = both.scores["lanes"][0]
+    assert list(lane["diverged"]) == ["2"] and lane["num_diverged"] == 1
+    assert both.meta["seconds"] == late.meta["seconds"] + early.meta["seconds"]
+    scores = {**both.scores, "lanes": [{**lane, "iqm": 3.0, "median": 2.0}]}
+    described = kept._described(both._replace(scores=scores))
+    assert described["iqm"] == 3.0 and described["iqm_95"] == lane["iqm_95"]
+    assert described["diverged"] == lane["diverged"] and described["seeds"] == 4
+
+
 def test_seeds_that_others_have_added_meanwhile_are_kept(cells, small_suite, tmp_path):
     """Trap: the file was read before an hour of training, and replaced after it."""
     _, late, early = cells
@@ -135,7 +150,10 @@ def test_a_suite_is_measured_where_it_lacks_something(small_suite, tmp_path, mon
     assert commands[1].startswith("python experiments/train.py small --steps 340 --seeds 2 --first")
     assert commands[1].endswith("--gamma 0.9") and manifest["seeds"] == 3
     before = (tmp_path / "data" / "tiny" / "small.npz").read_bytes()
+    files.write_json(tmp_path / "data" / "tiny.json", {})  # as if killed before it was written
     script.reference(asked, QUIET)  # nothing is missing
+    assert files.read_json(tmp_path / "data" / "tiny.json")["small"] == manifest
+    assert script._in_a_row([3, 4, 6]) == [3, 4] and script._in_a_row([5]) == [5]
     assert (tmp_path / "data" / "tiny" / "small.npz").read_bytes() == before
     monkeypatch.setattr(kept, "DIRECTORY", tmp_path / "data")
     monkeypatch.setattr(kept.reference, "__defaults__", (tmp_path / "data",))

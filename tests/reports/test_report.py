@@ -53,7 +53,7 @@ def test_how_many_seeds_would_tell_methods_apart(tmp_path, undrawn):
     assert f"80%: {needed} from low, {needed} from b. Means and" in sentence
     assert text.index("Probability of improvement") < text.index("Welch")
     _, text = report(tmp_path, runs[0], runs[2])  # the same scores
-    assert "80%: no finite number from b (equal means)." in text
+    assert "80%: over ten million, or none, from b (means next to equal)." in text
 
 
 def test_protocols_stay_apart(tmp_path, undrawn):
@@ -147,6 +147,13 @@ def test_the_choice_of_a_setting_is_as_sure_as_its_seeds(tmp_path, undrawn):
     assert "How sure" not in text
 
 
+def test_every_lane_has_curves_of_its_own(tmp_path):
+    run = make_run(tmp_path / "a", settings=[{"gamma": 0.5}, {"gamma": 0.9}])
+    (source,) = lanes.read_all([run])
+    for lane in source.lanes:
+        np.testing.assert_array_equal(lane.curves["eval_return"][0, :, -1], lane.scores)
+
+
 def test_of_single_seeds_no_choice_is_sure():
     lane = lambda value: SimpleNamespace(  # noqa: E731
         label=f"{value}", scores=np.array([value]), diverged=[], protocol={}
@@ -167,6 +174,8 @@ def test_a_sweep_is_its_parts_its_table_and_its_winner(tmp_path):
     page, text = report(tmp_path, sweep)
     assert "sweep widths=120x84 gamma=0.5" in text and "sweep widths=8x8 gamma=0.99" in text
     assert "| sweep winner | 6 |" in text and "parts/2 holds no config" in text
+    sentence = next(line for line in text.splitlines() if "How sure" in line)
+    assert "sweep winner in" not in sentence
     assert "The best of 2 settings" in page and "winner&#x27;s row" in page
     table = swept.read_table(sweep / "lanes.csv", "sweep")
     assert table.swept == ["gamma", "shape"] and table.rows[1]["gamma"] == np.inf

@@ -11,7 +11,7 @@ from common import SMALL, SMALL_HPARAMS, small
 from rich.console import Console
 
 from jaxq.errors import ConfigError
-from jaxq.runs import files, joining
+from jaxq.runs import adding, files, joining
 from jaxq.runs.adding import add_seeds
 from jaxq.runs.locking import lock
 from jaxq.runs.runner import RunSpec, Spread, run
@@ -41,11 +41,21 @@ def join_all(directory: Path) -> None:
 
 
 @pytest.mark.parametrize("which", ["few", "begun"])
-def test_added_seeds_are_bit_for_bit_those_of_the_whole_run(which, made, tmp_path):
+def test_added_seeds_are_bit_for_bit_those_of_the_whole_run(which, made, tmp_path, monkeypatch):
     whole, few, begun = made
     directory = Path(shutil.copytree({"few": few, "begun": begun}[which], tmp_path / "run"))
     before = files.read_json(directory / files.META)
-    join_all(directory)
+    added = []
+
+    def join(place, document):
+        added.append(files.read_json(place / files.ADDED / files.META)["seconds"])
+        joining.join(place, document)
+
+    monkeypatch.setattr(adding, "join", join)
+    add_seeds(SPEC, directory, **HOW)
+    seconds = files.read_json(directory / files.META)["seconds"]
+    assert seconds == pytest.approx(before["seconds"] + added[0]) and added[0] > 0.0
+    run(SPEC, directory, resume=True, **HOW)
     assert_same_run(whole, directory)
     for name in (files.SCORES, files.CONFIG, files.TABLE, files.LINES):
         assert (whole / name).read_bytes() == (directory / name).read_bytes(), name

@@ -49,6 +49,22 @@ def test_padding_is_dropped():
     assert same_bits(member(three, 2), member(two, 1))
 
 
+def test_every_seed_is_evaluated_on_episodes_of_its_own():
+    """The same network on every seed; and they are those that its key says."""
+    experiment = small()
+    members = SharedPopulation(experiment.trainer, experiment.evaluate, [LANES[0]], [0, 1], batch=2)
+    states, clock = members.init()
+    states = members.fetch(states)
+    same = states._replace(params=jax.tree.map(lambda x: x[[0, 0]], states.params))
+    found = members.evaluate(members.place(same), clock)
+    assert not np.allclose(found.values[0], found.values[1])
+    evaluate, hparams = jax.jit(experiment.evaluate), cast(LANES[0])
+    for seed in (0, 1):
+        key = jax.random.fold_in(jax.random.split(jax.random.key(seed))[1], clock.steps)
+        alone = evaluate(member(same.params, 0), key, hparams)
+        np.testing.assert_allclose(found.values[seed], alone.values, rtol=1e-4)
+
+
 def test_evaluation_does_not_change_training():
     _, with_evaluation, _, _ = train(LANES, [0, 1], evaluate=True)
     _, without, _, _ = train(LANES, [0, 1])

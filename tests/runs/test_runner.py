@@ -239,6 +239,16 @@ def test_a_run_goes_on_from_the_checkpoint_before_a_damaged_one(reference, tmp_p
     assert snapshot(copy) == before
 
 
+def test_a_complete_run_without_checkpoints_is_not_begun_anew(reference, tmp_path):
+    """Trap: somebody saves room, raises the steps later, and finds the run at its beginning."""
+    copy = Path(shutil.copytree(reference, tmp_path / "copy"))
+    shutil.rmtree(copy / files.CHECKPOINTS)
+    before = snapshot(copy)
+    with pytest.raises(ConfigError, match="is complete and has no checkpoint to go on from"):
+        train(SPEC._replace(steps=SPEC.steps + 100), copy, resume=True)
+    assert snapshot(copy) == before
+
+
 @pytest.mark.parametrize("stop, steps", [(Stop(until_return=1.0), 340), (Stop(episodes=1), 140)])
 def test_a_run_ends_early_for_a_reason(stop, steps, tmp_path):
     train(SPEC, tmp_path / "run", stop=stop)

@@ -153,3 +153,14 @@ def test_an_interval_that_lies_above_its_point_is_drawn(tmp_path):
     assert tuned.each.low > tuned.each.point
     draw_plane(tmp_path / "plane.png", {"a": tuned, "b": tuned}, "", "cdf")
     assert (tmp_path / "plane.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_the_value_of_a_setting_resamples_seeds_and_not_environments():
+    """Environments are those that were asked for: what is alike on all seeds is certain."""
+    assert tuple(cross.value(np.array([[0.25] * 4, [0.75] * 4]))) == (0.5, 0.5, 0.5)
+
+
+def test_seeds_are_resampled_in_every_environment_by_themselves():
+    """Of two environments with scores 0 and 1 the mean is 0 or 1 in one of eight resamples each."""
+    tuned = cross.tuned(np.array([[[0.0, 1.0]], [[0.0, 1.0]]]), confidence=0.8)
+    np.testing.assert_array_equal(tuned.all, [0.5, 0.25, 0.75])

@@ -22,6 +22,12 @@ def test_of_many_lanes_the_best_are_shown():
     assert list(inside.lanes_of(arrays(1, "srank"), [""])) == ["lane 0"]
 
 
+def test_the_best_are_those_of_the_last_evaluation():
+    measured = arrays(10, "srank")
+    measured["eval_return"][..., :-1] *= -1.0  # the other way round before
+    assert list(inside.lanes_of(measured, [f"{lane}" for lane in range(10)]))[-1] == "9"
+
+
 def test_there_is_a_panel_for_everything_that_any_lane_has(tmp_path, monkeypatch):
     figures, save = [], inside.save
     monkeypatch.setattr(inside, "save", lambda f, path: figures.append(f) or save(f, path))

@@ -37,6 +37,13 @@ def test_a_panel_shows_every_seed_and_says_what_its_band_holds(figures, tmp_path
     assert "or range, as each panel says (95% confidence)" in figures[0].get_supxlabel()
 
 
+def test_the_line_of_a_panel_is_the_iqm(figures, tmp_path):
+    seeds = np.array([0.0, 1.0, 2.0, 6.0, 100.0])[:, None] * np.ones(5)
+    measured.draw_seeds(tmp_path / "seeds.png", {"a": run(5, eval_return=seeds[None])}, "")
+    (thick,) = (line for line in figures[0].axes[0].get_lines() if line.get_linewidth() > 1.0)
+    assert (thick.get_ydata() == 3.0).all()
+
+
 @pytest.mark.parametrize(("count", "interval"), [(8, full_range), (60, tolerance_interval)])
 def test_the_band_is_that_of_the_scores_at_every_time(count, interval):
     values = RANDOM.normal(size=(count, 3))

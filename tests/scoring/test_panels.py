@@ -74,6 +74,12 @@ def test_the_number_of_a_panel_is_that_of_the_tables(saved, tmp_path):
     assert saved[0].axes[0].get_title() == f"dqn, {score_text(scores['iqm'])}"
 
 
+def test_the_number_of_a_panel_is_the_iqm_of_the_last_evaluation(saved, tmp_path):
+    seeds = np.array([0.0, 1.0, 2.0, 6.0, 100.0])[:, None] * np.array([9.0, 9.0, 9.0, 9.0, 1.0])
+    panels.draw_grid(tmp_path / "grid.png", {"dqn": {**run(1.0), "eval_return": seeds[None]}}, "")
+    assert saved[0].axes[0].get_title() == "dqn, 3"
+
+
 def test_it_says_how_many_seeds_it_shows(figure):
     words = figure.get_supxlabel()
     assert "4 to 9 seeds" in words and words.endswith("a note")

@@ -155,6 +155,8 @@ def test_of_many_runs_three_are_named(figures, tmp_path):
     axes = figures[0].axes[0]
     named = [text.get_text() for text in axes.get_legend().get_texts()]
     assert named == ["best: run 39", "median: run 19", "worst: run 0"]
+    ends = [line.get_ydata()[-1] for line in axes.get_lines()]
+    np.testing.assert_allclose(ends, [39, 19, 0], atol=3.0)
     assert len(axes.get_lines()) == 3
     assert "the other 37 are thin lines" in figures[0].get_supxlabel()
 
@@ -233,3 +235,18 @@ def test_what_a_reader_of_runs_has_can_be_drawn(tmp_path):
     plots.draw_curves(tmp_path / "curves.png", arrays, "title", ["dqn"])
     with pytest.raises(ConfigError, match="must be 1, one for a lane"):
         plots.draw_curves(tmp_path / "curves.png", arrays, "title", "dqn")
+
+
+def test_lines_are_iqms_and_names_go_by_the_last_evaluation(figures, tmp_path):
+    """Of skewed seeds; of runs whose order at the beginning is another one than at the end."""
+    seeds = np.array([0.0, 1.0, 2.0, 6.0, 100.0])[:, None] * np.ones(TIMES)
+    plots.draw_comparison(tmp_path / "one.png", {"a": {**RUN, "eval_return": seeds[None]}}, "")
+    assert figures[0].axes[0].get_lines()[0].get_ydata()[-1] == 3.0
+    turns = np.linspace(1.0, -1.0, TIMES)  # from the worst to the best
+    runs = {
+        f"run {place}": {**RUN, "eval_return": -place * turns * np.ones((1, SEEDS, 1))}
+        for place in range(9)
+    }
+    plots.draw_comparison(tmp_path / "nine.png", runs, "")
+    named = [text.get_text() for text in figures[1].axes[0].get_legend().get_texts()]
+    assert named == ["best: run 8", "median: run 4", "worst: run 0"]

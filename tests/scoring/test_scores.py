@@ -8,15 +8,18 @@ from jaxq.runs import files
 from jaxq.runs.history import History
 from jaxq.scoring.scores import (
     band_words,
+    comparable,
     divergence,
     interval_text,
     plain,
     rank,
+    score,
     score_seeds,
     score_text,
     table_rows,
     without_diverged,
 )
+from jaxq.scoring.stats import bootstrap_iqm
 
 
 def arrays():
@@ -44,6 +47,37 @@ def test_diverged_members_are_left_out_and_named():
     assert lane["num_diverged"] == 1 and lane["diverged"] == {"9": 30} and lane["num_seeds"] == 3
     (row,) = table_rows([lane], [{"gamma": 0.9}])
     assert row["diverged"] == "9@30" and row["gamma"] == 0.9 and row["iqm"] == 1.5
+
+
+def test_every_statistic_of_a_lane_by_hand():
+    """Of skewed scores, which tell a mean from a median and an IQM."""
+    returns = np.array([0.0, 1.0, 2.0, 6.0, 100.0])
+    lane = score_seeds(returns, range(5), np.full(5, -1))
+    assert (lane["iqm"], lane["median"], lane["mean"], lane["worst"]) == (3.0, 2.0, 21.8, 0.0)
+    assert lane["iqm_95"] == [plain(end) for end in bootstrap_iqm(returns)[1:]]
+    (row,) = table_rows([lane], [{}])
+    assert [row["low"], row["high"]] == lane["iqm_95"] and row["low"] < row["high"]
+
+
+def test_every_lane_has_its_own_scores():
+    """The last evaluation's, and who of its seeds diverged, by seed and not by place."""
+    ones = np.ones((2, 2, 2))
+    measured = {
+        "steps": np.array([10, 20]),
+        "loss": ones.copy(),
+        "eval_value": ones,
+        "eval_return": np.array([[[9.0, 1.0], [9.0, 2.0]], [[9.0, 3.0], [9.0, 4.0]]]),
+        "eval_returns": np.zeros((2, 2, 2, 5)),
+        "eval_cut": np.array([[[0, 1], [0, 2]], [[0, 4], [0, 8]]]),
+    }
+    measured["loss"][1, 0, 1] = np.nan
+    found = score(measured, {"seeds": [7, 8], "lanes": [{}, {}]}, {})
+    first, second = found["lanes"]
+    assert (first["per_seed"], second["per_seed"]) == ([1.0, 2.0], [3.0, 4.0])
+    assert (first["diverged"], second["diverged"]) == ({}, {"7": 20})
+    assert (first["episodes_cut"], second["episodes_cut"]) == (3, 12)
+    assert first["episodes_per_seed"] == 5 and found["steps"] == 20
+    assert comparable(second).tolist() == [-np.inf, 4.0]
 
 
 def test_what_is_left_of_a_setting_that_diverges_does_not_win():

@@ -16,9 +16,11 @@ from jaxq.reports.terminal import print_study
 from jaxq.runs import files as results
 from jaxq.runs.runner import Spread
 from jaxq.scoring import cross
+from jaxq.scoring.stats import Interval
 from jaxq.studies import study as studies
 from jaxq.studies import sweeping
 from jaxq.studies.asking import make_study
+from jaxq.studies.crossing import on_fresh_seeds
 
 pytestmark = pytest.mark.usefixtures("shared_programs", "compiled_quickly")
 
@@ -74,6 +76,8 @@ def test_the_winner_is_trained_on_every_environment_with_fresh_seeds(swept):
         assert {k: run["lanes"][0][k] for k in best} == best
         assert swept.scores["winner"][env]["seeds"] == [2, 3]
     assert 0.0 <= across["fresh"]["value"] <= 1.0
+    (method,) = tuning.methods_of([sources.read(swept.directory, "a")], "cdf")
+    assert method.fresh.point == pytest.approx(across["fresh"]["value"], abs=1e-6)
     assert "on 2 fresh seeds" in swept.words and "mean cdf score" in swept.words
 
 
@@ -121,6 +125,26 @@ def test_a_report_says_where_its_choice_is_not_the_one_that_was_confirmed(swept)
     assert tuning._on_fresh_seeds(other).note == "of another"
     names = [name for _, name, *_ in tuning._choices([other]).rows if name]
     assert sorted(names) == ["best", "on fresh seeds"]
+
+
+def test_fresh_seeds_are_judged_by_the_scale_of_those_that_chose():
+    def lane(env, value, **setting):
+        return {"setting": {"env": env, **setting}, "seeds": [0], "per_seed": [value]}
+
+    chose = [
+        {**lane(env, value, gamma=value), "diverged": {}} for env in ENVS for value in (0.0, 10.0)
+    ]
+    fresh = {env: {**lane(env, 5.0), "diverged": {}} for env in ENVS}
+    assert on_fresh_seeds(chose, fresh, "min-max")["value"] == 0.5
+
+
+def test_a_table_has_the_best_of_each_and_the_best_for_all_in_their_columns(swept):
+    (method,) = tuning.methods_of([sources.read(swept.directory, "a")], "cdf")
+    tuned = method.tuned._replace(each=Interval(0.9, 0.8, 1.0), all=Interval(0.6, 0.5, 0.7))
+    table = tuning._table([method._replace(tuned=tuned)], "")
+    row = dict(zip(table.columns, table.rows[0]))
+    assert "0.900" in str(row["tuned for each (95%)"])
+    assert "0.600" in str(row["one for all (95%)"])
 
 
 @pytest.mark.parametrize(

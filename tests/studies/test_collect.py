@@ -1,6 +1,7 @@
 """What the parts of a study have measured, joined."""
 
 import numpy as np
+import pytest
 
 from jaxq.config import Config, HParams
 from jaxq.runs import files
@@ -47,3 +48,46 @@ def test_what_all_parts_have_measured_is_joined(tmp_path):
     assert set(arrays) == {"steps", "loss", "eval_value", "eval_return", "churn"}
     nan = np.nan
     np.testing.assert_array_equal(arrays["churn"], [[[1, nan]] * 2, [[nan, 2]] * 2])
+
+
+def collected(place, settings, *parts, **curves):
+    """The scores of a study of gamma on seeds 0 and 1, whose parts have measured these returns
+    [H, S, T]; a member whose last return is below 0 has diverged there."""
+    seeds, steps = (0, 1), max(part.steps for part in parts)
+    named = [{"gamma": gamma} for gamma in settings]
+    study = Study("a", Config(), HParams(), named, seeds, steps, (), list(parts))
+    for index, part in enumerate(parts):
+        directory = part_directory(place, index)
+        directory.mkdir(parents=True)
+        returns = np.array(curves[f"part_{index}"], float)
+        loss = np.where(returns < 0.0, np.nan, 1.0)
+        arrays = {"eval_return": np.abs(returns), "loss": loss, "eval_value": np.ones_like(loss)}
+        times = part.steps - 10 * np.arange(returns.shape[-1])[::-1]
+        files.write_arrays(directory / files.METRICS, {"steps": times, **arrays})
+        lanes = [{}] * len(part.settings)
+        files.write_json(directory / files.SCORES, {"protocol": {}, "lanes": lanes})
+    return collect(place, study)
+
+
+def test_a_seed_that_diverged_is_named_and_its_setting_is_not_the_best(tmp_path):
+    """In another part than the rest of its setting, under its own seed."""
+    parts = [Part((0, 1), (seed,), batch=2, steps=20) for seed in (0, 1)]
+    returns = {"part_0": [[[1, 1]], [[99, 99]]], "part_1": [[[1, 1]], [[99, -99]]]}
+    scores = collected(tmp_path, [0.5, 0.9], *parts, **returns)
+    first, second = scores["lanes"]
+    assert (first["diverged"], second["diverged"]) == ({}, {"1": 20}) and scores["best"] == 0
+    assert (
+        second["iqm"] == 99.0
+    )  # of the seed that is left, which one in four resamples draws twice
+    assert first["chosen"] == pytest.approx(0.75, abs=0.03)
+
+
+def test_a_setting_that_was_cut_has_the_scores_of_its_last_evaluation(tmp_path):
+    """And is neither the best nor ever chosen, however good it was."""
+    parts = [Part((0, 1), (0, 1), batch=4, steps=10), Part((1,), (0, 1), batch=2, steps=20)]
+    returns = {"part_0": [[[9]] * 2, [[1]] * 2], "part_1": [[[2]] * 2]}
+    scores = collected(tmp_path, [0.5, 0.9], *parts, **returns)
+    cut, whole = scores["lanes"]
+    assert cut["per_seed"] == [9.0, 9.0] and cut["cut"] and cut["steps"] == 10
+    assert whole["per_seed"] == [2.0, 2.0] and not whole["cut"] and scores["best"] == 1
+    assert "chosen" not in cut and whole["chosen"] == 1.0

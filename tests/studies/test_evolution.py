@@ -331,3 +331,14 @@ def test_the_worst_go_on_from_the_best():
     returns = np.array([3.0, 1.0, 2.0, 5.0, 4.0], np.float32)[:, None]
     history.append(140, metrics, Evaluation(returns, returns, returns > 0, returns), hparams)
     np.testing.assert_array_equal(evolve.decide(history).sources, [0, 3, 2, 3, 4])
+    returns = np.array([5.0, 1.0, 2.0, 3.0, 4.0], np.float32)[:, None]  # the newest counts
+    history.append(240, metrics, Evaluation(returns, returns, returns > 0, returns), hparams)
+    np.testing.assert_array_equal(evolve.decide(history).sources, [0, 0, 2, 3, 4])
+
+
+def test_keys_of_selection_are_not_those_of_training_and_evaluation():
+    """A seed's key is split into these two; what selects folds in a number of its own."""
+    key = jax.random.key(3)
+    others = [key, *jax.random.split(key)]
+    stream = jax.random.fold_in(key, evolution._STREAM)
+    assert not any(same_bits(stream, other) for other in others)

@@ -269,3 +269,29 @@ def test_a_file_does_not_decide_what_code_a_study_runs(tmp_path):
     assert studies.read_study(tmp_path, ["somewhere:own"]).functions() == ("somewhere:own",)
     assert studies.read_study(tmp_path, study.functions()).functions() == study.functions()
     assert searches.is_same(studies.read_study(tmp_path), study)
+
+
+def test_a_search_is_told_scores_as_they_are_the_higher_the_better(tmp_path, monkeypatch):
+    """Trap: with another sign Optuna would look for the worst setting."""
+    told, gammas = [], [{"gamma": 0.5}, {"gamma": 0.9}]
+
+    def tune(space, evaluate, **how):
+        told.extend(evaluate(gammas, [0, 1]))
+
+    def measured(directory, study):
+        return {
+            "lanes": [
+                {"per_seed": [setting["gamma"]], "seeds": [0], "diverged": {}}
+                for setting in study.settings
+            ]
+        }
+
+    search = {"kind": "optuna", "space": space_document({"gamma": Range(0.1, 0.9)}), "trials": []}
+    search |= {"num_trials": 2, "at_once": 2, "seed": 0}
+    study = study_of([], **search)._replace(parts=[])
+    studies.create(tmp_path, study)
+    monkeypatch.setattr(searches, "tune", tune)
+    monkeypatch.setattr(searches.studies, "collect", measured)
+    cut = lambda study, lanes, steps: [Part(tuple(lanes), (0, 1), 2, steps)]  # noqa: E731
+    searches.SEARCHES["optuna"].go_on(tmp_path, study, lambda *_: None, cut)
+    assert told == [0.5, 0.9]

@@ -2,6 +2,7 @@
 
 import importlib.util
 import io
+import shutil
 from typing import NamedTuple
 
 import numpy as np
@@ -54,6 +55,9 @@ def test_a_sweep_ends_with_scores_a_winner_and_figures(swept):
     assert [lane["setting"] for lane in swept.scores["lanes"]] == spaces.grid(spaces.as_space(GRID))
     assert swept.scores["lanes"][0]["seeds"] == [0, 1]
     assert swept.scores["winner"]["seeds"] == [2, 3]
+    best = swept.scores["lanes"][swept.scores["best"]]["setting"]
+    winner = results.read_document(swept.directory / "winner")
+    assert {name: winner["lanes"][0][name] for name in best} == best
     assert sum(lane["chosen"] for lane in swept.scores["lanes"]) == pytest.approx(1.0, abs=1e-5)
     assert "on 2 fresh seeds" in swept.words and "biased upwards" in swept.words
     rows = (swept.directory / results.TABLE).read_text().splitlines()
@@ -68,11 +72,13 @@ def test_a_sweep_ends_with_scores_a_winner_and_figures(swept):
 def test_lanes_that_were_evaluated_at_other_steps_are_lines():
     """Trap: on the steps of all, every other value is none, and nothing is drawn between."""
     returns = np.full((2, 3, 4), np.nan)
-    returns[0, :, ::2], returns[1, :2, 1::2] = 1.0, 2.0  # a seed of the second has diverged
+    returns[0, :, ::2], returns[1, :, 1::2] = 1.0, 2.0
     arrays = {"steps": np.array([10, 15, 20, 30]), "eval_return": returns}
-    first, second = (ending._curve(arrays, lane) for lane in (0, 1))
+    scored = [{"seeds": [7, 8, 9], "diverged": gone} for gone in ({}, {"9": 30})]
+    first, second = (ending._curve(arrays, scored, lane) for lane in (0, 1))
     assert first["steps"].tolist() == [10, 20] and (first["eval_return"] == 1.0).all()
-    assert second["steps"].tolist() == [15, 30] and second["eval_return"].shape == (1, 3, 2)
+    assert second["steps"].tolist() == [15, 30]
+    np.testing.assert_array_equal(second["eval_return"], [[[2, 2], [2, 2], [np.nan] * 2]])
 
 
 def test_a_report_hears_of_all_settings_before_the_winner(swept):
@@ -84,6 +90,21 @@ def test_a_report_hears_of_all_settings_before_the_winner(swept):
 def test_a_complete_sweep_is_not_trained_again(swept, monkeypatch):
     monkeypatch.setattr(executors, "run", pytest.fail)
     assert sweeping.sweep(resume=swept.directory) == swept.scores
+
+
+def test_a_complete_sweep_is_open_while_its_scores_are_without_a_winner(
+    swept, tmp_path, monkeypatch
+):
+    """Trap: killed at that moment, it was complete and had no fresh seeds for good."""
+    copy = shutil.copytree(swept.directory, tmp_path / "copy")
+
+    def kill(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(sweeping, "confirm", kill)
+    with pytest.raises(KeyboardInterrupt):
+        sweeping.sweep(resume=copy)
+    assert not executors.is_complete(copy) and "winner" not in results.read_scores(copy)
 
 
 def test_a_directory_is_not_swept_into_twice(swept):
