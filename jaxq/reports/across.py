@@ -5,7 +5,7 @@ from collections.abc import Callable, Mapping, Sequence
 from jaxq.reports import figures, tables
 from jaxq.reports.anchors import Scale, together
 from jaxq.reports.pages import Notes, Picture, Section
-from jaxq.reports.pooling import Method, methods_of, mixture, pool
+from jaxq.reports.pooling import PooledMethod, methods_of, mixture, pool
 from jaxq.reports.sources import Lane
 from jaxq.scoring import plots
 from jaxq.scoring.canvas import COLORS
@@ -85,7 +85,7 @@ def _without_what_all_have(labels: list[str]) -> tuple[list[str], str]:
     return [name for name, _, _ in parts], f"all with {shared}"
 
 
-def _places_of(method: Method) -> dict[str, Lane]:
+def _places_of(method: PooledMethod) -> dict[str, Lane]:
     """Environment -> lane; empty if several lanes on one environment are the method."""
     places = {lane.protocol["environment"]: lane for lane in method.lanes}
     return places if len(places) == len(method.lanes) else {}

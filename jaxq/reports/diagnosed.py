@@ -56,7 +56,7 @@ def section(title: str, lanes: Sequence[Lane]) -> list[Section]:
     ]
 
 
-def _last(lane: Lane, name: str) -> str | tables.Cell:
+def _last(lane: Lane, name: str) -> str | tables.Entry:
     """The last of a curve; a dash where it was not measured."""
     values = seeds_left(lane.curves[name][0])[:, -1] if name in lane.curves else np.zeros(0)
     values = values[np.isfinite(values)]

@@ -9,14 +9,14 @@ from jaxq.reports import tables
 from jaxq.reports.pages import Picture, Section, slugs
 from jaxq.reports.sources import Lane, Source
 from jaxq.scoring import plots
-from jaxq.scoring.canvas import Target
+from jaxq.scoring.canvas import FigureFile
 from jaxq.scoring.measured import best_of, draw_metric, draw_seeds
 from jaxq.scoring.panels import draw_grid
 from jaxq.scoring.protocol import steps_words
 from jaxq.scoring.scores import band_words, own_metrics
 
 
-def picture(title: str, caption: str, draw: Callable[[Target], None]) -> Picture:
+def picture(title: str, caption: str, draw: Callable[[FigureFile], None]) -> Picture:
     """What ``draw`` draws, as a picture of a page."""
     file = io.BytesIO()
     draw(file)

@@ -3,7 +3,7 @@ r"""Tables as LaTeX: a file that a paper takes in with ``\input``."""
 import re
 from collections.abc import Iterator, Sequence
 
-from jaxq.reports.pages import Cell, Section, Table, slugs
+from jaxq.reports.pages import Entry, Section, Table, slugs
 
 BEGINNING = "% Tables of jaxq"  # of every file, by which it is known
 _SPECIAL = {
@@ -77,7 +77,7 @@ def _table(table: Table, name: str) -> Iterator[str]:
     yield r"\midrule"
     for row in rows:
         cells = [
-            Cell(row[place]) if isinstance(row[place], str) else row[place] for place in places
+            Entry(row[place]) if isinstance(row[place], str) else row[place] for place in places
         ]
         yield " & ".join([escape(cells[0].text), *map(_cell, cells[1:])]) + r" \\"
     yield r"\bottomrule"
@@ -85,7 +85,7 @@ def _table(table: Table, name: str) -> Iterator[str]:
     yield r"\end{table}"
 
 
-def _cell(cell: Cell) -> str:
+def _cell(cell: Entry) -> str:
     text = _number(cell.text)
     parts = [rf"\textbf{{{text}}}" if cell.best else text]
     if cell.ends:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 
-class Cell(NamedTuple):
+class Entry(NamedTuple):
     """What a table says in one place."""
 
     text: str
@@ -31,7 +31,7 @@ class Table(NamedTuple):
     title: str
     caption: str
     columns: Sequence[str]
-    rows: Sequence[Sequence[str | Cell]]  # the first cell of a row is its name
+    rows: Sequence[Sequence[str | Entry]]  # the first cell of a row is its name
     printed: Printed | None = None  # None: not in a paper
 
 
@@ -211,8 +211,8 @@ def _width(picture: Picture) -> str:
     return f' style="min-width:{4.4 * inches:.1f}rem;max-width:{7 * inches:.1f}rem"'
 
 
-def _html_cell(cell: str | Cell, kind: str) -> str:
-    cell = Cell(cell) if isinstance(cell, str) else cell
+def _html_cell(cell: str | Entry, kind: str) -> str:
+    cell = Entry(cell) if isinstance(cell, str) else cell
     if cell.share is not None:
         direction = "up" if cell.share >= 0.5 else "down"
         kind = f' class="{direction}" style="--by:{abs(cell.share - 0.5) * 90:.0f}%"'
@@ -221,21 +221,21 @@ def _html_cell(cell: str | Cell, kind: str) -> str:
     return f"<td{kind}>{text}{note}</td>"
 
 
-def _markdown(cell: str | Cell) -> str:
-    cell = Cell(cell) if isinstance(cell, str) else cell
+def _markdown(cell: str | Entry) -> str:
+    cell = Entry(cell) if isinstance(cell, str) else cell
     text = f"**{_plain(cell.text)}**" if cell.best else _plain(cell.text)
     return text + (f" ({_plain(_note(cell))})" if _note(cell) else "")
 
 
-def _note(cell: Cell) -> str:
+def _note(cell: Entry) -> str:
     return ", ".join(filter(None, [" to ".join(cell.ends or ()), cell.note]))
 
 
-def _is_words(cell: str | Cell) -> bool:
+def _is_words(cell: str | Entry) -> bool:
     return len(_text(cell)) > _WORDS
 
 
-def _text(cell: str | Cell) -> str:
+def _text(cell: str | Entry) -> str:
     return cell if isinstance(cell, str) else cell.text
 
 

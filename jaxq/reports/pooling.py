@@ -29,7 +29,7 @@ _NOT_COMPARED = ("preset", "steps", "seeds", "sweep")
 _MOST_NAMED = 4  # differences that are told one by one
 
 
-class Method(NamedTuple):
+class PooledMethod(NamedTuple):
     """Lanes that agree in what makes a method."""
 
     label: str
@@ -70,7 +70,7 @@ def pool(lanes: Sequence[Lane], environment_of: Callable[[Lane], Hashable]) -> P
     return Pooled(pooled, notes)
 
 
-def methods_of(lanes: Sequence[Lane]) -> list[Method]:
+def methods_of(lanes: Sequence[Lane]) -> list[PooledMethod]:
     """The methods in ``lanes``, each with a label of its own."""
     groups: dict[Hashable, list[Lane]] = {}
     for lane in lanes:
@@ -79,14 +79,14 @@ def methods_of(lanes: Sequence[Lane]) -> list[Method]:
     labels = [_label(group) for group in groups.values()]
     counts = Counter(labels)
     return [
-        Method(
+        PooledMethod(
             label if counts[label] == 1 else f"{label} ({group[0].label})", _shared(group), group
         )
         for label, group in zip(labels, groups.values())
     ]
 
 
-def mixture(method: Method) -> str:
+def mixture(method: PooledMethod) -> str:
     """In what the lanes of one method differ, if they do: then somebody has called them so."""
     fields = [fields_of(lane) for lane in method.lanes]
     names = differing(fields)
@@ -172,7 +172,7 @@ def _changed(lane: Lane) -> dict[str, Any]:
     return {k: lane.fields[k] for k, v in counted.items() if original.get(k) != v}
 
 
-def _alone(method: Method, methods: Sequence[Method]) -> str:
+def _alone(method: PooledMethod, methods: Sequence[PooledMethod]) -> str:
     """Why a method that was trained on one environment is on no other."""
     environment = method.lanes[0].protocol["environment"]
     if method.lanes[0].given:
@@ -190,11 +190,11 @@ def _alone(method: Method, methods: Sequence[Method]) -> str:
     return f"{words}; the nearest, {nearest.label}, differs in {', '.join(values)}."
 
 
-def _different(one: Method, other: Method) -> list[str]:
+def _different(one: PooledMethod, other: PooledMethod) -> list[str]:
     names = dict.fromkeys([*one.fields, *other.fields])
     return [name for name in names if one.fields.get(name) != other.fields.get(name)]
 
 
-def _said(method: Method, name: str) -> str:
+def _said(method: PooledMethod, name: str) -> str:
     value = method.fields.get(name, "not swept")
     return value if isinstance(value, str) else format_value(method.lanes[0].fields[name])

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import NamedTuple
 
-from jaxq.reports.pages import Cell, Printed, Table
+from jaxq.reports.pages import Entry, Printed, Table
 from jaxq.reports.sources import Source
 from jaxq.reports.tables import INTERVAL, with_interval
 from jaxq.scoring.protocol import protocol_words
@@ -116,7 +116,7 @@ def beside_published(suite: str | None, cells: Mapping[str, Source]) -> Table | 
                         other.score,
                         f"{other.steps:,}",
                         str(other.seeds or "not said"),
-                        Cell(other.source, other.differs),
+                        Entry(other.source, other.differs),
                     ]
                 )
     if not rows:

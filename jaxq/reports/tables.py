@@ -12,7 +12,7 @@ from itertools import combinations
 import numpy as np
 
 from jaxq.reports.anchors import Scale
-from jaxq.reports.pages import Cell, Printed, Table
+from jaxq.reports.pages import Entry, Printed, Table
 from jaxq.reports.sources import Lane, best_first
 from jaxq.scoring import stats
 from jaxq.scoring.protocol import protocol_words, steps_words
@@ -60,7 +60,7 @@ def headline(lanes: Sequence[Lane], gone: Sequence[Lane] = ()) -> Table:
                 *(f"{statistic(lane.scores):.4g}" for statistic in numbers),
                 _tolerance(lane.scores),
                 f"{lane.run.scores['steps']:,}",
-                Cell(f"{lane.episodes} a seed", cut),
+                Entry(f"{lane.episodes} a seed", cut),
             ]
         )
     caption = (
@@ -145,7 +145,7 @@ def few_of(count: int, lanes: Sequence[Lane]) -> str:
 
 def improvement(scores: Mapping[str, stats.Scores], ending: str) -> Table:
     """P(row > column) of every pair of labels."""
-    cells: dict[tuple[str, str], Cell] = {}
+    cells: dict[tuple[str, str], Entry] = {}
     for row, column in combinations(scores, 2):
         above = stats.probability_of_improvement(scores[row], scores[column])
         below = stats.Interval(1.0 - above.point, 1.0 - above.high, 1.0 - above.low)
@@ -229,7 +229,7 @@ def side_by_side(rows: Mapping[str, Mapping[str, Lane]], words: str, notes: str 
     return Table(title, caption, ["method", *environments], cells, Printed(environments, caption))
 
 
-def _side(lane: Lane | None, interval: stats.Interval | None, best: bool) -> str | Cell:
+def _side(lane: Lane | None, interval: stats.Interval | None, best: bool) -> str | Entry:
     if not lane:
         return ""
     note = f"{len(lane.diverged)} diverged" if lane.diverged else ""
@@ -259,17 +259,17 @@ def across(methods: Mapping[str, Mapping[str, np.ndarray]], meaning: str, ending
     return Table("Normalised scores", caption, columns, rows, printed)
 
 
-def _aggregates(scores: stats.Scores, statistics: Mapping[str, Callable]) -> list[Cell]:
+def _aggregates(scores: stats.Scores, statistics: Mapping[str, Callable]) -> list[Entry]:
     return [with_interval(stats.bootstrap(scores, one), ".2f") for one in statistics.values()]
 
 
 def with_interval(
     interval: stats.Interval, form: str = "", note: str = "", best: bool = False
-) -> Cell:
+) -> Entry:
     """A point with its interval, if it has one; without a form all three to the same place."""
     numbers = [interval.point] if np.isnan(interval.low) else interval
     point, *ends = [f"{x:{form}}" for x in numbers] if form else alike(numbers)
-    return Cell(point, note, ends=tuple(ends) or None, best=best)
+    return Entry(point, note, ends=tuple(ends) or None, best=best)
 
 
 def alike(values: Sequence[float]) -> list[str]:
@@ -283,6 +283,6 @@ def alike(values: Sequence[float]) -> list[str]:
     return [f"{float(text):.0f}" for text in texts] if whole else texts
 
 
-def _tolerance(scores: np.ndarray) -> Cell:
+def _tolerance(scores: np.ndarray) -> Entry:
     interval, words = stats.interval_of_seeds(scores)
-    return Cell(f"{interval.low:.4g} to {interval.high:.4g}", words)
+    return Entry(f"{interval.low:.4g} to {interval.high:.4g}", words)

@@ -12,7 +12,7 @@ from jaxq.errors import ConfigError
 from jaxq.recipes.own import own_names
 from jaxq.recipes.reading import choices
 from jaxq.reports.figures import picture
-from jaxq.reports.pages import Cell, Printed, Section, Table
+from jaxq.reports.pages import Entry, Printed, Section, Table
 from jaxq.reports.sources import Source
 from jaxq.reports.tables import with_interval
 from jaxq.scoring import cross
@@ -25,7 +25,7 @@ from jaxq.settings import describe
 _NAMED = 5
 
 
-class Method(NamedTuple):
+class TunedMethod(NamedTuple):
     """A sweep over several environments, on the scales that all methods share."""
 
     label: str
@@ -84,7 +84,7 @@ def _steps(studies: Sequence[Source]) -> str:
     return " or ".join(f"{end:,}" for end in ends)
 
 
-def methods_of(studies: Sequence[Source], scale: str) -> list[Method]:
+def methods_of(studies: Sequence[Source], scale: str) -> list[TunedMethod]:
     """The sweeps as methods; their scores make the scales together."""
     cubes = [cross.cube(study.scores["lanes"]) for study in studies]
     scales = cross.make_scales(scale, cubes)
@@ -97,11 +97,13 @@ def methods_of(studies: Sequence[Source], scale: str) -> list[Method]:
             chosen = study.across["settings"][study.across["best"]]["setting"]
             confirmed = cube.settings.index(chosen)
         values, tuned = scores.mean(axis=-1), cross.tuned(scores)
-        methods.append(Method(study.name, study, cube.settings, values, tuned, fresh, confirmed))
+        methods.append(
+            TunedMethod(study.name, study, cube.settings, values, tuned, fresh, confirmed)
+        )
     return methods
 
 
-def _table(methods: Sequence[Method], caption: str) -> Table:
+def _table(methods: Sequence[TunedMethod], caption: str) -> Table:
     rows = []
     for method in methods:
         tuned = method.tuned
@@ -128,7 +130,7 @@ def _table(methods: Sequence[Method], caption: str) -> Table:
     return Table("Tuned for each environment, and for all", caption, columns, rows, printed)
 
 
-def _has(method: Method) -> str:
+def _has(method: TunedMethod) -> str:
     """How many numbers and structural fields there are to choose, if that is known: what a function
     of somebody's own reads it says itself, and no code that a file names is run."""
     config = config_from_dict(method.source.runs[0].document["config"])
@@ -138,14 +140,14 @@ def _has(method: Method) -> str:
     return f"{numbers} + {structure}"
 
 
-def _on_fresh_seeds(method: Method) -> Cell | str:
+def _on_fresh_seeds(method: TunedMethod) -> Entry | str:
     if method.fresh is None:
         return ""
     note = "" if method.confirmed == method.tuned.best else "of another"
     return with_interval(method.fresh, ".3f", note)
 
 
-def _choices(methods: Sequence[Method]) -> Table:
+def _choices(methods: Sequence[TunedMethod]) -> Table:
     """The settings that were chosen, and those that other seeds would have chosen."""
     rows = []
     for method in methods:
@@ -172,7 +174,7 @@ def _choices(methods: Sequence[Method]) -> Table:
     return Table("The choice of one setting for all", caption, columns, rows)
 
 
-def _effective(method: Method) -> str:
+def _effective(method: TunedMethod) -> str:
     try:
         found = cross.effective_dimensionality(method.values, method.settings)
     except ConfigError:

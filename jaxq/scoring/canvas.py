@@ -11,7 +11,9 @@ import numpy as np
 from jaxq.errors import ConfigError
 from jaxq.scoring.stats import bootstrap_iqm, iqm
 
-Target = Path | str | BinaryIO  # where a figure goes: in the format of its name, PNG without one
+FigureFile = (
+    Path | str | BinaryIO
+)  # where a figure goes: in the format of its name, PNG without one
 _BACKGROUND = "#8a8f98"
 _COLUMNS = 3  # of panels
 _LEGEND_INSIDE = 4  # curves; more would be covered by their names
@@ -144,7 +146,7 @@ def make_panels(figure, count: int, columns: int, sharey: bool = True) -> list:
     return panels[:count]
 
 
-def save(figure, path: Target) -> None:
+def save(figure, path: FigureFile) -> None:
     """Save as the ending of the path says; a file is replaced in one move.
 
     Raises:

@@ -8,7 +8,7 @@ import numpy as np
 
 from jaxq.scoring.canvas import (
     COLORS,
-    Target,
+    FigureFile,
     add_caption,
     make_figure,
     make_panels,
@@ -61,7 +61,7 @@ def lanes_of(
 
 
 def draw_diagnostics(
-    path: Target,
+    path: FigureFile,
     runs: Mapping[str, Mapping[str, np.ndarray]],
     title: str,
     note: str = "",

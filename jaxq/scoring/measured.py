@@ -8,7 +8,7 @@ import numpy as np
 
 from jaxq.scoring.canvas import (
     COLORS,
-    Target,
+    FigureFile,
     add_caption,
     add_legend,
     columns_for,
@@ -22,7 +22,7 @@ from jaxq.scoring.stats import Interval, bootstrap, interval_of_seeds, iqm, mean
 
 
 def draw_seeds(
-    path: Target,
+    path: FigureFile,
     runs: Mapping[str, Mapping[str, np.ndarray]],
     title: str,
     note: str = "",
@@ -73,7 +73,7 @@ def tolerance_band(values: np.ndarray) -> tuple[np.ndarray, np.ndarray, str]:
 
 
 def draw_metric(
-    path: Target,
+    path: FigureFile,
     runs: Mapping[str, Mapping[str, np.ndarray]],
     name: str,
     title: str,

@@ -8,7 +8,7 @@ import numpy as np
 
 from jaxq.scoring.canvas import (
     COLORS,
-    Target,
+    FigureFile,
     add_caption,
     check_some,
     columns_for,
@@ -24,7 +24,7 @@ from jaxq.scoring.stats import iqm
 
 
 def draw_side_by_side(
-    path: Target,
+    path: FigureFile,
     methods: Mapping[str, Mapping[str, Mapping[str, np.ndarray]]],
     note: str = "",
     counted: str = "environment steps",
@@ -61,7 +61,7 @@ def draw_side_by_side(
 
 
 def draw_grid(
-    path: Target,
+    path: FigureFile,
     runs: Mapping[str, Mapping[str, Any]],
     title: str,
     counted: str = "environment steps",

@@ -2,11 +2,11 @@
 
 from collections.abc import Mapping
 
-from jaxq.scoring.canvas import COLORS, Target, add_caption, add_legend, make_figure, save
+from jaxq.scoring.canvas import COLORS, FigureFile, add_caption, add_legend, make_figure, save
 from jaxq.scoring.cross import Tuned
 
 
-def draw_plane(path: Target, methods: Mapping[str, Tuned], title: str, scale: str) -> None:
+def draw_plane(path: FigureFile, methods: Mapping[str, Tuned], title: str, scale: str) -> None:
     """What methods (label -> ``Tuned``) reach when tuned, against how much of it is tuning.
 
     Adkins et al. 2024 (arXiv 2412.07165), section 4. Lines go through the first method, with which

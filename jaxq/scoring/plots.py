@@ -10,7 +10,7 @@ import numpy as np
 from jaxq.errors import ConfigError
 from jaxq.scoring.canvas import (
     COLORS,
-    Target,
+    FigureFile,
     add_caption,
     add_legend,
     add_legend_of_panel,
@@ -32,7 +32,7 @@ _LETTERS = 44  # below a panel, in one line
 
 
 def draw_curves(
-    path: Target,
+    path: FigureFile,
     arrays: Mapping[str, np.ndarray],
     title: str,
     labels: Sequence[str],
@@ -89,7 +89,7 @@ def draw_curves(
 
 
 def draw_comparison(
-    path: Target,
+    path: FigureFile,
     runs: Mapping[str, Mapping[str, np.ndarray]],
     title: str,
     note: str = "",
@@ -123,7 +123,7 @@ def draw_comparison(
 
 
 def draw_sensitivity(
-    path: Target,
+    path: FigureFile,
     table: Sequence[Mapping[str, Any]],
     names: Sequence[str],
     title: str,
@@ -193,7 +193,7 @@ def _say_categories(axes, names: Sequence[str]) -> None:
 
 
 def draw_heatmap(
-    path: Target,
+    path: FigureFile,
     table: Sequence[Mapping[str, Any]],
     names: Sequence[str],
     title: str,
@@ -238,7 +238,7 @@ def is_grid(table: Sequence[Mapping[str, Any]], names: Sequence[str]) -> bool:
     return rows * columns <= 2 * len(table) and max(rows, columns) <= _MOST_CELLS
 
 
-def draw_profiles(path: Target, runs: Mapping[str, Scores], title: str, xlabel: str) -> None:
+def draw_profiles(path: FigureFile, runs: Mapping[str, Scores], title: str, xlabel: str) -> None:
     """Performance profiles (label -> final scores): the share of seeds above every score.
 
     With more runs than colours each has a panel of its own.
@@ -273,7 +273,7 @@ def draw_profiles(path: Target, runs: Mapping[str, Scores], title: str, xlabel: 
     save(figure, path)
 
 
-def draw_throughput(path: Target, records: Sequence[Mapping[str, Any]]) -> None:
+def draw_throughput(path: FigureFile, records: Sequence[Mapping[str, Any]]) -> None:
     """Environment steps per second against the number of members, one panel per kind of work.
 
     Args:

@@ -9,7 +9,7 @@ from invented import make_preset_run, make_run
 
 from jaxq.errors import ConfigError
 from jaxq.reports import latex
-from jaxq.reports.pages import Cell, Printed, Section, Table
+from jaxq.reports.pages import Entry, Printed, Section, Table
 from jaxq.reports.report import write_report
 from jaxq.reports.tables import alike, near_best
 from jaxq.runs import files as results
@@ -103,7 +103,7 @@ def test_a_table_of_one_environment_is_not_repeated(tmp_path):
 
 
 def test_numbers_and_text():
-    cells = ["-1.2e+05", Cell("-5", "3 cut", ends=("-7.5", "1e+04"), best=True), "8 of 10", "nan"]
+    cells = ["-1.2e+05", Entry("-5", "3 cut", ends=("-7.5", "1e+04"), best=True), "8 of 10", "nan"]
     table = Table("t", "", ["", *"abcd"], [[EVIL, *cells]], Printed("abcd", "50%"))
     text = latex.to_latex("make\nit", [Section("s", [table])])
     row = next(line for line in text.splitlines() if line.endswith(r"\\") and "textbf" in line)
