@@ -4,7 +4,7 @@ from jaxq.config import Config
 from jaxq.loops.off_policy import Lengths
 from jaxq.loops.offline import OfflineLengths
 from jaxq.loops.on_policy import RoundLengths
-from jaxq.recipes.reading import reads
+from jaxq.recipes.reading import target_period_of
 
 
 def make_lengths(config: Config) -> Lengths:
@@ -33,5 +33,5 @@ def make_round_lengths(config: Config) -> RoundLengths:
 
 def make_offline_lengths(config: Config) -> OfflineLengths:
     """The loop lengths of learning from a dataset; a period is a chunk where no target follows."""
-    period = config.target_period if "target_period" in reads(config) else config.chunk_steps
+    period = target_period_of(config) or config.chunk_steps
     return OfflineLengths(period, config.chunk_steps // period)

@@ -57,7 +57,7 @@ _PACES = {
     "streaming": _Pace(lambda config: 0, lambda config: 1, lambda config, steps: steps),
     "offline": _Pace(
         lambda config: 0,
-        lambda config: config.target_period if "target_period" in reads(config) else 1,
+        lambda config: target_period_of(config) or 1,
         lambda config, steps: steps,
     ),
 }
@@ -152,6 +152,11 @@ def trained_by(loop: str, config: Config) -> str:
     """The loop that trains an agent made for ``loop``: what learns from a replay also learns from a
     dataset."""
     return "offline" if config.dataset and loop == "off-policy" else loop
+
+
+def target_period_of(config: Config) -> int | None:
+    """Environment steps between target updates; None where there is nothing to follow."""
+    return config.target_period if "target_period" in reads(config) else None
 
 
 def prefill_of(config: Config) -> int:

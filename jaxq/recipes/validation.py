@@ -15,7 +15,15 @@ from jaxq.recipes.agents import AGENTS, check_backup
 from jaxq.recipes.own import check_trust, is_own, own_names
 from jaxq.recipes.parts import Row, window_of
 from jaxq.recipes.ranges import check_numbers, check_own_numbers
-from jaxq.recipes.reading import chosen, loop_of, readers, reads, value_of, without_effect
+from jaxq.recipes.reading import (
+    chosen,
+    loop_of,
+    readers,
+    reads,
+    target_period_of,
+    value_of,
+    without_effect,
+)
 from jaxq.settings import format_value
 
 _LARGEST = 2**31 - 1  # of what is counted on a device
@@ -209,7 +217,7 @@ def _check_offline(config: Config) -> None:
         )
     if ":" in config.dataset:  # a file names functions so
         raise ConfigError(f"dataset={config.dataset} must be a path without a colon.")
-    if "target_period" in reads(config):
+    if target_period_of(config):
         _check_multiples(config, ("chunk_steps", "target_period"))
 
 

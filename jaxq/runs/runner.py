@@ -92,14 +92,10 @@ def run(
     job = _prepared(spec, directory, stop, spread, resume, experiment)
     spec, directory, population = job.spec, job.directory, job.population
     console = as_console(console, make_console(stderr=True))
-    if spec.last_step > 1.1 * spec.steps:
-        console.print(
-            f"steps={spec.steps:,} become {spec.last_step:,}: a run ends with an evaluation, and "
-            f"they are {evaluation_steps(spec.config):,} steps apart (chunk_steps, eval_period).",
-            highlight=False,
-        )
     with lock(directory), catch_signals() as signals:
         point = (_saved(job, console) if resume else _created(job)) or start()
+        if spec.last_step > 1.1 * spec.steps:
+            _say_last_step(spec, console)
         history = point.history if point else History(len(spec.lanes), len(spec.seeds))
         if history.steps:
             write_history(directory, history, history.arrays())  # it ends where we begin
@@ -191,6 +187,14 @@ def _saved(job: _Job, console: Console) -> Point | None:
     if (place := job.directory / results.ADDED).exists():
         console.print(f"Seeds on their way in {escape(str(place))} are left as they are.")
     return load(job.directory, job.document, job.population.shapes)
+
+
+def _say_last_step(spec: RunSpec, console: Console) -> None:
+    console.print(
+        f"steps={spec.steps:,} become {spec.last_step:,}: a run ends with an evaluation, and "
+        f"they are {evaluation_steps(spec.config):,} steps apart (chunk_steps, eval_period).",
+        highlight=False,
+    )
 
 
 def _begun(job: _Job, point: Point | None) -> tuple[list[PyTree], Clock]:
