@@ -22,7 +22,7 @@ from jaxq.config import Preset
 from jaxq.errors import ConfigError, unknown
 from jaxq.recipes.methods import METHODS
 from jaxq.recipes.presets import PRESETS
-from jaxq.recipes.reading import loop_of
+from jaxq.recipes.reading import loop_of, reads
 from jaxq.recipes.suites import of_steps
 from jaxq.reports.report import write_report
 from jaxq.reports.terminal import print_study
@@ -32,7 +32,7 @@ from jaxq.studies.study import Study
 
 _EXPLORING = {"learning_rate": (1e-4, 3e-4, 1e-3, 3e-3), "gamma": (0.95, 0.99)}
 _EXPLORING["epsilon_end"] = (0.01, 0.05, 0.2)
-GRIDS = {  # 48 settings each
+GRIDS = {  # 48 settings each; fewer where a method does not read a number, or has no epsilon
     "off-policy": {**_EXPLORING, "tau": (1.0, 0.2)},
     "on-policy": {**_EXPLORING, "td_lambda": (0.65, 0.95)},
     "streaming": {**_EXPLORING, "learning_rate": (0.01, 0.1, 0.3, 1.0), "td_lambda": (0.0, 0.8)},
@@ -97,7 +97,7 @@ def chs(arguments: list[str], console: Console) -> None:
 
 def _study(name: str, args: Arguments) -> Study:
     base = base_of(name, args.steps)
-    grid = spaces.parse_space(args.grid, base.config) or GRIDS[loop_of(base.config)]
+    grid = spaces.parse_space(args.grid, base.config) or grid_of(base)
     return make_study(
         base,
         name=name,
@@ -109,11 +109,26 @@ def _study(name: str, args: Arguments) -> Study:
     )
 
 
+def grid_of(base: Preset) -> dict[str, tuple[float, ...]]:
+    """The numbers of ``GRIDS`` that the method reads."""
+    idle = set() if base.hparams.epsilon_start else {"epsilon_end"}  # noise or members explore
+    return {
+        name: values
+        for name, values in GRIDS[loop_of(base.config)].items()
+        if name in reads(base.config) and name not in idle
+    }
+
+
 def base_of(method: str, steps: int) -> Preset:
-    """A method's preset for CartPole with a smaller network, its schedules in ``steps``."""
-    preset = of_steps(PRESETS[f"{method}-cartpole"], steps)
+    """A method's preset for CartPole with a smaller network, its schedules and resets in
+    ``steps``."""
+    whole = PRESETS[f"{method}-cartpole"]
+    preset = of_steps(whole, steps)
     chunk = _CHUNK[loop_of(preset.config)]
-    return preset._replace(config=replace(preset.config, chunk_steps=chunk, **_SMALLER))
+    chunks = round(whole.config.reset_period * steps / whole.steps / chunk)
+    period = max(chunks, 1) * chunk if whole.config.reset_period else 0
+    changes = {"chunk_steps": chunk, "reset_period": period, **_SMALLER}
+    return preset._replace(config=replace(preset.config, **changes))
 
 
 if __name__ == "__main__":

@@ -22,6 +22,7 @@ from jaxq.loops.evaluation import make_evaluator
 from jaxq.printing import check_written, escape
 from jaxq.recipes.experiment import make_env_from, make_experiment, make_raw_env_from
 from jaxq.recipes.identity import same_parts
+from jaxq.recipes.ranges import check_numbers
 from jaxq.reports.render import save_gif
 from jaxq.runs.policy import load_policy
 
@@ -61,7 +62,8 @@ def evaluate(arguments: list[str], console: Console) -> None:
     policy = load_policy(args.run, args.trust)
     params = policy.member(args.lane, args.seed_index)
     hparams = policy.lanes[args.lane]._replace(eval_epsilon=args.epsilon)
-    experiment = make_experiment(policy.config, hparams)
+    check_numbers(hparams)
+    experiment = make_experiment(policy.config)  # nothing is learned, so a dataset may be gone
     changes = same_parts(policy.made_of, experiment.made_of, args.accept_changed_code)
     if changes:
         raise ConfigError(f"run={args.run} was made with a different {'; '.join(changes)}.")

@@ -149,16 +149,29 @@ def _parse(
     if others:
         raise ConfigError(f"env_params={' '.join(others)} must be names and numbers in turn.")
     extra, structure = _numbers(found.pop("extra"), "extra")
-    structure = words_as_values(preset.config.extra) | words_as_values(structure)
-    words = tuple(f"{name}={value}" for name, value in structure.items())
+    typed, before = _typed(arguments) & frozenset(start), (preset.config, preset.hparams)
+    if "env_params" in typed and not env_params:  # alone it drops what the preset has
+        before = before[0], before[1]._replace(env_params={})
+    if "extra" in typed and not (extra or structure):
+        before = replace(before[0], extra=()), before[1]._replace(extra={})
+    words = _with_words(before[0].extra, structure)
     fields = {name: found.pop(name) for name in vars(preset.config) if name != "extra"}
     config = replace(preset.config, **fields, extra=words)
     hparams = preset.hparams._replace(
         **found,
-        env_params={**preset.hparams.env_params, **env_params},
-        extra={**preset.hparams.extra, **extra},
+        env_params={**before[1].env_params, **env_params},
+        extra={**before[1].extra, **extra},
     )
-    return Parsed(values.run, config, hparams, asked, _typed(arguments) & frozenset(start))
+    return Parsed(values.run, config, hparams, asked, typed)
+
+
+def _with_words(before: Sequence[str], given: Sequence[str]) -> tuple[str, ...]:
+    """Words of the form name=value with those that are given in their places; what means the same
+    stays as it was written."""
+    old, new = words_as_values(before), words_as_values(given)
+    words = dict(zip(old, before))
+    words |= {n: w for n, w in zip(new, given) if n not in old or old[n] != new[n]}
+    return tuple(words.values())
 
 
 def _typed(arguments: Sequence[str]) -> frozenset[str]:

@@ -46,7 +46,8 @@ def train(request: Request, console: Console) -> tuple[Path, dict[str, Any]]:
     if batch == "measure":
         batch = None if options.resume else _measured_batch(spec, options.devices, console)
     spread = spread_of(options, batch)._replace(keep_replay=options.keep_replay)
-    if len(spec.lanes) * len(spec.seeds) == 1 and gains_by_one_core(spec.config):
+    is_alone = len(spec.lanes) * len(spec.seeds) == 1 and options.devices is None
+    if is_alone and gains_by_one_core(spec.config):
         use_one_core()
     try:
         if options.resume and _asks_for_seeds(options):

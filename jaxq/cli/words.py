@@ -74,13 +74,18 @@ def read(kind: type, arguments: Sequence[str], **how: Any) -> Any:
     words = list(_as_switches(arguments, types))
     given = [_name(word) for word in words if word.startswith("--")]
     for name in given:  # of one value the last counts, so that a command can be changed at its end
-        if given.count(name) > 1 and get_origin(types.get(name)) is tuple:
+        if given.count(name) > 1 and _takes_several(types.get(name)):
             raise ConfigError(f"option={name} is given twice; all its values follow one.")
     if not how.get("return_unknown_args"):
         for word in words:
             _check_option(word, types)
     with _NUMBERS, _wide_enough():
         return tyro.cli(kind, args=words, **how)
+
+
+def _takes_several(hint: Any) -> bool:
+    """Whether an option takes all the values that follow it, also if it need not be given."""
+    return any(get_origin(kind) in (tuple, dict) for kind in (hint, *get_args(hint)))
 
 
 @contextmanager

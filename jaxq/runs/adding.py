@@ -10,6 +10,7 @@ from jaxq.recipes.experiment import Experiment
 from jaxq.runs import files as results
 from jaxq.runs.checkpoint import newest
 from jaxq.runs.joining import finish, join
+from jaxq.runs.keeping import check_keeping
 from jaxq.runs.locking import lock
 from jaxq.runs.machine import use_machine
 from jaxq.runs.resuming import check_same, owner_of, with_earlier_code
@@ -53,6 +54,8 @@ def add_seeds(
     document = spec.document(experiment.made_of)
     there = {**document, "seeds": old["seeds"]}
     batch = check_same(there, directory, spread.batch, spread.accept_changed_code)
+    if spread.keep_replay is not None:  # before hours of training, not after
+        check_keeping(spread.keep_replay, spec, experiment, directory)
     saved = newest(directory / results.CHECKPOINTS, owner_of(old))
     if saved is None or not saved.clock.updates:
         raise ConfigError(f"resume={directory} has saved nothing that seeds could be added to.")
@@ -76,7 +79,7 @@ def add_seeds(
         run(
             spec._replace(seeds=seeds, steps=steps),
             part,
-            spread=spread._replace(batch=batch, keep_replay=None),
+            spread=spread._replace(batch=batch, keep_replay=None, track=()),  # that goes with it
             resume=(part / results.CONFIG).exists(),
             experiment=experiment,
             console=console,

@@ -82,6 +82,7 @@ def _move(directory: Path) -> None:
     whole = directory / _JOINED
     if not (whole / files.COMPLETE).exists():
         return
+    (directory / files.COMPLETE).unlink(missing_ok=True)  # scores and policy lack the new seeds
     if (whole / files.CHECKPOINTS).exists():
         shutil.rmtree(directory / files.CHECKPOINTS, ignore_errors=True)
         (whole / files.CHECKPOINTS).replace(directory / files.CHECKPOINTS)

@@ -55,3 +55,24 @@ def test_help_shows_what_has_an_effect(capsys):
         assert option not in short
     assert "--priority-exponent" in shown("dqn-cartpole", "--replay prioritized --help", capsys)
     assert "--num-atoms" in shown("dqn-cartpole", "--help-all", capsys)
+
+
+def test_words_of_a_preset_stay_as_they_are_written():
+    """Trap: a run made in Python with rate=1e-3 could not be gone on with by train.py."""
+    preset = PRESET._replace(config=Config(extra=("rate=1e-3", "version='3'", "depth=2")))
+    typed = lambda *words: parse(words, "prog", preset, RunOptions()).config.extra  # noqa: E731
+    assert typed() == preset.config.extra
+    assert typed("--extra", "depth=4", "rate=0.001", "name='5'") == (
+        "rate=1e-3",
+        "version='3'",
+        "depth=4",
+        "name='5'",
+    )
+
+
+def test_an_option_alone_drops_what_the_preset_has():
+    """Parameters of its environment mean nothing to another one."""
+    numbers = HParams(env_params={"length": 2.0}, extra={"alpha": 0.5})
+    preset = PRESET._replace(hparams=numbers, config=Config(extra=("depth=2",)))
+    found = parse(["--env-params", "--extra"], "prog", preset, RunOptions())
+    assert (found.hparams.env_params, found.hparams.extra, found.config.extra) == ({}, {}, ())

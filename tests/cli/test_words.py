@@ -25,6 +25,7 @@ class Options:
     inner: tyro.conf.OmitArgPrefixes[Inner] = Inner()
     steps: int | None = None
     gif: bool = True
+    keep: tuple[int, ...] | None = None
 
 
 @pytest.mark.parametrize(
@@ -60,6 +61,7 @@ def test_what_can_be_meant_in_one_way_only(words, expected):
         ("--no-steps", "option=no-steps does not exist"),
         ("--plan", "option=plan does not exist here; it is one of sweep.py."),
         ("--widths 3 --gif --widths=4", "option=widths is given twice; all its values follow"),
+        ("--keep 0 --keep 1", "option=keep is given twice; all its values follow"),
         ("--gif=perhaps", "gif=perhaps must be true or false"),
     ],
 )

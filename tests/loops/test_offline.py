@@ -7,7 +7,7 @@ import jax
 import numpy as np
 import pytest
 import tabular
-from common import TABLE, cast, same_bits, tabular_env
+from common import SMALL, SMALL_HPARAMS, TABLE, cast, same_bits, tabular_env
 
 from jaxq.config import Config, HParams
 from jaxq.errors import ConfigError
@@ -251,3 +251,13 @@ def test_an_agent_of_ones_own_learns_from_a_dataset():
     config = replace(BASE, env="FrozenLake-misc")
     made = make_experiment(config, make_agent=make_agent)
     assert made.trainer.contents is None
+
+
+def test_what_was_learned_from_a_dataset_is_composed_without_it():
+    """Trap: a policy could not be evaluated where its dataset had moved."""
+    config, hparams = reading.settle(
+        replace(SMALL, dataset="gone"), SMALL_HPARAMS, asked=("dataset",)
+    )
+    assert make_experiment(config).agent.network
+    with pytest.raises(ConfigError, match="dataset=gone is no directory"):
+        make_experiment(config, hparams)

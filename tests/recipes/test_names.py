@@ -9,17 +9,25 @@ import pytest
 from common import RECIPES, SMALL, SMALL_HPARAMS, tabular_env
 from flax.traverse_util import flatten_dict, unflatten_dict
 
+import jaxq
 from jaxq import schedules
 from jaxq.config import Config, HParams
-from jaxq.learning import backups, optimizers, plasticity, returns, traces
-from jaxq.learning.traces import Online
+from jaxq.envs.previous import with_previous_action
+from jaxq.learning import (
+    backups,
+    optimizers,
+    plasticity,
+    regularisers,
+    returns,
+    targets,
+    traces,
+)
 from jaxq.loops import resets
-from jaxq.networks import layers
-from jaxq.recipes import parts
+from jaxq.networks import cells, layers
+from jaxq.recipes import experiment, parts
 from jaxq.recipes.agents import make_agent_from, make_network_from
-from jaxq.recipes.experiment import make_experiment, make_target_from
-from jaxq.recipes.layers import NORMS
-from jaxq.types import Clock
+from jaxq.recipes.experiment import make_env_from, make_experiment, make_target_from
+from jaxq.types import Clock, Step
 
 pytestmark = pytest.mark.usefixtures("compiled_quickly")
 
@@ -135,33 +143,85 @@ def test_convolutions_are_those_of_the_papers(name, shape, expected):
     assert [kernels[layer] for layer in sorted(kernels, key=lambda n: (n[0] == "D", n))] == expected
 
 
-def test_a_name_is_the_function_of_that_name():
-    """Trap: of those that read the same numbers, what is declared does not tell them apart."""
-    assert all(row.make is getattr(backups, name) for name, row in parts.BACKUPS.items())
-    assert all(row.make is getattr(optimizers, name) for name, row in parts.OPTIMIZERS.items())
-    for rows in (parts.EXPLORATIONS, parts.LEARNING_RATES):
-        assert all(row.make is getattr(schedules, name) for name, row in rows.items())
-    assert all(row.make is getattr(traces, f"cut_{n}") for n, row in parts.TRACE_CUTS.items())
-    assert all(row.make is getattr(layers, f"{n}_norm") for n, row in NORMS.items())
-    config = Config(memory_width=2)
+def test_names_stand_for_their_functions(monkeypatch):
+    """Trap: losses and backups are tested as functions, and a preset trains what a name makes."""
+    for field, expected in {
+        "backup": {n: getattr(backups, n) for n in "greedy double minto soft munchausen".split()},
+        "optimizer": {n: getattr(optimizers, n) for n in "adam adamw radam rmsprop sgd".split()},
+        "exploration": {n: getattr(schedules, n) for n in ("linear", "exponential")},
+        "learning_rate_schedule": {n: getattr(schedules, n) for n in ("linear", "exponential")},
+        "trace_cut": {n: getattr(traces, f"cut_{n}") for n in ("after", "watkins", "episodes")},
+        "layer_norm_form": {"affine": layers.affine_norm, "plain": layers.plain_norm},
+        "reset": {
+            n: getattr(plasticity, n.replace("-", "_"))
+            for n in ("head", "shrink-and-perturb", "redo")
+        },
+    }.items():
+        assert {name: parts.TABLES[field][name].make for name in expected} == expected, field
     made = {
-        n: type(row.make(config).make()).__name__.lower()
-        for n, row in parts.MEMORIES.items()
-        if n != "none"
+        "trace": (traces, {n: n for n in ("obgd", "qrc", "gq2", "intentional")}),
+        "target": (targets, {"polyak": "polyak", "stack": "stack"}),
+        "regulariser": (
+            regularisers,
+            {"l2-init": "l2_init", "cql": "conservative", "chain-auto": "chain_auto"},
+        ),
     }
-    assert made == {name: name for name in made}
-    weights, moved = {"w": jnp.array([0.5, -0.25])}, {}
-    online = Online(lambda w: w["w"][0], lambda w: 1.0 + 0.9 * w["w"][1] - w["w"][0])
-    for name in ("qrc", "gq2"):
-        found = []
-        for rule in (parts.TRACES[name].make(config), getattr(traces, name)()):
-            state = rule.init(KEY, weights, lambda key: {"w": jnp.ones(2)}, HParams())
-            found.append(rule.update(state, weights, online, 0.5, HParams(), 0.1)[0]["w"])
-        np.testing.assert_array_equal(*found)
-        moved[name] = found[0]
-    assert (moved["qrc"] != moved["gq2"]).any()
-    rescales = [make_agent_from(RECIPES[name], ENV).rescale for name in ("r2d2", "drqn")]
+    for field, (module, functions) in made.items():
+        for name, function in functions.items():
+            monkeypatch.setattr(module, function, lambda *_, function=function: function)
+            assert parts.TABLES[field][name].make(Config()) == function
+    kinds = {"lstm": cells.lstm, "gru": cells.gru, "mingru": cells.min_gru, "lru": cells.lru}
+    for name, make in kinds.items():
+        ours, theirs = parts.TABLES["memory"][name].make(Config(memory_width=3)), make(3)
+        assert type(ours.make()) is type(theirs.make()), name
+    env = tabular_env(2)
+    for name, reward in (("action", False), ("action-reward", True)):
+        spec = parts.TABLES["memory_inputs"][name].make(env).obs_spec
+        assert spec == with_previous_action(env, reward=reward).obs_spec
+    rescales = [make_agent_from(RECIPES[name], env).rescale for name in ("r2d2", "drqn")]
     assert rescales[0] is returns.rescale and rescales[1](3.0) == 3.0
+
+
+def test_the_latest_steps_are_all_since_the_last_update():
+    config = Config(replay="latest", num_envs=2, train_every=8, n_step=3)
+    numbers, flags = jax.ShapeDtypeStruct((2,), jnp.float32), jax.ShapeDtypeStruct((2,), bool)
+    obs, action = jax.ShapeDtypeStruct((2, 4), jnp.float32), jax.ShapeDtypeStruct((2,), jnp.uint8)
+    replay = parts.find("replay", "latest").make(
+        config, Step(obs, action, numbers, flags, flags, obs)
+    )
+    state = jax.eval_shape(replay.init)
+    key, clock = jax.random.key(0), Clock(jnp.int32(0), jnp.int32(0))
+    assert jax.eval_shape(replay.sample, state, clock, key, HParams()).steps.reward.shape == (8, 3)
+
+
+def test_evaluations_are_as_long_and_as_many_as_the_configuration_says(monkeypatch):
+    seen = []
+    monkeypatch.setattr(
+        experiment, "make_evaluator", lambda env, agent, *rest: seen.append((env.num_envs, *rest))
+    )
+    make_experiment(replace(SMALL, eval_max_steps=77, eval_episodes=5), SMALL_HPARAMS)
+    assert seen == [(5, 77, False)]
+
+
+def walk_reset(key, params):
+    return jnp.zeros(3), jnp.int32(0)
+
+
+def walk_step(key, state, action, params):
+    return jnp.ones(3), state + 1, 1.0, state > 5, False
+
+
+walk = jaxq.RawEnv(num_actions=2, reset=walk_reset, step=walk_step)
+
+
+def test_an_environment_is_made_as_the_configuration_says():
+    """Trap: what is recorded as size=5 or terminal is trained on the default."""
+    deep = Config(env="DeepSea-bsuite", env_kwargs=("size=5",))
+    assert {*make_env_from(deep, 2).obs_spec.shape} == {5}
+    for name in ("CartPole-v1", f"{__name__}:walk"):
+        for limit in ("bootstrap", "terminal"):
+            env = make_env_from(Config(env=name, time_limit=limit), 1)
+            assert env.protocol["time_limit"] == limit, name
 
 
 def test_the_form_of_a_hidden_layer_is_the_one_that_is_named():

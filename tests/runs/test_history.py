@@ -1,6 +1,7 @@
 """What a history makes of evaluations, and when a run has a reason to stop."""
 
 import numpy as np
+import pytest
 
 from jaxq.loops.evaluation import Evaluation
 from jaxq.runs.history import History
@@ -41,3 +42,14 @@ def test_every_lane_must_reach_the_return_three_times_running():
     for times, one in enumerate([high, low, high, high, high]):
         history.append(times, metrics, one)
         assert reason(Stop(until_return=1.0), history) == (None if times < 4 else "until_return")
+
+
+@pytest.mark.parametrize(
+    "losses, expected", [((1.0, np.nan), "until_return"), ((1.0, 1.0), None), ((np.nan,) * 2, None)]
+)
+def test_a_member_that_diverged_does_not_count_for_a_return(losses, expected):
+    history, returns = History(1, 2), np.float32([[2.0], [0.0]])
+    for steps in (1, 2, 3):
+        one = Evaluation(returns, returns, returns > -1, returns)
+        history.append(steps, {"loss": np.array(losses)}, one)
+    assert reason(Stop(until_return=1.5), history) == expected

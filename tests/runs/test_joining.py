@@ -55,6 +55,7 @@ def test_added_seeds_are_bit_for_bit_those_of_the_whole_run(which, made, tmp_pat
     add_seeds(SPEC, directory, **HOW)
     seconds = files.read_json(directory / files.META)["seconds"]
     assert seconds == pytest.approx(before["seconds"] + added[0]) and added[0] > 0.0
+    assert not (directory / files.COMPLETE).exists()  # its scores lack the new seeds
     run(SPEC, directory, resume=True, **HOW)
     assert_same_run(whole, directory)
     for name in (files.SCORES, files.CONFIG, files.TABLE, files.LINES):
@@ -158,3 +159,23 @@ def test_seeds_on_their_way_are_named_to_whoever_asks_for_others(made, tmp_path,
     console = Console(file=io.StringIO(), width=200)
     run(FEW, directory, resume=True, **{**HOW, "console": console})
     assert "are left as they are" in " ".join(console.file.getvalue().split())
+
+
+def test_seeds_that_are_added_leave_no_tracks_and_are_not_trained_in_vain(
+    made, tmp_path, monkeypatch
+):
+    """Trap: event files of the part were removed with it; a seed whose replay cannot be kept was
+    refused after its training."""
+    directory, seen = Path(shutil.copytree(made[1], tmp_path / "run")), []
+
+    def stop(*arguments, spread, **how):
+        seen.append(spread)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(adding, "run", stop)
+    spread = HOW["spread"]._replace(track=("tensorboard",))
+    with pytest.raises(KeyboardInterrupt):
+        add_seeds(SPEC, directory, **{**HOW, "spread": spread})
+    assert [one.track for one in seen] == [()]
+    with pytest.raises(ConfigError, match="keep_replay needs a run of one lane"):
+        add_seeds(SPEC, directory, **{**HOW, "spread": spread._replace(keep_replay=(99,))})

@@ -6,8 +6,10 @@ import shutil
 import signal
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 from commands import assert_same_run
@@ -16,17 +18,21 @@ from rich.console import Console
 from safetensors.numpy import load_file, save_file
 
 from jaxq.config import Config, HParams
+from jaxq.envs.libraries import make_env
 from jaxq.errors import ConfigError
 from jaxq.loops.rollout import record_shapes
 from jaxq.networks.statistics import split
 from jaxq.recipes.experiment import make_experiment
 from jaxq.replay.datasets import ABOUT, DATASET, RECORDS, hash_of, uniform_windows
+from jaxq.replay.records import make_codec
 from jaxq.runs import files, runner
+from jaxq.runs.keeping import check_keeping, whole_episodes
 from jaxq.runs.listening import Listener
 from jaxq.runs.population import Population
 from jaxq.runs.runner import RunSpec, Spread, run
 from jaxq.runs.signals import Interrupted
 from jaxq.runs.stopping import Stop
+from jaxq.types import Step
 
 pytestmark = pytest.mark.usefixtures("shared_programs", "no_figures", "compiled_quickly")
 
@@ -258,3 +264,19 @@ def test_members_share_one_dataset(data):
         used = members._programs._compiled[name][0].memory_analysis()
         assert 0.99 * records.nbytes < used.argument_size_in_bytes < 1.1 * records.nbytes
         assert used.temp_size_in_bytes < 0.1 * records.nbytes
+
+
+def test_a_dataset_counts_its_whole_episodes(tmp_path):
+    """Of two columns: rewards 3, 12 and 30 until three ends, of which two begin where one ended."""
+    env = make_env("CartPole-v1", 1)
+    done = np.zeros((10, 2), bool)
+    done[[1, 4, 8], 0] = done[5, 1] = True
+    rewards = np.stack([np.arange(1.0, 11.0)] * 2, axis=1).astype(np.float32)
+    obs = np.zeros((10, 2, 4), np.float32)
+    steps = Step(obs, np.zeros((10, 2), np.uint8), rewards, done, done, obs)
+    records = np.asarray(make_codec(record_shapes(env)).pack(jax.tree.map(jnp.asarray, steps)))
+    found = whole_episodes(records, SimpleNamespace(env=env))
+    assert found == {"count": 2, "mean_return": 21.0}
+    lanes = RunSpec("small", SMALL, [SMALL_HPARAMS] * 2, [7], steps=440)
+    with pytest.raises(ConfigError, match="needs a run of one lane, and there are 2"):
+        check_keeping((7,), lanes, small(), tmp_path)

@@ -15,8 +15,9 @@ from conftest import ROOT
 from rich.console import Console
 
 from jaxq.errors import ConfigError
-from jaxq.runs import machine
+from jaxq.runs import files, machine
 from jaxq.runs.files import METRICS
+from jaxq.runs.resuming import check_same
 from jaxq.runs.runner import RunSpec, run
 
 
@@ -300,3 +301,20 @@ def test_without_a_home_there_is_no_cache(monkeypatch):
         assert jax.config.jax_compilation_cache_dir is None
     finally:
         jax.config.update("jax_compilation_cache_dir", before)
+
+
+def test_other_versions_are_told_and_other_random_numbers_refused(tmp_path):
+    document = SPEC.document()
+    files.create(tmp_path / "run", document)
+
+    def resumed_after(**session):
+        meta = {"sessions": [session], "members": {"batch": 1}}
+        files.write_json(tmp_path / "run" / files.META, meta)
+        return check_same(document, tmp_path / "run", None)
+
+    with pytest.warns(
+        UserWarning, match=r"goes on with another jax \(0\.0\.1 there, .*so bits may"
+    ):
+        assert resumed_after(versions={"jax": "0.0.1"}) == 1
+    with pytest.raises(ConfigError, match=r"with a different jax_default_prng_impl \(rbg there, "):
+        resumed_after(jax={"jax_default_prng_impl": "rbg"})

@@ -15,7 +15,7 @@ from conftest import ROOT
 from rich.console import Console
 
 from jaxq.errors import ConfigError
-from jaxq.runs import sinks
+from jaxq.runs import progress, sinks
 from jaxq.runs.listening import Moment
 from jaxq.runs.sinks import Sink, copy_to, guarded, make_sink
 from jaxq.types import Clock
@@ -258,3 +258,12 @@ def test_a_lane_keeps_its_wandb_id(tmp_path, monkeypatch):
     assert {given["group"] for given in started} == {tmp_path.name}
     assert [given["config"]["hparams"] for given in started[:2]] == DOCUMENT["lanes"]
     assert sinks.summarise(np.array([np.nan]), [0], "x").keys() == {"x/seed0"}
+
+
+def test_what_a_terminal_shows_is_the_best_lane():
+    nan, none = float("nan"), {"iqm": float("nan"), "iqm_95": [float("nan")] * 2}
+    lanes = [none, {"iqm": 1.0, "iqm_95": [0.5, 2.0]}, {"iqm": 3.0, "iqm_95": [nan, nan]}]
+    assert progress._headline({"lanes": lanes[:2]}) == "best of 2 lanes: return 1 [0.5, 2]"
+    assert progress._headline({"lanes": lanes}) == "best of 3 lanes: return 3"
+    counts = [progress.format_count(x) for x in (950.0, 999.6, 12_345.0, 4.56e6, 2e9)]
+    assert counts == ["950", "1k", "12.3k", "4.56M", "2G"]

@@ -166,3 +166,10 @@ def test_a_protocol_names_the_library_only_where_it_is_known(tmp_path, monkeypat
     own = SPEC._replace(config=replace(SMALL, env="two_functions:own")).settled()
     assert "gymnax" not in protocol_of(own, compose(own))
     assert "gymnax" in protocol_of(SPEC, compose(SPEC))
+
+
+@pytest.mark.parametrize("seeds", [[1, 1], [0, 1, 0], [-1], [2**32]])
+def test_seeds_are_different_numbers(seeds):
+    """Trap: a seed that comes twice makes an interval too narrow."""
+    with pytest.raises(ConfigError, match="must be different numbers from 0 to"):
+        compose(SPEC._replace(seeds=seeds))
