@@ -188,7 +188,7 @@ def _bundle(
     hints |= {name: tuple[str, ...] for name in _WORDS}
     sentences = field_sentences()
     for field, now in has.items():
-        sentences[field] += f" Now: {now}." if now else ""
+        sentences[field] += f" Now: {now}; the option alone drops that." if now else ""
     groups = [("run", tyro.conf.OmitArgPrefixes[type(options)], _default(options))]
     for name, group in _GROUPS.items():
         fields = [
