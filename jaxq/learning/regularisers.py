@@ -11,7 +11,7 @@ import jax
 import jax.numpy as jnp
 
 from jaxq.config import HParams
-from jaxq.networks.statistics import split
+from jaxq.networks.statistics import join, split
 from jaxq.types import Look, PyTree, Regulariser
 
 # Of CHAIN's authors' code: updates before the weight is found, those it is averaged over, and what
@@ -102,7 +102,8 @@ def _chain(weight: Callable[[Churn, HParams], jax.Array]) -> Regulariser:
 
     def term(params: PyTree, state: Churn, look: Look, hparams: HParams):
         values = look.elsewhere()
-        before = jax.lax.stop_gradient(values(state.previous))
+        old, (_, seen) = split(state.previous)[0], split(params)
+        before = jax.lax.stop_gradient(values(join(old, seen)))  # what was seen since is no churn
         churn = jnp.mean((values(params) - before) ** 2)
         now = jax.lax.stop_gradient(weight(state, hparams))
         return now * churn, {"churn": churn, "chain_weight": now}

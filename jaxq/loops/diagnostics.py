@@ -19,7 +19,7 @@ from jaxq.learning.plasticity import dormant_scores
 from jaxq.learning.traces import TraceRule
 from jaxq.legal import legal_actions, uniform
 from jaxq.networks.ensembles import EnsembleCarry, MixtureCarry
-from jaxq.networks.statistics import split
+from jaxq.networks.statistics import join, split
 from jaxq.types import Agent, Clock, Env, Network, PyTree, Trainer
 
 UPDATES = 20  # between which churn is measured, as Tang & Berseth (2024) do
@@ -91,10 +91,13 @@ def make_diagnostics(env: Env, agent: Agent, noting: Trainer) -> Diagnostics:
         if agent.loop != "streaming":
             found["gradient_norm"] = later.opt_state.gradient / UPDATES
         if network:
+            after = join(
+                split(later.params)[0], split(state.params)[1]
+            )  # what was seen is no churn
             found |= churn(
                 *(
                     network.apply(params, beginning.obs, None, ())[0].q_values
-                    for params in (state.params, later.params)
+                    for params in (state.params, after)
                 )
             )
         return found
