@@ -1,11 +1,13 @@
 """Small configurations that tests share, so that they share compiled programs."""
 
+import io
 from dataclasses import replace
 from functools import cache
 
 import jax
 import numpy as np
 import tabular
+from rich.console import Console
 
 from jaxq.config import Config, HParams
 from jaxq.envs import gymnax as envs
@@ -195,3 +197,10 @@ def same_bits(a, b) -> bool:
         x.dtype == y.dtype and x.shape == y.shape and x.tobytes() == y.tobytes()
         for x, y in zip(leaves_a, leaves_b)
     )
+
+
+def words_of(show, *arguments) -> str:
+    """What ``show(console, *arguments)`` prints, 200 letters wide."""
+    console = Console(file=io.StringIO(), width=200)
+    show(console, *arguments)
+    return console.file.getvalue()

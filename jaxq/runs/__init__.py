@@ -9,6 +9,7 @@ Read ``runner`` first, then ``population``; ``files`` names every file of a run 
     spreading    how it is carried out, as asked for
     history      what a run has measured, chunk by chunk
     listening    who hears of a run: the contract
+    container    what a container is granted of cores and memory
     machine      every core a device, compiled programs kept
     placement    batch, devices, memory
     members      trees of members: stacked, mapped over

@@ -3,7 +3,6 @@
 Both can only be chosen before JAX is used for the first time. Importing gymnax uses JAX.
 """
 
-import contextlib
 import functools
 import math
 import os
@@ -14,6 +13,7 @@ import jax
 from jax.experimental.compilation_cache import compilation_cache
 
 from jaxq.errors import ConfigError
+from jaxq.runs.container import granted_cores
 
 _GUARD = ("allow", "log"), "numbers move between host and device after every chunk"
 _NO_ERRORS = ("ignore",), "it turns every operation into a test"
@@ -39,8 +39,6 @@ _BITS = (
     "jax_default_matmul_precision",
 )
 _THREADS = "PJRT_NPROC"  # in the environment tells XLA how many threads a CPU's devices share
-_GROUPS = Path("/proc/self/cgroup")
-_CGROUP = Path("/sys/fs/cgroup")
 _WORTH_KEEPING = 0.2  # seconds of compiling
 _JAX_WORTH_KEEPING = 1.0  # JAX's default
 
@@ -149,7 +147,7 @@ def cache_directory() -> Path:
 
 def num_cores() -> int:
     """CPU cores that this process may use; in a container no more than it is granted."""
-    return max(1, math.ceil(min(num_threads(), _granted())))
+    return max(1, math.ceil(min(num_threads(), granted_cores())))
 
 
 def num_threads() -> int:
@@ -164,32 +162,6 @@ def _threads_said() -> int | None:
     """What the environment's variables of XLA say."""
     texts = (os.environ.get(name, "") for name in (_THREADS, "NPROC"))
     return next((max(1, int(text)) for text in texts if text.isdecimal()), None)
-
-
-def _granted() -> float:
-    """Cores' worth of time that this process is granted: by its control group, of version 2 or 1,
-    and by all above it, the least; inf without a limit."""
-    own = {"": "/", "cpu": "/"}  # controller -> group; in version 2 a group has them all
-    with contextlib.suppress(OSError, ValueError):
-        for line in _GROUPS.read_text().splitlines():
-            _, controllers, path = line.split(":", 2)
-            own |= {name: path for name in controllers.split(",") if name in own}
-    lowest = [_CGROUP / controller / path.lstrip("/") for controller, path in own.items()]
-    groups = [group for low in lowest for group in (low, *low.parents)]
-    return min(_quota(group) for group in groups if group.is_relative_to(_CGROUP))
-
-
-def _quota(group: Path) -> float:
-    """Cores' worth of time that a control group is granted; inf without a limit."""
-    with contextlib.suppress(OSError, ValueError):  # it is "max", or not there
-        quota, period = map(float, (group / "cpu.max").read_text().split())
-        return quota / period
-    with contextlib.suppress(OSError, ValueError):
-        quota, period = (
-            float((group / f"cpu.cfs_{name}_us").read_text()) for name in ("quota", "period")
-        )
-        return quota / period if quota > 0.0 else math.inf
-    return math.inf
 
 
 @functools.cache  # once

@@ -7,6 +7,7 @@ import jax
 import psutil
 
 from jaxq.errors import ConfigError
+from jaxq.runs.container import granted_memory
 from jaxq.types import PyTree
 
 # Parameters, their target, gradients and two moments of a batch of members should stay in a
@@ -61,8 +62,17 @@ def make_plan(
     num_groups = math.ceil(num_members / batch)
     plan = Plan(num_members, min(num_devices, num_groups), batch)
     free = free_memory(plan.num_devices)
-    check_memory(plan.num_groups * batch, tree_bytes(member), free, _largest_part(member))
+    check_memory(places(plan), tree_bytes(member), free, _largest_part(member))
     return plan
+
+
+def places(plan: Plan) -> int:
+    """Members for which there must be room: on devices with memory of their own each has as many
+    groups as the first."""
+    groups = plan.num_groups
+    if _free_of_each(plan.num_devices):
+        groups = math.ceil(groups / plan.num_devices) * plan.num_devices
+    return groups * plan.batch
 
 
 def _largest_part(member: PyTree) -> str:
@@ -108,7 +118,7 @@ def check_temporaries(plan: Plan, member_bytes: int, temporary_bytes: int, free_
     Raises:
       ConfigError: says which batch would fit.
     """
-    room = _usable(free_bytes) - plan.num_groups * plan.batch * member_bytes
+    room = _usable(free_bytes) - places(plan) * member_bytes
     needed = plan.num_devices * temporary_bytes
     if needed > room:
         fits = max(1, int(plan.batch * max(0, room) / needed))
@@ -138,8 +148,14 @@ def tree_bytes(tree: PyTree) -> int:
 
 
 def free_memory(num_devices: int) -> int:
-    """Bytes free on the first ``num_devices`` devices together."""
+    """Bytes free on the first ``num_devices`` devices together, on each as many as on the fullest;
+    of a CPU those of the machine, in a container no more than it is granted."""
+    if free := _free_of_each(num_devices):
+        return num_devices * min(free)
+    return int(min(psutil.virtual_memory().available, granted_memory()))
+
+
+def _free_of_each(num_devices: int) -> list[int]:
+    """Bytes free on each device that has memory of its own."""
     stats = [device.memory_stats() for device in jax.local_devices()[:num_devices]]
-    if all(stats):
-        return sum(stat["bytes_limit"] - stat["bytes_in_use"] for stat in stats)
-    return psutil.virtual_memory().available
+    return [stat["bytes_limit"] - stat["bytes_in_use"] for stat in stats if stat]

@@ -52,8 +52,8 @@ def lanes_of(
     """
     labels = [label or f"lane {lane}" for lane, label in enumerate(labels)]
     names, lanes = diagnoses(arrays), {label: lane for lane, label in enumerate(labels)}
-    last = arrays["eval_return"][..., -1]
-    best = best_of({label: last[lane] for label, lane in lanes.items()})
+    returns = arrays["eval_return"]
+    best = best_of({label: seeds_left(returns[lane])[:, -1] for label, lane in lanes.items()})
     return {
         label: {"steps": arrays["steps"]} | {name: arrays[name][[lanes[label]]] for name in names}
         for label in best

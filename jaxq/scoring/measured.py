@@ -120,6 +120,8 @@ def mean_band(values: np.ndarray) -> Interval:
 
 
 def best_of(runs: Mapping[str, np.ndarray], count: int = len(COLORS)) -> Sequence[str]:
-    """Of runs (label -> final scores) the labels of the ``count`` of highest IQM, as they stand."""
-    best = sorted(runs, key=lambda label: -float(iqm(runs[label])))[:count]
+    """Of runs (label -> final scores) the labels of the ``count`` of highest IQM, as they stand;
+    one without any score is the worst."""
+    iqms = {label: float(iqm(scores)) if len(scores) else -np.inf for label, scores in runs.items()}
+    best = sorted(runs, key=lambda label: -iqms[label])[:count]
     return [label for label in runs if label in best]

@@ -121,7 +121,7 @@ def format_seconds(seconds: float) -> str:
         if seconds < size:
             return f"{seconds:.2g} {unit}"
         seconds /= size
-    return f"{seconds:.2g} d"
+    return f"{seconds:.2g} d" if seconds < 100.0 else f"{seconds:,.0f} d"
 
 
 def _groups(part: Part) -> int:

@@ -6,6 +6,7 @@ import sys
 import textwrap
 import warnings
 from pathlib import Path
+from types import SimpleNamespace
 
 import jax
 import pytest
@@ -15,7 +16,7 @@ from conftest import ROOT
 from rich.console import Console
 
 from jaxq.errors import ConfigError
-from jaxq.runs import files, machine
+from jaxq.runs import container, files, machine, placement
 from jaxq.runs.files import METRICS
 from jaxq.runs.resuming import check_same
 from jaxq.runs.runner import RunSpec, run
@@ -82,10 +83,48 @@ def test_cores_of_a_container_are_those_that_it_is_granted(files, cores, tmp_pat
     for name, text in files.items():
         (tmp_path / name).parent.mkdir(exist_ok=True, parents=True)
         (tmp_path / name).write_text(f"{text}\n")
-    monkeypatch.setattr(machine, "_CGROUP", tmp_path)
-    monkeypatch.setattr(machine, "_GROUPS", tmp_path / "own")
+    monkeypatch.setattr(container, "_CGROUP", tmp_path)
+    monkeypatch.setattr(container, "_GROUPS", tmp_path / "own")
     monkeypatch.setattr(machine, "num_threads", lambda: 64)
     assert machine.num_cores() == cores
+
+
+@pytest.mark.parametrize(
+    "files, free",
+    [
+        ({"memory.max": "800", "memory.current": "300", "memory.stat": "inactive_file 90"}, 590),
+        ({"memory.max": "max", "memory.current": "300", "memory.stat": "anon 9"}, 4_000),
+        (
+            {
+                "memory/memory.limit_in_bytes": "900",
+                "memory/memory.usage_in_bytes": "300",
+                "memory/memory.stat": "inactive_file 5\ntotal_inactive_file 7",
+            },
+            607,
+        ),
+        (
+            {
+                "own": "0::/a/b",
+                "a/memory.max": "500",
+                "a/memory.current": "100",
+                "a/memory.stat": "",
+                "a/b/memory.max": "max",
+            },
+            400,
+        ),
+        ({}, 4_000),
+    ],
+)
+def test_memory_of_a_container_is_what_it_is_granted(files, free, tmp_path, monkeypatch):
+    """Trap: it was that of the machine, and the kernel ended the run."""
+    for name, text in files.items():
+        (tmp_path / name).parent.mkdir(exist_ok=True, parents=True)
+        (tmp_path / name).write_text(f"{text}\n")
+    monkeypatch.setattr(container, "_CGROUP", tmp_path)
+    monkeypatch.setattr(container, "_GROUPS", tmp_path / "own")
+    host = SimpleNamespace(virtual_memory=lambda: SimpleNamespace(available=4_000))
+    monkeypatch.setattr(placement, "psutil", host)
+    assert placement.free_memory(1) == free
 
 
 @pytest.mark.slow
@@ -147,8 +186,8 @@ def test_a_container_has_no_more_threads_than_cores(said, wanted, tmp_path):
         import os
         os.sched_getaffinity = lambda _: range(64)
         import jax
-        from jaxq.runs import machine
-        machine._CGROUP = machine.Path({str(tmp_path)!r})
+        from jaxq.runs import container, machine
+        container._CGROUP = container.Path({str(tmp_path)!r})
         machine.use_machine(){_COUNT}
     """
     said = {"PJRT_NPROC": said} if said else {}

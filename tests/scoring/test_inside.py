@@ -28,6 +28,14 @@ def test_the_best_are_those_of_the_last_evaluation():
     assert list(inside.lanes_of(measured, [f"{lane}" for lane in range(10)]))[-1] == "9"
 
 
+def test_a_seed_that_diverged_takes_nothing_from_the_others():
+    """Trap: the IQM of three seeds with NaN is NaN, and the best lane was not shown."""
+    measured = arrays(10, "srank")
+    measured["eval_return"][9, 0] = np.nan
+    measured["eval_return"][2] = np.nan
+    assert list(inside.lanes_of(measured, [f"{lane}" for lane in range(10)])) == [*"13456789"]
+
+
 def test_there_is_a_panel_for_everything_that_any_lane_has(tmp_path, monkeypatch):
     figures, save = [], inside.save
     monkeypatch.setattr(inside, "save", lambda f, path: figures.append(f) or save(f, path))
