@@ -65,9 +65,8 @@ def on_transitions(
         outputs = evaluate(network, params, target_params, key, batch)
         return loss_of(outputs, batch, hparams, backup, *own_key)
 
-    loss.__signature__ = inspect.signature(
-        loss, follow_wrapped=False
-    )  # help() shows what is called
+    # help() shows what is called.
+    loss.__signature__ = inspect.signature(loss, follow_wrapped=False)
     return loss
 
 

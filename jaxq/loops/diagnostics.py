@@ -91,9 +91,8 @@ def make_diagnostics(env: Env, agent: Agent, noting: Trainer) -> Diagnostics:
         if agent.loop != "streaming":
             found["gradient_norm"] = later.opt_state.gradient / UPDATES
         if network:
-            after = join(
-                split(later.params)[0], split(state.params)[1]
-            )  # what was seen is no churn
+            seen = split(state.params)[1]  # since what was observed meanwhile is no churn
+            after = join(split(later.params)[0], seen)
             found |= churn(
                 *(
                     network.apply(params, beginning.obs, None, ())[0].q_values
