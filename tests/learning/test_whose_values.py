@@ -9,6 +9,7 @@ import numpy as np
 import optax
 import pytest
 from common import tabular_env
+from test_losses import BATCH
 
 from jaxq.config import HParams
 from jaxq.learning import backups, iterated, losses, optimizers, regularisers, td
@@ -29,13 +30,6 @@ pytestmark = pytest.mark.usefixtures("compiled_quickly")
 
 KEY = jax.random.key(0)
 ROWS = jnp.arange(5)
-BATCH = Transition(
-    None,
-    jnp.array([0, 1, 2, 0, 1]),
-    jnp.linspace(-1, 1, 5),
-    jnp.array([0.9, 0.9, 0.0, 0.9, 0.9]),
-    None,
-)
 ENV = tabular_env(2)
 TABLE = modules.from_flax(
     heads.ValueNetwork(torsos.Flatten(), heads.LinearHead(3, 1, partial(nn.Dense, use_bias=False)))
