@@ -1,11 +1,13 @@
 """Scripts as users start them, in processes of their own; what several test files share."""
 
+import importlib.util
 import os
 import socket
 import subprocess
 import sys
 import time
 from pathlib import Path
+from types import ModuleType
 
 import numpy as np
 from conftest import ROOT
@@ -20,6 +22,15 @@ SMALLEST = (
 # The same with two seeds, and a checkpoint after every chunk.
 TINY = [*"dqn-cartpole --seeds 2 --steps 4000 --save-every 0".split(), *SMALLEST]
 CAPTURE = {"capture_output": True, "text": True, "timeout": 300}
+
+
+def module_of(script: str) -> ModuleType:
+    """A script of ``experiments`` as a module, made anew."""
+    path = ROOT / "experiments" / script
+    spec = importlib.util.spec_from_file_location(f"script_{path.stem}", path)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
 
 
 def command(*arguments, script="train.py") -> list[str]:

@@ -149,18 +149,17 @@ def _parse(
     if others:
         raise ConfigError(f"env_params={' '.join(others)} must be names and numbers in turn.")
     extra, structure = _numbers(found.pop("extra"), "extra")
-    typed, before = _typed(arguments) & frozenset(start), (preset.config, preset.hparams)
+    typed, config, hparams = _typed(arguments) & frozenset(start), preset.config, preset.hparams
     if "env_params" in typed and not env_params:  # alone it drops what the preset has
-        before = before[0], before[1]._replace(env_params={})
+        hparams = hparams._replace(env_params={})
     if "extra" in typed and not (extra or structure):
-        before = replace(before[0], extra=()), before[1]._replace(extra={})
-    words = _with_words(before[0].extra, structure)
-    fields = {name: found.pop(name) for name in vars(preset.config) if name != "extra"}
-    config = replace(preset.config, **fields, extra=words)
-    hparams = preset.hparams._replace(
+        config, hparams = replace(config, extra=()), hparams._replace(extra={})
+    fields = {name: found.pop(name) for name in vars(config) if name != "extra"}
+    config = replace(config, **fields, extra=_with_words(config.extra, structure))
+    hparams = hparams._replace(
         **found,
-        env_params={**before[1].env_params, **env_params},
-        extra={**before[1].extra, **extra},
+        env_params={**hparams.env_params, **env_params},
+        extra={**hparams.extra, **extra},
     )
     return Parsed(values.run, config, hparams, asked, typed)
 

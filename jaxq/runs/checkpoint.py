@@ -112,6 +112,11 @@ def save_arrays(
             _path(directory, other).unlink()
 
 
+def exists(directory: Path) -> bool:
+    """Whether there is any checkpoint, damaged or whole."""
+    return bool(_steps(directory))
+
+
 def restore(directory: Path, shapes: PyTree, owner: str, before: int | None = None) -> Saved | None:
     """The newest whole checkpoint, with a tree of these shapes, or None if there is none yet.
 

@@ -141,8 +141,7 @@ def load(directory: Path, document: dict, shapes: PyTree) -> Point | None:
         complete; nothing is changed.
     """
     point, complete = read_point(directory, document, shapes), directory / results.COMPLETE
-    checkpoints = directory / results.CHECKPOINTS
-    if complete.exists() and not (checkpoints.is_dir() and any(checkpoints.iterdir())):
+    if complete.exists() and not checkpoint.exists(directory / results.CHECKPOINTS):
         raise ConfigError(
             f"resume={directory} is complete and has no checkpoint to go on from; put its "
             f"checkpoints back, or start a new run in another --out directory."

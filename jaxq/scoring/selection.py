@@ -34,14 +34,15 @@ def chosen(
     settings = [np.asarray(values, np.float64) for values in scores]
     if not settings:
         raise ValueError("there is no setting to choose.")
-    generator = np.random.default_rng(seed)
-    values = np.empty((len(settings), resamples))  # [H, R]
     for index, own in enumerate(settings):
         if own.shape[-1] == 0 or np.isnan(own).any():
             raise ValueError(f"setting {index} has no scores, or one that is NaN.")
-        picks = generator.integers(0, own.shape[-1], (resamples, *own.shape))
-        values[index] = statistic(np.take_along_axis(own[None], picks, axis=-1))
     if min(own.shape[-1] for own in settings) == 1:
         return np.full(len(settings), np.nan)
+    generator = np.random.default_rng(seed)
+    values = np.empty((len(settings), resamples))  # [H, R]
+    for index, own in enumerate(settings):
+        picks = generator.integers(0, own.shape[-1], (resamples, *own.shape))
+        values[index] = statistic(np.take_along_axis(own[None], picks, axis=-1))
     best = values == values.max(axis=0)
     return np.mean(best / best.sum(axis=0), axis=1)

@@ -1,6 +1,5 @@
 """What is typed reaches what it is meant for, in every script."""
 
-import importlib.util
 import io
 import sys
 from dataclasses import replace
@@ -11,8 +10,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from commands import module_of
 from common import SMALL, SMALL_HPARAMS, small
-from conftest import ROOT
 from rich.console import Console
 
 from jaxq.cli import tasks
@@ -31,16 +30,6 @@ pytestmark = pytest.mark.usefixtures("compiled_quickly")
 
 QUIET = Console(quiet=True)
 SPEC = RunSpec("small", SMALL, [SMALL_HPARAMS], [7, 9], steps=440)
-
-
-def script(name):
-    """The module of one of the scripts."""
-    folder = ROOT / "experiments"
-    sys.path.insert(0, str(folder))
-    spec = importlib.util.spec_from_file_location(f"the_{name}", folder / f"{name}.py")
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
 
 
 def test_what_is_typed_reaches_the_run(tmp_path, monkeypatch):
@@ -118,7 +107,7 @@ def test_a_run_is_not_repeated_with_changed_code(tmp_path, monkeypatch):
 
 
 def test_evaluate_plays_what_it_is_asked_for(tmp_path, monkeypatch):
-    module, seen = script("evaluate"), []
+    module, seen = module_of("evaluate.py"), []
     lanes = [SMALL_HPARAMS, SMALL_HPARAMS._replace(gamma=0.5)]
     document = SPEC._replace(config=replace(SMALL, eval_max_steps=77), lanes=lanes).document()
     shapes = jax.eval_shape(small().agent.network.init, jax.random.key(0), jnp.zeros((2, 4)))
@@ -149,7 +138,7 @@ def test_evaluate_plays_what_it_is_asked_for(tmp_path, monkeypatch):
 
 
 def test_report_hands_on_what_it_is_asked_for(monkeypatch):
-    module, seen = script("report"), []
+    module, seen = module_of("report.py"), []
     monkeypatch.setattr(module, "write_report", lambda *a, **k: seen.append((a, k)) or [])
     words = "a b --out c.html --reference control --anchors d --label a=A --label b=B --format pdf"
     module.report([*words.split(), "--latex"], QUIET)
@@ -159,7 +148,7 @@ def test_report_hands_on_what_it_is_asked_for(monkeypatch):
 
 
 def test_a_sweep_is_asked_for_in_all_ways(tmp_path, monkeypatch):
-    module, words = script("sweep"), "dqn-cartpole --seeds 2 --steps 20000".split()
+    module, words = module_of("sweep.py"), "dqn-cartpole --seeds 2 --steps 20000".split()
     rates, ask = "learning_rate=log:1e-4..1e-2", dict(seeds=2, steps=20_000)
     space = {"learning_rate": rates.split("=")[1]}
     for more, asked in {
@@ -187,14 +176,14 @@ def test_a_sweep_is_asked_for_in_all_ways(tmp_path, monkeypatch):
 def test_batches_of_a_search_are_as_large_as_asked_for():
     pytest.importorskip("optuna")
     words = "dqn-cartpole --optuna 6 --at-once 3 --search-seed 1 --space gamma=0.9..0.99".split()
-    _, study = script("sweep").parse(words)
+    _, study = module_of("sweep.py").parse(words)
     asked = dict(optuna=6, at_once=3, search_seed=1, space={"gamma": "0.9..0.99"})
     assert study == make_study("dqn-cartpole", **asked)
 
 
 def test_methods_are_compared_by_48_settings_of_the_same_steps():
     """README: 48 settings on 6 environments, 3 seeds, 30k steps, 10 fresh seeds."""
-    module = script("chs")
+    module = module_of("chs.py")
     for name, field, values in (
         ("dqn", "tau", {1.0, 0.2}),
         ("pqn", "td_lambda", {0.65, 0.95}),
@@ -214,7 +203,7 @@ def test_methods_are_compared_by_48_settings_of_the_same_steps():
 
 
 def test_rungs_are_named_by_what_they_train(tmp_path, monkeypatch):
-    module, seen = script("ladder"), []
+    module, seen = module_of("ladder.py"), []
     monkeypatch.setattr(module.tasks, "train_each", lambda jobs, out, _: seen.append((jobs, out)))
     monkeypatch.setattr(module.plots, "draw_comparison", lambda *_: None)
     module.ladder(["--seeds", "3", "--steps", "20000", "--out", str(tmp_path)], QUIET)
@@ -228,7 +217,7 @@ def test_rungs_are_named_by_what_they_train(tmp_path, monkeypatch):
 
 def test_the_command_that_is_kept_repeats_its_own_seeds():
     cell = suites.cells("control")["dqn-cartpole"]
-    assert script("reference")._command(cell, [3, 4], 5) == (
+    assert module_of("reference.py")._command(cell, [3, 4], 5) == (
         "python experiments/train.py dqn-cartpole --steps 250000 --seeds 2 --first-seed 3 "
         "--batch 5 --epsilon-steps 125000"
     )
@@ -245,6 +234,6 @@ def test_the_command_that_is_kept_repeats_its_own_seeds():
 )
 def test_methods_are_compared_by_what_they_read_and_reset_in_their_steps(method, names, period):
     """Trap: the grid of all was refused, or epsilon rose, or a reset never came."""
-    module = script("chs")
+    module = module_of("chs.py")
     study = module._study(method, module.Arguments((method,)))
     assert set(study.settings[0]) - {"env"} == names and study.config.reset_period == period

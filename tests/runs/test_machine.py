@@ -53,6 +53,20 @@ def test_a_count_of_cores_is_a_number(count):
         machine.use_cores(count)
 
 
+@pytest.fixture
+def granting(tmp_path, monkeypatch):
+    """Puts this process into control groups with such files: name -> text."""
+
+    def grant(files):
+        for name, text in files.items():
+            (tmp_path / name).parent.mkdir(exist_ok=True, parents=True)
+            (tmp_path / name).write_text(f"{text}\n")
+        monkeypatch.setattr(container, "_CGROUP", tmp_path)
+        monkeypatch.setattr(container, "_GROUPS", tmp_path / "own")
+
+    return grant
+
+
 @pytest.mark.parametrize(
     "files, cores",
     [
@@ -79,12 +93,8 @@ def test_a_count_of_cores_is_a_number(count):
         ({"own": "what is this"}, 64),
     ],
 )
-def test_cores_of_a_container_are_those_that_it_is_granted(files, cores, tmp_path, monkeypatch):
-    for name, text in files.items():
-        (tmp_path / name).parent.mkdir(exist_ok=True, parents=True)
-        (tmp_path / name).write_text(f"{text}\n")
-    monkeypatch.setattr(container, "_CGROUP", tmp_path)
-    monkeypatch.setattr(container, "_GROUPS", tmp_path / "own")
+def test_cores_of_a_container_are_those_that_it_is_granted(files, cores, granting, monkeypatch):
+    granting(files)
     monkeypatch.setattr(machine, "num_threads", lambda: 64)
     assert machine.num_cores() == cores
 
@@ -115,13 +125,9 @@ def test_cores_of_a_container_are_those_that_it_is_granted(files, cores, tmp_pat
         ({}, 4_000),
     ],
 )
-def test_memory_of_a_container_is_what_it_is_granted(files, free, tmp_path, monkeypatch):
+def test_memory_of_a_container_is_what_it_is_granted(files, free, granting, monkeypatch):
     """Trap: it was that of the machine, and the kernel ended the run."""
-    for name, text in files.items():
-        (tmp_path / name).parent.mkdir(exist_ok=True, parents=True)
-        (tmp_path / name).write_text(f"{text}\n")
-    monkeypatch.setattr(container, "_CGROUP", tmp_path)
-    monkeypatch.setattr(container, "_GROUPS", tmp_path / "own")
+    granting(files)
     host = SimpleNamespace(virtual_memory=lambda: SimpleNamespace(available=4_000))
     monkeypatch.setattr(placement, "psutil", host)
     assert placement.free_memory(1) == free

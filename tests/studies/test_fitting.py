@@ -1,13 +1,11 @@
 """What of a study fits on a device that need not be here."""
 
 import importlib.util
-import io
 from types import SimpleNamespace
 
 import jax
 import pytest
-from common import SMALL, SMALL_HPARAMS
-from rich.console import Console
+from common import SMALL, SMALL_HPARAMS, words_of
 
 from jaxq.config import Preset
 from jaxq.errors import ConfigError
@@ -20,12 +18,12 @@ BASE = Preset("Small.", SMALL, SMALL_HPARAMS, steps=240, seeds=2)
 GRID = {"learning_rate": [1e-4, 1e-3, 1e-2], "widths": [[8], [16]]}  # 3 x 2 members of 2 programs
 
 
-def words_of(device, batch=None):
+def plan_for(device, batch=None):
     """The words of a plan for a device, without what separates its columns."""
-    console = Console(file=io.StringIO(), width=200)
-    spread = sweeping.Spread(batch=batch)
-    sweeping.plan(make_study(BASE, grid=GRID), console, spread=spread, device=device)
-    return " ".join(console.file.getvalue().replace("│", " ").split())
+    study, spread = make_study(BASE, grid=GRID), sweeping.Spread(batch=batch)
+    show = lambda console: sweeping.plan(study, console, spread=spread, device=device)  # noqa: E731
+    words = words_of(show)
+    return " ".join(words.replace("│", " ").split())
 
 
 @pytest.fixture
@@ -53,7 +51,7 @@ def compiled(monkeypatch):
     ],
 )
 def test_members_that_fit_and_the_batches_of_a_study(compiled, device, batch, fit, batches):
-    words = words_of(device, batch)
+    words = plan_for(device, batch)
     assert f"widths=8 6 3,000.00 MB 1,000.00 MB {fit} {batches} widths=16 6" in words
     assert f"{2 * batches} batches on one {device}" in words
     assert compiled == [((8,), batch or 5), ((16,), batch or 5)]
@@ -85,7 +83,7 @@ def test_a_member_larger_than_the_device_is_refused():
 
 def test_devices_that_do_not_exist_and_compilers_that_are_missing(monkeypatch):
     with pytest.raises(ConfigError, match="for=v9 does not exist"):
-        words_of("v9")
+        plan_for("v9")
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
     for name, package in (("v6e", "libtpu"), ("h100", "jax_cuda13_plugin")):
         with pytest.raises(ConfigError, match=rf"{package}.*pip install -e '\.\[kernels\]'"):

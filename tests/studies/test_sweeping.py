@@ -1,14 +1,13 @@
 """A sweep in this process: what is asked for, what is found, what a script makes of words."""
 
-import importlib.util
 import io
 import shutil
 from typing import NamedTuple
 
 import numpy as np
 import pytest
-from common import SMALL, SMALL_HPARAMS
-from conftest import ROOT
+from commands import module_of
+from common import SMALL, SMALL_HPARAMS, words_of
 from rich.console import Console
 
 from jaxq.config import Preset
@@ -197,9 +196,8 @@ def test_a_plan_counts_every_member(num_parts, duration, monkeypatch):
     more for the best one on two fresh seeds."""
     cost = planning.Cost(1_000_000, 0, 0.0, 0.0, 1.0, 0.0)
     monkeypatch.setattr(planning, "measure", lambda *_: cost)
-    console, study = Console(file=io.StringIO(), width=200), make_study(BASE, grid=GRID)
-    sweeping.plan(study, console, spread=SPREAD, num_parts=num_parts)
-    words = console.file.getvalue()
+    how, study = {"spread": SPREAD, "num_parts": num_parts}, make_study(BASE, grid=GRID)
+    words = words_of(lambda console: sweeping.plan(study, console, **how))
     assert "4 settings x 2 seeds" in words and "1 program to compile" in words
     assert f"about {duration} here" in words
 
@@ -212,10 +210,7 @@ def test_a_plan_needs_settings():
 
 @pytest.fixture(scope="module")
 def script():
-    spec = importlib.util.spec_from_file_location("sweep_script", ROOT / "experiments/sweep.py")
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    return module_of("sweep.py")
 
 
 def test_words_ask_for_the_same_as_data(script):
