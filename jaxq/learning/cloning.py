@@ -21,6 +21,12 @@ def cloning_loss(
 
     Acting greedily by them is to do what the data do most often. ``accuracy`` counts how often that
     is the action which was taken.
+
+    Args:
+      steps: leaves [B, 1, ...].
+
+    Returns:
+      LossOutput: all [B]; the priority is the loss.
     """
     del target_params, hparams
     obs = jax.tree.map(lambda leaf: leaf[:, 0], steps.obs)

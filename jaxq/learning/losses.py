@@ -20,6 +20,19 @@ from jaxq.learning.backups import Lookahead, Values
 from jaxq.networks.legal import mean_value
 from jaxq.types import LossOutput, Network, PyTree, Step, Transition
 
+_CALLED = """
+Args:
+  network: what ``params`` and ``target_params`` are the parameters of.
+  target_params: those that the next state is valued with.
+  key: for noise in the network, and for what the loss draws.
+  steps: windows of consecutive steps, leaves [B, T, ...].
+  hparams: numbers, traced.
+  backup: how the next state is valued; see ``backups``.
+
+Returns:
+  LossOutput: losses [B], priorities [B] and measurements [B] by name.
+"""
+
 
 def evaluate(
     network: Network, params: PyTree, target_params: PyTree, key: jax.Array, batch: Transition
@@ -67,6 +80,7 @@ def on_transitions(
 
     # help() shows what is called.
     loss.__signature__ = inspect.signature(loss, follow_wrapped=False)
+    loss.__doc__ = f"{inspect.cleandoc(loss.__doc__ or '')}\n{_CALLED}"
     return loss
 
 

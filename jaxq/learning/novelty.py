@@ -30,6 +30,12 @@ def random_distillation_loss(
     predictor has it now, with the discount ``intrinsic_gamma``. Theirs go on where an episode ends
     (section 2.3); a replay does not know what came next, so here they end with it. The predictor
     learns from the observations after the steps.
+
+    Args:
+      steps: leaves [B, 1, ...].
+
+    Returns:
+      LossOutput: all [B]; the sum of the three losses, and of the priorities of both values.
     """
     chex.assert_axis_dimension(steps.reward, 1, 1)
     batch = fold(steps, hparams)

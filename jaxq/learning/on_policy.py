@@ -23,6 +23,9 @@ def lambda_loss(
       steps: segments of a rollout, leaves [B, T, ...]. With memory they are unrolled from the
         carry stored at their beginning.
       returns: of every step, by the parameters that collected it (``returns.lambda_returns``).
+
+    Returns:
+      LossOutput: all [B], means over the steps of a segment, with a priority that nobody reads.
     """
     carry = jax.tree.map(lambda x: x[:, 0], steps.carry)
     q_values, _ = unroll(network, params, key, carry, steps)

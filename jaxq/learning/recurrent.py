@@ -102,9 +102,13 @@ def recurrent_q_loss(
     and the mean error of a sequence.
 
     Args:
+      steps: sequences, leaves [B, T, ...], with the carry before each step.
       burn_in: steps at the beginning that only bring the memory up to date, without gradient.
       n_step: n of the targets, shortened where an episode or the sequence ends.
       rescaling: of the values that are learned.
+
+    Returns:
+      LossOutput: all [B]; the loss is the mean over the T - burn_in steps that are learned from.
     """
     carry, steps = jax.tree.map(lambda x: x[:, 0], steps.carry), steps._replace(carry=())
     late = jax.tree.map(lambda x: x[:, burn_in:], steps)
