@@ -11,6 +11,7 @@ import tabular
 from common import RECIPES, SMALL, SMALL_HPARAMS, TABLE, cast, small, tabular_env
 
 from jaxq.config import HParams
+from jaxq.envs.episodes import RawEnv, from_raw
 from jaxq.learning import optimizers, regularisers, traces
 from jaxq.learning.targets import polyak
 from jaxq.loops import offline
@@ -23,6 +24,7 @@ from jaxq.networks.statistics import NAME
 from jaxq.recipes import experiment
 from jaxq.recipes.agents import make_agent_from
 from jaxq.recipes.lengths import make_round_lengths
+from jaxq.recipes.presets import PRESETS
 from jaxq.replay.records import make_codec
 from jaxq.types import Agent, Clock, Episode, LossOutput, Replay, Sample, Step
 
@@ -233,3 +235,32 @@ def test_statistics_count_the_observations_that_were_acted_on():
     obs = np.asarray(make_codec(record_shapes(made.env)).unpack(records).obs).reshape(-1, 4)
     seen = state.params[NAME]["observations"]
     np.testing.assert_allclose(seen["mean"], obs.mean(axis=0), atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    "preset, in_order",
+    [
+        ("pqn-cartpole", [0, 1, 2] * 4),  # what was acted on, also where an episode ends
+        ("stream-q-cartpole", [0, *[1, 2, 3, 0] * 4]),  # what follows a step, and what begins
+    ],
+)
+def test_statistics_count_a_rollout_and_a_stream(preset, in_order):
+    """An episode observes 0, 1 and 2, and ends with 3."""
+
+    def step(key, state, action, params):
+        return jnp.float32([state + 1]), state + 1, 1.0, state == 2, False
+
+    def make_env(config, num_envs):
+        raw = RawEnv(num_actions=2, reset=lambda *_: (jnp.zeros(1), 0), step=step)
+        return from_raw(raw, "Counting", num_envs)
+
+    lengths = {} if preset.startswith("stream") else {"rollout_steps": 6, "minibatches": 1}
+    config, hparams = PRESETS[preset].config, PRESETS[preset].hparams
+    config = replace(config, observations="normalized", num_envs=1, chunk_steps=12, **lengths)
+    trainer = experiment.make_experiment(config, hparams, make_env=make_env).trainer
+    hparams = cast(hparams)
+    state, *_ = jax.jit(trainer.chunk)(*jax.jit(trainer.init)(KEY, hparams), hparams)
+    seen = state.params[NAME]["observations"]
+    found = [float(seen[name].sum()) for name in ("count", "mean", "variance")]
+    expected = len(in_order), np.mean(in_order), np.var(in_order, ddof=1)
+    np.testing.assert_allclose(found, expected, rtol=1e-5)
