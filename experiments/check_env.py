@@ -31,7 +31,7 @@ from jaxq.envs.libraries import library_of, version_of
 from jaxq.envs.own import form_of
 from jaxq.envs.probing import LIMIT
 from jaxq.envs.trying import NUM_ENVS, Seen, look_at, measure_speed
-from jaxq.errors import ConfigError
+from jaxq.errors import ConfigError, require_devices
 from jaxq.loops.rollout import record_shapes
 from jaxq.printing import check_written, escape
 from jaxq.recipes.experiment import make_env_from, raw_env_of
@@ -56,6 +56,7 @@ class Arguments:
 
 def check_env(arguments: list[str], console: Console) -> None:
     args = read(Arguments, arguments, prog="check_env.py", description=__doc__)
+    require_devices()
     config = Config(env=args.env, env_kwargs=args.env_kwargs, time_limit=args.time_limit)
     try:
         with warnings.catch_warnings(record=True) as told:

@@ -69,6 +69,6 @@ def _from_json(name: str, value: Any) -> Any:
 
 def _number(name: str, value: Any) -> float:
     try:
-        return float(value)
+        return float(None if isinstance(value, bool) else value)
     except (TypeError, ValueError):
         raise ConfigError(f"{name}={value!r} must be a number.") from None

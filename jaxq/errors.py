@@ -66,6 +66,11 @@ def check_call(what: str, function: Callable, arguments: Sequence[str]) -> None:
     Raises:
       ConfigError: it takes something else.
     """
+    if not callable(function):
+        raise ConfigError(
+            f"{what} is of type {type(function).__name__}; a function of "
+            f"({', '.join(arguments)}) is accepted."
+        )
     try:
         signature = inspect.signature(function, follow_wrapped=False)  # it is what is called
     except (TypeError, ValueError):  # of some built-in functions Python does not know it

@@ -11,13 +11,23 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxq.envs.forms import check_flags, check_not_empty, check_same, shapes
+from jaxq.envs.forms import check_flags, check_not_empty, check_same, own_errors, shapes
 from jaxq.envs.probing import LIMIT, STEP, Forms, check_params
-from jaxq.errors import ConfigError, unknown
+from jaxq.errors import ConfigError, check_call, unknown
 from jaxq.types import PyTree
 
-_METHODS = ("reset", "step", "action_space", "observation_space")
-_PARTS = ("reset_env", "step_env")  # of them, without automatic resets
+_CALLED = {  # methods, and what they are called with
+    "reset": "key, params",
+    "step": "key, state, action, params",
+    "action_space": "params",
+    "observation_space": "params",
+}
+_CALLED_PARTS = {  # of them, without automatic resets
+    "reset_env": "key, params",
+    "step_env": "key, state, action, params",
+    "is_truncated": "state, params",
+}
+_PARTS = ("reset_env", "step_env")
 _SAID = ("termination",)  # by an attribute ``done``
 
 
@@ -59,6 +69,8 @@ def num_actions_of(env: Any, params: PyTree, name: str) -> int:
       ConfigError: its action space is missing, not discrete, or empty.
     """
     space = space_of(env.action_space, params, f"action_space of env={name}")
+    if isinstance(space, int):
+        raise ConfigError(f"action_space of env={name} is {space}; Discrete({space}) is accepted.")
     count = getattr(space, "n", None)
     if count is None or np.ndim(count):
         dtype = getattr(space, "dtype", None)
@@ -77,20 +89,23 @@ def num_actions_of(env: Any, params: PyTree, name: str) -> int:
 def missing_method(env: Any) -> str | None:
     """What it takes to be a gymnax environment and ``env`` has not; gymnasium's spaces are no
     methods."""
-    return next((name for name in _METHODS if not callable(getattr(env, name, None))), None)
+    return next((name for name in _CALLED if not callable(getattr(env, name, None))), None)
 
 
 def check_gymnax(env: Any, params: PyTree, name: str) -> None:
     """Refuse what is no gymnax environment, and parameters that cannot be replaced, or traced.
 
     Raises:
-      ConfigError: names what is missing, or the parameter.
+      ConfigError: names what is missing, or cannot be called, or the parameter.
     """
     if method := missing_method(env):
         raise ConfigError(
             f"env={name} has no method {method}; a gymnax-1.0 environment is accepted."
         )
     check_params(params, name)
+    for method, arguments in (_CALLED | _CALLED_PARTS).items():
+        if callable(function := getattr(env, method, None)):
+            check_call(f"{method} of env={name}", function, arguments.split(", "))
 
 
 def is_merged(env: Any, params: PyTree) -> bool:
@@ -164,7 +179,8 @@ def probe_parts(env: Any, params: PyTree, name: str) -> None:
 
 def space_of(method: Callable, params: PyTree, what: str) -> Any:
     try:
-        space = method(params)
+        with own_errors(what):
+            space = method(params)
     except NotImplementedError:
         space = None
     if space is None:

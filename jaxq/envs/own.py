@@ -131,8 +131,9 @@ def _make(thing: Any, name: str, kwargs: tuple[str, ...]) -> RawEnv | tuple[Any,
     made = _call(thing, name, kwargs)
     if isinstance(made, RawEnv):
         return made
-    if _is_gymnax(made) and hasattr(made, "default_params"):
-        return made, made.default_params
+    with own_errors(f"default_params of env={name}"):
+        if _is_gymnax(made) and hasattr(made, "default_params"):
+            return made, made.default_params
     if type(made) is tuple and len(made) == 2 and _is_gymnax(made[0]):
         return made
     raise ConfigError(f"env={name} gave {_described(made)}; {_ACCEPTED}")

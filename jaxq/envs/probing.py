@@ -83,7 +83,8 @@ def check_raw(raw: Any, name: str) -> None:
             )
         check_call(f"{field} of env={name}", function, arguments.split(", "))
     check_params(raw.params, name)
-    if raw.limit != LIMIT and not hasattr(raw.params, raw.limit):
+    is_name = isinstance(raw.limit, str)
+    if not is_name or (raw.limit != LIMIT and not hasattr(raw.params, raw.limit)):
         raise ConfigError(
             f"env={name} has limit={raw.limit!r}, and its parameters have none of that name."
         )

@@ -90,6 +90,8 @@ def make_experiment(
     Raises:
       ConfigError: anything that could not run, before anything compiles.
     """
+    if make_agent is not None:
+        check_call("make_agent", make_agent, ("config", "env"))
     validate(config, *lanes, handed_over=bool(make_agent) and not is_own(config.agent))
     env = _make_env(make_env, config, config.num_envs)
     own = _own_functions(config, agent=make_agent, env=make_env)

@@ -62,7 +62,7 @@ def _check_range(name: str, value: Any, low: float, high: float) -> None:
       ConfigError: says which are.
     """
     try:
-        value = float(None if isinstance(value, str) else value)
+        value = float(None if isinstance(value, str | bool) else value)
     except (TypeError, ValueError):
         raise ConfigError(f"{name}={value!r} must be a number.") from None
     if not low <= value <= high:

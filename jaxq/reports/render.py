@@ -14,7 +14,8 @@ import jax
 import numpy as np
 
 from jaxq.config import HParams
-from jaxq.errors import ConfigError, how_to_get
+from jaxq.envs.forms import own_errors
+from jaxq.errors import ConfigError, check_call, how_to_get
 from jaxq.learning.exploration import mix_uniform
 from jaxq.legal import legal_actions
 from jaxq.types import Agent, Env, PyTree
@@ -60,7 +61,7 @@ def save_gif(
 
     Raises:
       ConfigError: nobody can draw the environment, what it needs is not installed, or its
-        ``render`` returns no picture.
+        ``render`` raises, or returns no picture.
     """
     draw = _drawing(env.name, raw, jax.device_get(env.params(hparams.env_params)))
     states, rewards = _play(env, agent, params, hparams, key, max_steps)
@@ -107,10 +108,15 @@ def _drawing(name: str, raw: Any, env_params: PyTree) -> _Draw:
 
     is_own = not type(raw).__module__.startswith("gymnax.")
     if is_own and callable(getattr(raw, "render", None)):
-        image = _import_pillow()
+        image, what = _import_pillow(), f"render of env={name}"
+        check_call(what, raw.render, ("state", "params"))
 
         def draw(path, states, returns):
-            frames = [_frame(name, raw.render(unwrapped(state), env_params)) for state in states]
+            frames = []
+            for state in states:  # one after the other: pyplot keeps what is open
+                with own_errors(what):
+                    drawn = raw.render(unwrapped(state), env_params)
+                frames.append(_frame(name, drawn))
             _write(image, path, name, frames)
 
     elif raw.name in _DRAWN:

@@ -167,7 +167,7 @@ def of_this_version(document: Mapping[str, Any], run: Path) -> dict[str, Any]:
     Raises:
       ConfigError: another version of jaxq has made the run.
     """
-    version = document.get("version", "0.1.0")  # which did not say so
+    version = str(document.get("version", "0.1.0"))  # which did not say so
     if version != VERSION:
         raise ConfigError(f"run={run} was made by jaxq {version}; runs of {VERSION} are accepted.")
     return {name: value for name, value in document.items() if name != "version"}

@@ -96,13 +96,17 @@ def load_policy(run: str | Path, trusted: Sequence[str] = ()) -> Policy:
         raise ConfigError(f"run={run} holds no exported policy ({missing}){hint}.")
     try:
         document = files.read_json(directory / files.CONFIG)
+        if not isinstance(document, dict):
+            raise ValueError(f"{files.CONFIG} holds a {type(document).__name__}, and no names")
         params = unflatten_dict(map_tensors(path), sep="/")
     except (OSError, ValueError) as error:
         raise ConfigError(f"run={run} holds a damaged policy: {error}.") from error
     document = files.of_this_version(document, run)
     try:
         lanes = [hparams_from_dict(lane) for lane in document["lanes"]]
-        config, seeds = config_from_dict(document["config"], trusted), document["seeds"]
+        config, seeds = config_from_dict(document["config"], trusted), list(document["seeds"])
+        if not all(type(seed) is int for seed in seeds):
+            raise TypeError(f"seeds={seeds} are not all whole numbers")
     except (KeyError, TypeError, AttributeError) as error:
         raise ConfigError(f"run={run} holds a damaged policy: {error!r}.") from error
     return Policy(config, lanes, seeds, params, document.get("made_of", {}))

@@ -11,7 +11,7 @@ import numpy as np
 from rich.console import Console
 
 from jaxq.config import HParams
-from jaxq.errors import ConfigError, require_devices
+from jaxq.errors import ConfigError, check_call, require_devices
 from jaxq.printing import escape, make_console
 from jaxq.recipes.experiment import Experiment, try_env
 from jaxq.recipes.reading import evaluation_steps
@@ -89,6 +89,9 @@ def run(
     """
     use_machine()
     require_devices()
+    check_call("start", start, ())
+    if evolve is not None:
+        check_call("evolve.decide", getattr(evolve, "decide", evolve), ("history",))
     job = _prepared(spec, directory, stop, spread, resume, experiment)
     spec, directory, population = job.spec, job.directory, job.population
     console = as_console(console, make_console(stderr=True))

@@ -1,8 +1,9 @@
 """What figures are made of: a page, its panels, its words, a curve with its band."""
 
 import math
+import re
 import textwrap
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -146,6 +147,18 @@ def make_panels(figure, count: int, columns: int, sharey: bool = True) -> list:
     return panels[:count]
 
 
+def _texts(artist) -> Iterator[Any]:
+    """All words of a figure but those at ticks."""
+    from matplotlib.axis import Tick
+    from matplotlib.text import Text
+
+    for child in artist.get_children():
+        if isinstance(child, Text):
+            yield child
+        if not isinstance(child, Tick):
+            yield from _texts(child)
+
+
 def save(figure, path: FigureFile) -> None:
     """Save as the ending of the path says; a file is replaced in one move.
 
@@ -155,6 +168,8 @@ def save(figure, path: FigureFile) -> None:
     from matplotlib import rc_context
     from matplotlib.ticker import EngFormatter
 
+    for text in _texts(figure):  # a dollar is no mathematics
+        text.set_text(re.sub(r"(?<!\\)\$", r"\\$", text.get_text()))
     for axes in figure.axes:
         axes.spines[["top", "right"]].set_visible(False)
         if not axes.images:

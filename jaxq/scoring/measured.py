@@ -102,7 +102,7 @@ def draw_metric(
         )
         style = "o" if values.shape[1] == 1 else "-"
         axes.plot(arrays["steps"], interval.point, style, color=color, linewidth=2.0, label=label)
-    axes.set(title=title, xlabel=f"{counted} per seed", ylabel=name.replace("$", r"\$"))
+    axes.set(title=title, xlabel=f"{counted} per seed", ylabel=name)
     add_legend(figure, axes, len(runs))
     axes.margins(x=0.01)
     axes.set_xlim(left=0)

@@ -73,7 +73,9 @@ def print_fit(study: Study, name: str, batch: int | None, console: Console) -> N
     title = f"{study.name} for {name}: {len(study.settings)} settings x {len(study.seeds)} seeds"
     table = Table(title=title, title_justify="left")
     for column in ("program", "members", "state of each", "temporaries", "fit at once", "batches"):
-        table.add_column(column, justify="left" if column == "program" else "right")
+        table.add_column(
+            column, justify="left" if column == "program" else "right", overflow="fold"
+        )
     total = 0
     for config, settings in programs_of(study, range(len(study.settings))).items():
         members = len(settings) * len(study.seeds)

@@ -79,7 +79,9 @@ def print_plan(study: Study, num_devices: int | None, console: Console) -> None:
     table = Table(title=title, title_justify="left")
     columns = ("part", "program", "lanes", "members", "batch", "memory per device", "time")
     for column in columns:
-        table.add_column(column, justify="left" if column == "program" else "right")
+        table.add_column(
+            column, justify="left" if column == "program" else "right", overflow="fold"
+        )
     total = 0.0
     for index, (spec, part) in enumerate(zip(specs, study.parts)):
         cost = costs.get((spec.config, part.batch), mean)

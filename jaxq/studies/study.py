@@ -170,6 +170,7 @@ def read_study(directory: Path, trusted: Sequence[str] = ()) -> Study:
     try:
         document = results.read_json(path)
         search = document["search"]
+        _check_kinds(document)
         for values in search.get("space", {}).values():
             if "values" in values:
                 values["values"] = [from_file(value, trusted) for value in values["values"]]
@@ -187,6 +188,26 @@ def read_study(directory: Path, trusted: Sequence[str] = ()) -> Study:
         )
     except (ValueError, TypeError, KeyError, AttributeError) as error:
         raise ConfigError(f"study={path} cannot be read: {error}.") from error
+
+
+def _check_kinds(document: Mapping[str, Any]) -> None:
+    """Refuse what only a hand can have written into a ``study.json``.
+
+    Raises:
+      ValueError: names it.
+    """
+    for name in ("seeds", "fresh_seeds"):
+        if not all(type(seed) is int for seed in document[name]):
+            raise ValueError(f"{name}={document[name]} are not all whole numbers")
+    of_parts = {seed for part in document["parts"] for seed in part["seeds"]}
+    if others := sorted(of_parts - set(document["seeds"])):
+        raise ValueError(f"seeds={document['seeds']} lack {others}, which its parts have")
+    if not isinstance(document["search"].get("kind"), str):
+        raise ValueError(f"search={document['search']} has no kind")
+    if not isinstance(document["name"], str):
+        raise ValueError(f"name={document['name']} is no text")
+    if not isinstance(document.get("made_of", {}), Mapping):
+        raise ValueError(f"made_of={document['made_of']} does not describe functions by name")
 
 
 def part_directory(directory: Path, index: int) -> Path:

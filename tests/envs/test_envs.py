@@ -195,7 +195,7 @@ def test_sticky_actions_repeat_one_in_ten():
 @pytest.mark.parametrize(
     "name, kwargs, message",
     [
-        ("CartPol-v1", (), "env=CartPol-v1 does not exist; did you mean CartPole-v1"),
+        ("CartPol-v1", (), "did you mean CartPole-v1 or .*, or module:class of your own?"),
         ("Pendulum-v1", (), "env=Pendulum-v1 has continuous actions"),
         ("MNISTBandit-bsuite", (), "downloads data"),
         ("DeepSea-bsuite", ("sise=4",), "env_kwargs=.*sise"),

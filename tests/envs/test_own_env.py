@@ -4,6 +4,7 @@ import gymnax
 import jax.numpy as jnp
 import pytest
 import tabular
+from gymnax.environments import spaces
 from gymnax.wrappers import StickyActionWrapper
 
 from jaxq.envs import gymnax as envs
@@ -117,6 +118,37 @@ def test_a_function_of_num_envs_may_give_an_env_ready_made():
 def test_anything_else_is_refused_in_one_sentence(thing, kwargs, message):
     with pytest.raises(ConfigError, match=message):
         own.from_object(thing, "m:x", 2, kwargs)
+
+
+def raises(*arguments):
+    raise ValueError("no")
+
+
+@pytest.mark.parametrize(
+    "changes, message",
+    [
+        (
+            {"step_env": lambda self, key, state, action: None},
+            r"step_env of env=m:x takes \(key, state, action\), but it is called with "
+            r"\(key, state, action, params\): too many",
+        ),
+        ({"reset_env": lambda self, key: None}, r"reset_env of env=m:x takes \(key\), but"),
+        ({"is_truncated": lambda self, state: None}, r"is_truncated of env=m:x takes \(state\)"),
+        ({"action_space": lambda self: None}, r"action_space of env=m:x takes \(\), but it is"),
+        ({"observation_space": lambda self: None}, r"observation_space of env=m:x takes \(\)"),
+        ({"observation_space": raises}, "observation_space of env=m:x raised ValueError: no"),
+        ({"default_params": property(raises)}, "default_params of env=m:x raised ValueError: no"),
+        ({"action_space": lambda self, params: 2}, r"m:x is 2; Discrete\(2\) is accepted"),
+        (
+            {"action_space": lambda self, params: spaces.Discrete(None)},
+            "action_space of env=m:x raised ",
+        ),
+    ],
+)
+def test_a_method_that_cannot_be_called_is_named(changes, message):
+    """Trap: Python's TypeError or ValueError came through, with a traceback of this house."""
+    with pytest.raises(ConfigError, match=message):
+        own.from_object(type("Wrong", (tabular.Tabular,), changes), "m:x", 2)
 
 
 def test_an_error_inside_a_function_of_ones_own_is_told_with_its_place():

@@ -73,6 +73,8 @@ def test_parameters_of_the_environment_are_numbers_again_after_json():
     for params in ({"gravity": float("nan")}, {"gravity": "heavy"}):
         with pytest.raises(ConfigError, match=r"env_params.gravity=.* must be a number"):
             validate(Config(), HParams(env_params=params))
+    with pytest.raises(ConfigError, match="gamma=True must be a number"):
+        hparams_from_dict({"gamma": True})
     assert config_from_dict({"env_kwargs": ["size=3"]}).env_kwargs == ("size=3",)
 
 

@@ -140,6 +140,20 @@ def test_what_is_no_picture_is_refused(picture, words, tmp_path, monkeypatch):
         save(tmp_path / "a.gif", Pixels())
 
 
+@pytest.mark.parametrize(
+    ("render", "words"),
+    [
+        (lambda self, state: None, r"render of env=\S+ takes \(state\), but it is called with"),
+        (lambda self, state, params: 1 / 0, r"render of env=\S+ raised ZeroDivisionError"),
+    ],
+)
+def test_a_render_that_cannot_be_called_is_named(render, words, tmp_path, monkeypatch):
+    """Trap: a traceback behind an evaluation that stands."""
+    monkeypatch.setattr(Pixels, "render", render)
+    with pytest.raises(ConfigError, match=words):
+        save(tmp_path / "a.gif", Pixels())
+
+
 def test_frames_of_several_sizes_are_refused(tmp_path, monkeypatch):
     monkeypatch.setattr(
         Pixels, "render", lambda self, state, params: np.zeros((4, 4 + state.place, 3), np.uint8)

@@ -319,6 +319,11 @@ def test_what_is_refused(tmp_path):
     results.write_json(run / results.SCORES, {**scores, "lanes": scores["lanes"] * 2})
     with pytest.raises(ConfigError, match="they are not of 1 lanes and 6 seeds"):
         write_report([run], page)
+    meta = (run / results.META).read_text()
+    (run / results.META).write_text("null")
+    with pytest.raises(ConfigError, match=r"meta\.json holds a NoneType, and no names"):
+        write_report([run], page)
+    (run / results.META).write_text(meta)
     (run / results.METRICS).write_bytes(b"PK")
     with pytest.raises(ConfigError, match="cannot be read"):
         write_report([run], page)

@@ -123,3 +123,13 @@ def test_the_order_of_features_is_said_where_there_is_one(tmp_path):
     assert order == ["channels", "rows", "columns"]
     *_, folder = exported("mlp", tmp_path / "mlp")
     assert "order_of_features" not in files.read_json(folder / files.CONFIG)
+
+
+@pytest.mark.parametrize("document", [[1], None, {"seeds": None}, {"seeds": ["x"]}])
+def test_a_description_that_was_edited_by_hand_is_one_sentence(document, tmp_path):
+    *_, policy = exported("mlp", tmp_path)
+    path = policy / files.CONFIG
+    changed = {**files.read_json(path), **document} if isinstance(document, dict) else document
+    files.write_json(path, changed)
+    with pytest.raises(ConfigError, match=f"run={tmp_path} holds a damaged policy: "):
+        load_policy(tmp_path)

@@ -194,6 +194,14 @@ def test_a_figure_has_the_format_of_its_name(ending, begins, tmp_path):
         plots.draw_comparison(tmp_path / "figure.docx", {"a": RUN}, "title")
 
 
+def test_a_dollar_in_a_title_is_no_mathematics(figures, tmp_path):
+    """Trap: a run whose preset had that name was trained, and then lost its end."""
+    title = r"$\bad{$ and $x$"
+    plots.draw_curves(tmp_path / "curves.png", RUN, title, ["$y{$"], title)
+    plots.draw_comparison(tmp_path / "comparison.svg", {"$z{$": RUN}, title, title)
+    assert figures[0].get_suptitle() == title.replace("$", r"\$")  # which shows a dollar
+
+
 def test_a_figure_of_no_runs_is_refused(tmp_path):
     for draw in (plots.draw_comparison, panels.draw_grid):
         with pytest.raises(ConfigError, match="at least one run"):

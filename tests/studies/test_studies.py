@@ -116,6 +116,26 @@ def test_a_study_survives_its_file(tmp_path):
         studies.read_study(tmp_path / "study")
 
 
+@pytest.mark.parametrize(
+    "changes, message",
+    [
+        ({"seeds": [1, 2]}, r"seeds=\[1, 2\] lack \[0\], which its parts have"),
+        ({"seeds": [0, "1"]}, r"seeds=\[0, '1'\] are not all whole numbers"),
+        ({"fresh_seeds": "x"}, "fresh_seeds=x are not all whole numbers"),
+        ({"search": {}}, r"search=\{\} has no kind"),
+        ({"name": None}, "name=None is no text"),
+        ({"made_of": None}, "made_of=None does not describe functions by name"),
+    ],
+)
+def test_a_file_that_was_edited_by_hand_is_one_sentence(changes, message, tmp_path):
+    study = study_of()._replace(parts=[Part((0, 1), (0, 1), 2, 240)])
+    studies.create(tmp_path / "study", study)
+    path = tmp_path / "study" / results.STUDY
+    results.write_json(path, {**results.read_json(path), **changes})
+    with pytest.raises(ConfigError, match=rf"study={path} cannot be read: {message}"):
+        studies.read_study(tmp_path / "study")
+
+
 def train(directory, study, indices):
     executors.HERE.train(directory, study, indices, Spread(num_devices=1), Console(quiet=True))
 
