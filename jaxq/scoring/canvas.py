@@ -82,13 +82,20 @@ def seeds_left(values: np.ndarray) -> np.ndarray:
 
 
 def check_some(runs: Mapping[str, Any]) -> None:
-    """Refuse to draw nothing.
+    """Refuse to draw nothing, or what is no curve.
 
     Raises:
-      ConfigError: there are no runs.
+      ConfigError: there are no runs, or one has no arrays.
     """
-    if not runs:
-        raise ConfigError("runs={} must hold the curves of at least one run, by its label.")
+    if not (isinstance(runs, Mapping) and runs):
+        words = f" of type {type(runs).__name__}" if runs else "={}"
+        raise ConfigError(f"runs{words} must hold the curves of at least one run, by its label.")
+    for label, arrays in runs.items():
+        if not (isinstance(arrays, Mapping) and {"steps", "eval_return"} <= {*arrays}):
+            raise ConfigError(
+                f"runs[{label!r}] of type {type(arrays).__name__} must hold arrays by name, steps "
+                f"and eval_return among them; read_run(...).arrays is accepted."
+            )
 
 
 def make_figure(width: float, height: float):

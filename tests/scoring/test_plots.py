@@ -204,8 +204,12 @@ def test_a_dollar_in_a_title_is_no_mathematics(figures, tmp_path):
 
 def test_a_figure_of_no_runs_is_refused(tmp_path):
     for draw in (plots.draw_comparison, panels.draw_grid):
-        with pytest.raises(ConfigError, match="at least one run"):
-            draw(tmp_path / "figure.png", {}, "title")
+        for runs in ({}, [RUN]):
+            with pytest.raises(ConfigError, match="at least one run"):
+                draw(tmp_path / "figure.png", runs, "title")
+        for run in ({}, "runs/a", {"steps": [1]}):
+            with pytest.raises(ConfigError, match=r"runs\['a'\] of type .* must hold arrays"):
+                draw(tmp_path / "figure.png", {"a": run}, "title")
 
 
 @pytest.mark.parametrize("names", [("greedy", "double", "soft"), (True, False)])
