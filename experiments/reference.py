@@ -74,6 +74,14 @@ def reference(arguments: list[str], console: Console) -> None:
             kept.keep(args.suite, name, run, args.out)
             tasks.say(console, f"Kept: {path}")
     kept.describe(args.suite, args.out)
+    tasks.say(console, _whole(args, suite, is_elsewhere))
+
+
+def _whole(args: Arguments, suite: dict[str, Cell], is_elsewhere: bool) -> str:
+    """What there is now, and how it is made anew."""
+    names, where = args.names or suite, "" if is_elsewhere else ", and --out DIR trains them anew"
+    cells = f"{len(names)} cell{'s' * (len(names) > 1)}"
+    return f"{cells} of {args.suite} in {args.out}: no seed is missing{where}."
 
 
 def _in_a_row(seeds: list[int]) -> list[int]:

@@ -25,7 +25,8 @@ Args:
   network: what ``params`` and ``target_params`` are the parameters of.
   target_params: those that the next state is valued with.
   key: for noise in the network, and for what the loss draws.
-  steps: windows of consecutive steps, leaves [B, T, ...].
+  steps: windows of consecutive steps, leaves [B, T, ...]: obs, action, reward, terminated (the
+    task ended here), done (or a time limit cut it), next_obs (before any reset), carry.
   hparams: numbers, traced.
   backup: how the next state is valued; see ``backups``.
 

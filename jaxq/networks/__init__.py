@@ -1,7 +1,7 @@
 """Networks: features from observations, values from features; parameters and nothing else.
 
-Knows no loss and no environment. Read ``torsos`` first, then ``heads``. What a network of one's own
-is made of has a name here, such as ``networks.from_flax`` and ``networks.QOutput``.
+Knows no loss and no environment. Of the files read ``torsos`` first, then ``heads``. What a network
+of one's own is made of has a name here, such as ``networks.from_flax`` and ``networks.QOutput``.
 
     fusion      numbers that XLA is to compute once; for traces, too
     units       hidden units: how active they are, and what they lead to

@@ -78,7 +78,8 @@ def make_agent_from(
 def make_loss_from(
     config: Config, like: str | None = None, loss: Callable | None = None
 ) -> Callable:
-    """The loss that ``config`` names, with its backup; ``like`` and ``loss`` as above.
+    """The loss that ``config`` names, with its backup; ``like`` and ``loss`` as in
+    ``make_agent_from``.
 
     Raises:
       ConfigError: a choice would be dropped, since the loss has no parameter for it.
@@ -127,7 +128,7 @@ def check_backup(
 
 
 def make_network_from(config: Config, env: Env, like: str | None = None) -> Network:
-    """The network that ``config`` names, for ``env``; ``like`` as above."""
+    """The network that ``config`` names, for ``env``; ``like`` as in ``make_agent_from``."""
     torso = find("network", config.network).make(config, observation_of(env.obs_spec))
     if not isinstance(torso, nn.Module):
         accepted = "a flax module from observations to features"

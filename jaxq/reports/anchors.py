@@ -21,10 +21,10 @@ from jaxq.scoring.stats import ANCHORS, Anchor
 from jaxq.settings import ENV_PARAM, format_value
 
 _ONE = {  # what counts as 1 in the anchors of a protocol
-    "original": "the DQN of Young & Tian (2019), measured while exploring",
+    "original": "the DQN of Young & Tian (2019) after 5M steps, measured while exploring",
     "gymnax": "what the time limit allows",
 }
-_BUT = {"Breakout-MinAtar": "in Breakout a scripted player that never misses"}
+_BUT = {"Breakout-MinAtar": "in Breakout a scripted player that never misses, which others surpass"}
 _STICKY = {"original": 0.1, "gymnax": 0.0}
 _ACCEPTED = "[zero, one], two different numbers, or such pairs by protocol, is accepted"
 

@@ -38,6 +38,7 @@ def print_scores(console: Console, scores: Mapping[str, Any], labels: Sequence[s
         name = [label.replace(" ", "\n")] if names else []
         table.add_row(*name, *_cells(lane), *more)
     console.print(table)
+    _print_cut(console, scores["lanes"])
     _print_diverged(console, scores["lanes"])
 
 
@@ -128,6 +129,16 @@ def _table(title: str, columns: Sequence[str], protocol: Mapping[str, Any]) -> T
 def _cells(lane: Mapping[str, Any]) -> list[str]:
     iqm, worst = score_text(lane["iqm"]), score_text(lane["worst"])
     return [f"[bold]{iqm}[/]", interval_text(*lane["iqm_95"]), worst]
+
+
+def _print_cut(console: Console, lanes: Sequence[Mapping[str, Any]]) -> None:
+    if cut := sum(lane["episodes_cut"] for lane in lanes):
+        played = sum(lane["num_seeds"] * lane["episodes_per_seed"] for lane in lanes)
+        console.print(
+            f"{cut:,} of {played:,} episodes were longer than evaluation waits (eval_max_steps), "
+            f"and count with what they had by then.",
+            highlight=False,
+        )
 
 
 def _print_diverged(console: Console, lanes: Sequence[Mapping[str, Any]]) -> None:

@@ -86,6 +86,8 @@ def _headline(scores: Mapping[str, Any]) -> str:
     lanes = scores["lanes"]
     best = max(lanes, key=lambda lane: np.nan_to_num(lane["iqm"], nan=-np.inf))
     name = "return" if len(lanes) == 1 else f"best of {len(lanes)} lanes: return"
+    if np.isnan(best["iqm"]):
+        return "all members have diverged"
     low, high = best["iqm_95"]
     interval = "" if np.isnan(low) else f" [{low:.4g}, {high:.4g}]"  # of one seed there is none
     return f"{name} {best['iqm']:.4g}{interval}"

@@ -9,7 +9,7 @@ from jaxq.runs import files, provenance
 from jaxq.runs.history import write_history
 from jaxq.runs.listening import Listener, Moment
 from jaxq.runs.placement import Plan
-from jaxq.runs.spec import RunSpec, lane_labels, lane_settings
+from jaxq.runs.spec import RunSpec, lane_labels, lane_settings, name_of
 from jaxq.scoring import inside, plots
 from jaxq.scoring.protocol import protocol_words, steps_words
 from jaxq.scoring.scores import diagnoses, table_rows, without_diverged
@@ -28,7 +28,7 @@ def record(directory: Path, spec: RunSpec) -> Listener:
             return
         write(moment)
         protocol = moment.scores["protocol"]  # which knows an environment that was handed over
-        title, note = f"{spec.preset}: {protocol['environment']}", protocol_words(protocol)
+        title, note = f"{name_of(spec)}: {protocol['environment']}", protocol_words(protocol)
         curves = without_diverged(moment.arrays)
         x_axis = steps_words(protocol)
         plots.draw_curves(directory / files.CURVES, curves, title, labels, note, x_axis)

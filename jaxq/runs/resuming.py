@@ -58,7 +58,9 @@ def check_same(
     if old["seeds"] != document["seeds"]:
         changes.append(f"seeds ({short(old['seeds'])} there, {short(document['seeds'])} here)")
     if old["steps"] > document["steps"]:
-        changes.append(f"steps ({old['steps']} there, only {document['steps']} here)")
+        changes.append(
+            f"steps ({old['steps']} there, only {document['steps']} here; they may be raised)"
+        )
     data = old.get("dataset", {}), document.get("dataset", {})
     changes += differences(*data, ("hash",), "{} of the dataset ({})")
     made_of = old.get("made_of", {}), document.get("made_of", {})

@@ -12,13 +12,15 @@ from jaxq.envs.own import is_raw
 from jaxq.errors import ConfigError
 from jaxq.recipes.experiment import Experiment, check_lanes, make_experiment
 from jaxq.recipes.own import is_own, resolve
-from jaxq.recipes.reading import evaluation_steps, prefill_of, updates_after
+from jaxq.recipes.presets import PRESETS
+from jaxq.recipes.reading import EVALUATION, evaluation_steps, prefill_of, updates_after
 from jaxq.replay import datasets
 from jaxq.runs.files import jsonable
 from jaxq.scoring.protocol import DATASET, make_protocol
-from jaxq.settings import describe_all, differing, flatten
+from jaxq.settings import describe, describe_all, differing, flatten
 
 MAX_MEMBERS = 1_000_000
+_MOST_CHANGES = 6  # that a name says
 # Fields that came after the first runs of this version.
 _SINCE = ("eval_period", "diagnose", "dataset")
 
@@ -214,6 +216,20 @@ def lane_settings(lanes: Sequence[HParams]) -> list[dict[str, float]]:
     flat = [flatten(lane) for lane in lanes]
     names = differing(flat)
     return [{name: numbers[name] for name in names} for numbers in flat]
+
+
+def name_of(spec: RunSpec) -> str:
+    """The preset, and what all lanes have changed in it, such as ``dqn-cartpole, gamma=0.98``; but
+    for the environment, and for how it is evaluated."""
+    if not (base := PRESETS.get(spec.preset)):
+        return spec.preset
+    lanes, before = [flatten(lane) for lane in spec.lanes], flatten(base.hparams)
+    apart = ("env", *EVALUATION, *differing(lanes))
+    now, before = vars(spec.config) | lanes[0], vars(base.config) | before
+    changed = [k for k, v in now.items() if not np.array_equal(v, before.get(k)) and k not in apart]
+    words = describe({name: now[name] for name in changed[:_MOST_CHANGES]})
+    more = f" and {len(changed) - _MOST_CHANGES} more" if len(changed) > _MOST_CHANGES else ""
+    return f"{spec.preset}, {words}{more}" if words else spec.preset
 
 
 def lane_labels(lanes: Sequence[HParams]) -> list[str]:

@@ -65,7 +65,8 @@ def draw_curves(
             single = are_named and len(labels) == 1
             draw_band(axes, arrays["steps"], values[lane], words, index, single)
         axes.margins(x=0.01)
-        axes.set_xlim(left=0)
+        is_empty = not any(len(seeds_left(lane)) for lane in values)
+        axes.set_xlim(0, arrays["steps"][-1] if is_empty else None)
 
     draw(main, arrays["eval_return"], True)
     figure.suptitle(textwrap.fill(title, 100), fontsize=12)

@@ -151,6 +151,8 @@ def seed_words(counts: Sequence[int]) -> str:
 
 def band_words(statistic: str, counts: Sequence[int]) -> str:
     """What a line and the band around it are, over so many seeds; of one there is no band."""
+    if not max(counts):
+        return "all seeds diverged"
     if max(counts) < 2:
         return seed_words(counts)
     return f"{statistic} and 95% bootstrap interval over {seed_words(counts)}"

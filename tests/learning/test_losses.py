@@ -154,4 +154,7 @@ def test_help_shows_how_a_loss_is_called():
     called = "network params target_params key steps hparams backup".split()
     for loss in (losses.q_loss, losses.quantile_loss, iterated.chain_loss):
         assert [*inspect.signature(loss).parameters] == called
-        assert "\n  steps: windows of consecutive steps, leaves [B, T, ...].\n" in loss.__doc__
+        assert (
+            "\n  steps: windows of consecutive steps, leaves [B, T, ...]: obs, action, reward"
+            in loss.__doc__
+        )

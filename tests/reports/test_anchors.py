@@ -50,7 +50,8 @@ def test_known_anchors_say_what_1_is_in_the_games_that_are_there():
     assert "scripted" not in scales["Freeway-MinAtar"].alone("Freeway-MinAtar")
     assert "scripted" in scales["Breakout-MinAtar"].alone("Breakout-MinAtar")
     assert together(scales).endswith(
-        "what the time limit allows, in Breakout a scripted player that never misses."
+        "what the time limit allows, in Breakout a scripted player that never misses, "
+        "which others surpass."
     )
 
 

@@ -23,6 +23,10 @@ def test_a_lane_without_a_survivor_shows_dashes():
     (line,) = [line for line in text.splitlines() if "gone" in line]
     assert line.count(" - ") == 5 and "nan" not in text  # IQM, interval, worst, mean, median
     assert "2 members have diverged" in text
+    assert "longer than evaluation waits" not in text
+    lanes[0]["episodes_cut"] = 5
+    print_scores(console, scores, ["good", "gone"])
+    assert "5 of 12 episodes were longer than evaluation waits" in console.file.getvalue()
 
 
 def test_settings_have_as_many_digits_as_tell_them_apart():

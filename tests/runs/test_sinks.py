@@ -265,5 +265,6 @@ def test_what_a_terminal_shows_is_the_best_lane():
     lanes = [none, {"iqm": 1.0, "iqm_95": [0.5, 2.0]}, {"iqm": 3.0, "iqm_95": [nan, nan]}]
     assert progress._headline({"lanes": lanes[:2]}) == "best of 2 lanes: return 1 [0.5, 2]"
     assert progress._headline({"lanes": lanes}) == "best of 3 lanes: return 3"
+    assert progress._headline({"lanes": [none, none]}) == "all members have diverged"
     counts = [progress.format_count(x) for x in (950.0, 999.6, 12_345.0, 4.56e6, 2e9)]
     assert counts == ["950", "1k", "12.3k", "4.56M", "2G"]

@@ -10,8 +10,9 @@ from rich.console import Console
 
 from jaxq.config import Config
 from jaxq.errors import ConfigError
+from jaxq.recipes.presets import PRESETS
 from jaxq.runs.runner import run
-from jaxq.runs.spec import MAX_MEMBERS, RunSpec, compose, protocol_of
+from jaxq.runs.spec import MAX_MEMBERS, RunSpec, compose, name_of, protocol_of
 from jaxq.runs.spreading import Spread, settled_spread
 from jaxq.runs.stopping import Stop
 from jaxq.studies.asking import make_study
@@ -176,3 +177,15 @@ def test_seeds_are_different_numbers(seeds):
     """Trap: a seed that comes twice makes an interval too narrow."""
     with pytest.raises(ConfigError, match="must be different numbers from 0 to"):
         compose(SPEC._replace(seeds=seeds))
+
+
+def test_a_figure_names_what_was_changed_in_a_preset():
+    preset = PRESETS["dqn-cartpole"]
+    lane = preset.hparams._replace(gamma=0.98, extra={"alpha": 0.5}, env_params={"length": 1})
+    config = replace(preset.config, env="Acrobot-v1", backup="mine:f", eval_episodes=3)
+    spec = RunSpec("dqn-cartpole", config, [lane, lane._replace(tau=0.5)], [0], 400)
+    assert name_of(spec) == "dqn-cartpole, backup=mine:f gamma=0.98 length=1 alpha=0.5"
+    assert name_of(spec._replace(preset="mine")) == "mine"
+    assert name_of(spec._replace(config=preset.config, lanes=[preset.hparams])) == "dqn-cartpole"
+    lane = lane._replace(learning_rate=1.0, epsilon_end=0.5, epsilon_steps=9.0)
+    assert name_of(spec._replace(lanes=[lane])).endswith(" and 1 more")

@@ -239,6 +239,9 @@ def test_diverged_seeds_are_neither_drawn_nor_counted(figures, tmp_path):
     assert "over 0 to 4 seeds" in figures[1].get_supxlabel()
     plots.draw_curves(tmp_path / "curves.png", some, "title", ["some"])
     assert "over 3 seeds" in figures[2].get_supxlabel()
+    plots.draw_curves(tmp_path / "curves.png", none, "title", ["none"])
+    assert "all seeds diverged" in figures[3].get_supxlabel()
+    assert figures[3].axes[0].get_xlim() == (0, RUN["steps"][-1])  # it was trained so long
 
 
 def test_what_a_reader_of_runs_has_can_be_drawn(tmp_path):

@@ -63,6 +63,7 @@ def test_ranges():
         ("support=1,2", "is not of the form"),
         ("env_kwargs=a,b", "cannot be swept"),
         ("env_params=1", "sweep=env_params does not exist"),
+        ("alpha=0,1", r"does not exist; .*; extra\.alpha is a number of your own"),
     ],
 )
 def test_what_cannot_be_read_is_one_sentence(text, message):
