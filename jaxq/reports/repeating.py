@@ -18,7 +18,7 @@ def how_to_repeat(runs: Sequence[Run]) -> list:
         words = _command(run)
         started = sessions[0].get("started", "") if sessions else ""
         seconds, reason = run.meta.get("seconds", 0.0), str(run.meta.get("stopped_by", ""))
-        rows.append([str(run.path), started, f"{seconds:,.0f}", reason, words])
+        rows.append([_place(run), started, f"{seconds:,.0f}", reason, words])
         for session in sessions:
             versions = ", ".join(f"{k} {v}" for k, v in session.get("versions", {}).items())
             keys = ("platform", "backend", "device", "processor")
@@ -26,10 +26,11 @@ def how_to_repeat(runs: Sequence[Run]) -> list:
             machine += f", {session['threads']} threads" if session.get("threads") else ""
             machine += f", XLA_FLAGS={session['xla_flags']}" if session.get("xla_flags") else ""
             place = str(session.get("commit") or "unknown"), versions, machine
-            machines.setdefault(place, []).append(str(run.path))
+            machines.setdefault(place, []).append(_place(run))
     times = Table(
         "Commands",
-        "Every command repeats its run from its config.json, which is folded below: to the same "
+        "Every command repeats its run from its config.json, which is folded below, or reference "
+        "data from the preset, as it is at the commit below: to the same "
         "bits with the same versions on the same kind of machine with as many cores, and where it "
         "names functions of somebody's own, with the same source. What was not ended by its steps "
         "was stopped earlier.",
@@ -44,9 +45,16 @@ def how_to_repeat(runs: Sequence[Run]) -> list:
         where,
     )
     documents = [
-        Details(f"{run.path / results.CONFIG}", json.dumps(run.document, indent=1)) for run in runs
+        Details(f"{_place(run)}/{results.CONFIG}", json.dumps(run.document, indent=1))
+        for run in runs
     ]
     return [times, made, *documents]
+
+
+def _place(run: Run) -> str:
+    """Where a run lies; of reference data its suite and its cell."""
+    path = run.path
+    return f"{path.parent.name}/{path.name}" if "command" in run.meta else str(path)
 
 
 def _command(run: Run) -> str:
