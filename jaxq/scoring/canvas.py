@@ -33,7 +33,8 @@ def draw_band(axes, steps, values, label, index: int, show_seeds: bool) -> None:
     interval = bootstrap_iqm(values.T)
     axes.fill_between(steps, interval.low, interval.high, color=color, alpha=0.18, linewidth=0)
     if show_seeds:
-        axes.plot(steps, values.T, color=color, alpha=0.25, linewidth=0.7)
+        dot = "." if len(steps) == 1 else None
+        axes.plot(steps, values.T, color=color, alpha=0.25, linewidth=0.7, marker=dot)
     axes.plot(steps, interval.point, color=color, linewidth=2.0, label=label)
     if len(steps) == 1:  # nothing to draw a line through
         axes.vlines(steps, interval.low, interval.high, color=color, alpha=0.4)
