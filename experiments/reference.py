@@ -63,13 +63,14 @@ def reference(arguments: list[str], console: Console) -> None:
         seeds = range(cell.seeds if args.seeds is None else args.seeds)
         while True:
             have = kept.read_cell(path) if path.is_file() else None
+            if have:
+                asked = tasks.spec_of(name, cell.preset, seeds).settled()
+                kept.check_same(have, asked.document())
             missing = [s for s in seeds if have is None or s not in have.document["seeds"]]
             if not missing:
                 break
             seeds_now = _in_a_row(missing[: args.at_once or cell.at_once])
             spec = tasks.spec_of(name, cell.preset, seeds_now)
-            if have:
-                kept.check_same(have, spec.settled().document())
             run = _train(cell, spec, runs / args.suite, console)
             kept.keep(args.suite, name, run, args.out)
             tasks.say(console, f"Kept: {path}")

@@ -5,7 +5,8 @@ Two lanes are one method if they agree in every field of ``Config`` and of ``HPa
 * those of the environment and of its protocol, and how policies are evaluated;
 * sizes, which suit an environment, unless a sweep varied them;
 * the step size and the loss's delta, where both have those of a known preset of the same name:
-  authors choose them for each environment (Young & Tian 2019; Obando-Ceron & Castro 2021).
+  authors choose them for each environment (Young & Tian 2019; Obando-Ceron & Castro 2021). What no
+  other preset is like is held by its numbers against the rest.
 
 Whatever else a run records about what it was made of counts. When in doubt lanes are two methods;
 ``pool`` says which were not pooled, and why. Lanes that somebody has called the same are one method
@@ -13,7 +14,7 @@ all the same, and it is said in what they differ.
 """
 
 from collections import Counter
-from collections.abc import Callable, Hashable, Sequence
+from collections.abc import Callable, Hashable, Iterable, Sequence
 from typing import Any, NamedTuple
 
 from jaxq.config import Preset
@@ -72,22 +73,47 @@ def pool(lanes: Sequence[Lane], environment_of: Callable[[Lane], Hashable]) -> P
 
 def methods_of(lanes: Sequence[Lane]) -> list[PooledMethod]:
     """The methods in ``lanes``, each with a label of its own."""
-    groups: dict[Hashable, list[Lane]] = {}
-    for lane in lanes:
-        made = lane.label if lane.given else tuple(sorted(fields_of(lane).items()))
-        groups.setdefault(made, []).append(lane)
-    labels = [_label(group) for group in groups.values()]
+    made = [[_made(lane, by_preset) for lane in lanes] for by_preset in (True, False)]
+    groups = _alike(range(len(lanes)), made[0])
+    alone = [place for group in groups if not _is_spread(group, lanes) for place in group]
+    several = [group for group in _alike(alone, made[1]) if _is_spread(group, lanes)]
+    taken = {place for group in several for place in group}
+    groups = sorted([*several, *(group for group in groups if group[0] not in taken)])
+    members = [[lanes[place] for place in group] for group in groups]
+    labels = [_label(group) for group in members]
     counts = Counter(labels)
     return [
         PooledMethod(
-            label if counts[label] == 1 else f"{label} ({group[0].label})", _shared(group), group
+            label if counts[label] == 1 else f"{label} ({group[0].label})",
+            _shared(group, by_preset=places not in several),
+            group,
         )
-        for label, group in zip(labels, groups.values())
+        for label, group, places in zip(labels, members, groups)
     ]
 
 
+def _made(lane: Lane, by_preset: bool) -> Hashable:
+    """What all lanes of a method have in common: their label, if somebody has called them so."""
+    return lane.label if lane.given else tuple(sorted(fields_of(lane, by_preset).items()))
+
+
+def _alike(places: Iterable[int], made: Sequence[Hashable]) -> list[list[int]]:
+    """The places of lanes, in groups of those that are made alike."""
+    groups: dict[Hashable, list[int]] = {}
+    for place in places:
+        groups.setdefault(made[place], []).append(place)
+    return list(groups.values())
+
+
+def _is_spread(group: Sequence[int], lanes: Sequence[Lane]) -> bool:
+    """Whether lanes are on several environments."""
+    return len({lanes[place].fields["env"] for place in group}) > 1
+
+
 def mixture(method: PooledMethod) -> str:
-    """In what the lanes of one method differ, if they do: then somebody has called them so."""
+    """In what the lanes of one method differ, if somebody has called them so."""
+    if not method.lanes[0].given:
+        return ""
     fields = [fields_of(lane) for lane in method.lanes]
     names = differing(fields)
     if not names:
@@ -96,19 +122,23 @@ def mixture(method: PooledMethod) -> str:
     return f"{method.label}: one method by its label; configurations differ in {words}."
 
 
-def _shared(lanes: Sequence[Lane]) -> dict[str, Hashable]:
+def _shared(lanes: Sequence[Lane], by_preset: bool) -> dict[str, Hashable]:
     """The fields of a method in which its lanes agree."""
-    fields = [fields_of(lane) for lane in lanes]
+    fields = [fields_of(lane, by_preset) for lane in lanes]
     varied = differing(fields)
     return {name: value for name, value in fields[0].items() if name not in varied}
 
 
-def fields_of(lane: Lane) -> dict[str, Hashable]:
-    """What makes the method of a lane, by field."""
+def fields_of(lane: Lane, by_preset: bool = True) -> dict[str, Hashable]:
+    """What makes the method of a lane, by field.
+
+    Args:
+      by_preset: whether what authors choose is held by that it is their choice.
+    """
     counted = _counted(lane.fields, lane.setting)
     document = lane.run.document
     counted |= {k: repr(document[k]) for k in document if k not in (*_COMPARED, *_NOT_COMPARED)}
-    preset = _known(lane)
+    preset = _known(lane) if by_preset else None
     for name in _CHOSEN if preset else ():
         if counted[name] == getattr(preset.hparams, name):
             counted[name] = f"that of the preset of {_family(lane)}"

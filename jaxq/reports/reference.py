@@ -67,7 +67,10 @@ def read_cell(path: Path) -> Run:
         texts = {name: json.loads(arrays.pop(name).tobytes()) for name in _TEXTS}
         if not all(isinstance(text, dict) for text in texts.values()):
             raise ValueError("what describes it is no document")
-    except (OSError, ValueError, KeyError, AttributeError) as error:
+        shape = 1, len(texts["document"]["seeds"]), len(arrays["steps"])
+        if wrong := [name for name in _CURVES if arrays[name].shape != shape]:
+            raise ValueError(f"{', '.join(wrong)} is not of shape {list(shape)}")
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise ConfigError(f"reference={path} cannot be read: {error}.") from error
     texts["scores"] = files.from_jsonable(texts["scores"])
     return Run(path.with_suffix(""), **texts, arrays=arrays, complete=True)

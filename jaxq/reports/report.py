@@ -2,8 +2,9 @@
 
 import json
 import shlex
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from jaxq.errors import ConfigError, unknown
 from jaxq.reports import across, diagnosed, figures, pages, sentences, tables
@@ -18,7 +19,7 @@ from jaxq.reports.tuning import tuned_for_all
 from jaxq.runs import files as results
 from jaxq.scoring.protocol import DATASET, flat, protocol_words
 from jaxq.scoring.scores import seed_words
-from jaxq.settings import differing, format_value
+from jaxq.settings import describe, differing, format_value
 
 KINDS = ("png", "pdf", "svg")  # of figures that are files
 
@@ -135,7 +136,8 @@ def sections_of(studies: Sequence[Source], own: Own | None = None) -> list[Secti
 
     lanes = [lane for study in studies for lane in _lanes_of(study)]
     left_out = [line for study in studies for line in study.incomplete]
-    left_out += [_diverged(lane) for lane in lanes if lane.diverged]
+    left_out += [f"{lane.label}: {_diverged(lane.diverged)}" for lane in lanes if lane.diverged]
+    left_out += [line for study in studies for line in _unseen(study)]
     scored = [lane for lane in lanes if len(lane.scores)]
     groups, gone = _by_protocol(scored), _by_protocol([x for x in lanes if not len(x.scores)])
     warning = Notes(left_out, warning=True)
@@ -205,7 +207,7 @@ def _sensitivity(study: Source) -> Section:
         same = {name: value for name, value in protocols[0].items() if name not in varied}
         ending += f" Protocol: {protocol_words(same)}"
         ending += f"; {', '.join(varied)} varied." if varied else "."
-    flattery = f"The best of {len(rows)} settings was chosen by these very scores, which flatter it"
+    flattery = f"The best of {_tried(study)} was chosen by these very scores, which flatter it"
     confirmed = any(lane.run.path.name == results.WINNER for lane in study.lanes)
     advice = (
         "the winner's row above is its score on fresh seeds" if confirmed else "fresh seeds do not"
@@ -214,6 +216,27 @@ def _sensitivity(study: Source) -> Section:
     sure = sentences.choice([lane for lane in study.lanes if lane.run.path.name != results.WINNER])
     blocks = [*figures.of_sweep(study, caption), *([Notes([sure])] if sure else [])]
     return Section(f"Sensitivity of {name}", blocks)
+
+
+def _tried(study: Source) -> str:
+    """How many settings a sweep has tried, and of how many no score is shown."""
+    count = len(study.sweep.rows)
+    lanes = study.scores["lanes"] if study.scores else ()
+    cut = sum(lane["cut"] for lane in lanes)
+    gone = len(lanes) - cut - count
+    more = [f"{cut} of them cut before"] if cut else []
+    more += [f"{gone} diverged on all seeds"] if gone > 0 else []
+    return f"{max(len(lanes), count)} settings{', ' if more else ''}{', '.join(more)}"
+
+
+def _unseen(study: Source) -> list[str]:
+    """The diverged members of settings that no table of lanes shows."""
+    lanes = study.scores["lanes"] if study.scores else ()
+    return [
+        f"{study.name} {describe(lane['setting'])}: {_diverged(lane['diverged'])}"
+        for lane in lanes
+        if lane["diverged"] and (study.across or lane["cut"])
+    ]
 
 
 def _lanes_of(study: Source) -> list[Lane]:
@@ -236,9 +259,9 @@ def _titles(lanes: Sequence[Lane]) -> list[str]:
     return titles
 
 
-def _diverged(lane: Lane) -> str:
-    seeds = f"seed{'s' if len(lane.diverged) > 1 else ''} {', '.join(map(str, lane.diverged))}"
-    return f"{lane.label}: {seeds} diverged (a loss, value or score is not finite)."
+def _diverged(seeds: Collection[Any]) -> str:
+    words = f"seed{'s' if len(seeds) > 1 else ''} {', '.join(map(str, seeds))}"
+    return f"{words} diverged (a loss, value or score is not finite)."
 
 
 def _counted(count: int, noun: str) -> str:

@@ -22,7 +22,7 @@ from jaxq.settings import differing, format_value
 MOST_PRINTED = 30  # rows that a page of a paper holds
 _SPARSE = 4  # with more lanes, a table of differences shows only what most lanes do not have
 INTERVAL = "Intervals are 95% percentile bootstrap intervals over seeds (2,000 resamples)"
-_BOLD = "Bold is the best IQM, and every one whose interval overlaps that of the best."
+_BOLD = "Bold is the best IQM, and every one whose interval overlaps one of the best."
 _OF_A_TASK = {
     "IQM (95%)": stats.pooled_iqm,
     "mean (95%)": stats.mean,
@@ -92,12 +92,21 @@ def each(lanes: Sequence[Lane]) -> Table:
 
 
 def near_best(intervals: Sequence[stats.Interval | None]) -> list[bool]:
-    """Which intervals overlap that of the highest point; of a single one it is not worth saying."""
+    """Which intervals have the highest point, or overlap one that has; of a single one it is not
+    worth saying."""
     found = [interval for interval in intervals if interval]
     if len(found) < 2:
         return [False] * len(intervals)
-    best = max(found, key=lambda interval: interval.point)
-    return [i is best or bool(i and i.high >= best.low and i.low <= best.high) for i in intervals]
+    highest = max(interval.point for interval in found)
+    best = [interval for interval in found if interval.point == highest]
+
+    def is_near(interval: stats.Interval | None) -> bool:
+        return bool(interval) and (
+            interval.point == highest
+            or any(interval.high >= one.low and interval.low <= one.high for one in best)
+        )
+
+    return [is_near(interval) for interval in intervals]
 
 
 def step_words(lanes: Sequence[Lane]) -> str:

@@ -91,7 +91,7 @@ def _print_across(console: Console, scores: Mapping[str, Any]) -> None:
         iqms = [score_text(lane["iqm"]) for lane in mine]
         table.add_row(name, *iqms, words[across["best_of"][name]])
     console.print(table)
-    _print_diverged(console, lanes)
+    _print_diverged(console, lanes, "they count as the worst score of their environment")
     each, every = across["each"], across["all"]
     sentence = (
         f"Mean {across['scale']} score: {every[0]:.3f} with one setting for all environments, "
@@ -141,11 +141,15 @@ def _print_cut(console: Console, lanes: Sequence[Mapping[str, Any]]) -> None:
         )
 
 
-def _print_diverged(console: Console, lanes: Sequence[Mapping[str, Any]]) -> None:
+def _print_diverged(
+    console: Console,
+    lanes: Sequence[Mapping[str, Any]],
+    how: str = "no score above counts them",
+) -> None:
     diverged = sum(lane["num_diverged"] for lane in lanes)
     if diverged:
         who = "member has" if diverged == 1 else "members have"
         console.print(
             f"[bold red]{diverged} {who} diverged[/] (a loss or value is not finite); lanes.csv "
-            f"says which, and no number above counts them."
+            f"says which, and {how}."
         )

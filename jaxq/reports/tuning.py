@@ -11,13 +11,14 @@ from jaxq.documents import config_from_dict
 from jaxq.errors import ConfigError
 from jaxq.recipes.own import own_names
 from jaxq.recipes.reading import choices
+from jaxq.reports.across import words_across
 from jaxq.reports.figures import picture
 from jaxq.reports.pages import Entry, Printed, Section, Table
 from jaxq.reports.sources import Source
 from jaxq.reports.tables import with_interval
 from jaxq.scoring import cross
 from jaxq.scoring.plane import draw_plane
-from jaxq.scoring.scores import share_text
+from jaxq.scoring.scores import seed_words, share_text
 from jaxq.scoring.selection import NAMED
 from jaxq.scoring.stats import Interval
 from jaxq.settings import describe
@@ -42,10 +43,11 @@ def tuned_for_all(studies: Sequence[Source]) -> list[Section]:
     groups: dict[tuple, list[Source]] = {}
     for study in studies:
         if across := study.across:
-            key = tuple(sorted(across["environments"])), across["scale"]
+            words = "; ".join(sorted({words_across(lane) for lane in study.lanes}))
+            key = tuple(sorted(across["environments"])), across["scale"], words
             groups.setdefault(key, []).append(study)
     sections = []
-    for (environments, scale), group in groups.items():
+    for (environments, scale, words), group in groups.items():
         methods = methods_of(group, scale)
         title = f"One setting for {len(environments)} environments"
         plane = {method.label: method.tuned for method in methods}
@@ -55,7 +57,9 @@ def tuned_for_all(studies: Sequence[Source]) -> list[Section]:
             f"each: the best setting of every environment; one for all: the setting of the highest "
             f"average. 95% percentile bootstrap intervals, seeds resampled within every "
             f"environment and setting; the best of many resampled settings is better than the best "
-            f"of those at hand, so an interval may lie above its point."
+            f"of those at hand, so an interval may lie above its point. {_seeds(group)} of every "
+            f"setting; one that diverged counts as the worst score of its environment. Protocol: "
+            f"{words}."
         )
         figure = (
             "Up is better when every environment is tuned, left is less tuning. Above the dashed "
@@ -77,6 +81,10 @@ def tuned_for_all(studies: Sequence[Source]) -> list[Section]:
             )
         )
     return sections
+
+
+def _seeds(studies: Sequence[Source]) -> str:
+    return seed_words([lane["num_seeds"] for study in studies for lane in study.scores["lanes"]])
 
 
 def _steps(studies: Sequence[Source]) -> str:

@@ -221,7 +221,7 @@ def read_arrays(path: Path, but: Sequence[str] = ()) -> dict[str, np.ndarray]:
     try:
         with np.load(path) as arrays:
             return {name: arrays[name] for name in arrays.files if name not in but}
-    except (zipfile.BadZipFile, zlib.error, EOFError, KeyError, NotImplementedError) as error:
+    except (zipfile.BadZipFile, zlib.error, EOFError, KeyError, RuntimeError) as error:
         raise ValueError(f"it is damaged ({error})") from error
 
 

@@ -112,7 +112,8 @@ def _linear(pool: np.ndarray, ends: tuple[float, float]) -> Scale:
     if not len(finite):
         return lambda scores: np.zeros(np.shape(scores))
     (zero, one), worst = np.percentile(finite, ends), finite.min()
-    return lambda scores: (np.maximum(scores, worst) - zero) / ((one - zero) or np.inf)
+    size = (one - zero) or np.inf
+    return lambda scores: (np.where(np.isneginf(scores), worst, scores) - zero) / size
 
 
 SCALES: dict[str, Callable[[np.ndarray], Scale]] = {

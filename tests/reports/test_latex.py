@@ -2,6 +2,7 @@
 
 import shutil
 import subprocess
+from itertools import permutations
 
 import numpy as np
 import pytest
@@ -55,6 +56,16 @@ def test_an_interval_that_overlaps_that_of_the_best_is_bold(tmp_path):
     intervals = [stats.Interval(9.0, 7.0, 11.0), None, near, stats.Interval(6.0, 5.0, 6.9)]
     assert near_best(intervals) == [True, False, True, False]
     assert near_best(intervals[:2]) == [False, False]  # nothing to compare with
+
+
+def test_which_are_bold_does_not_depend_on_their_order():
+    """Trap: of those whose IQM is the same, the first one's interval decided."""
+    wide, narrow = stats.Interval(9.0, 7.0, 9.0), stats.Interval(9.0, 9.0, 9.0)
+    low, single = stats.Interval(8.0, 6.0, 8.5), stats.Interval(9.0, np.nan, np.nan)
+    for order in permutations((wide, narrow, low)):
+        assert near_best(order) == [True] * 3
+    for order in permutations((narrow, single, low)):
+        assert near_best(order) == [interval is not low for interval in order]
 
 
 def test_numbers_of_a_cell_have_as_many_digits():

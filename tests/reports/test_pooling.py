@@ -83,6 +83,21 @@ def test_a_preset_on_another_environment_keeps_its_name():
     assert labels(lane_of("dqn-breakout"), elsewhere) == ["dqn", "dqn-asterix"]
 
 
+def test_what_a_sweep_changed_alike_is_one_method_wherever_its_preset_is_from():
+    """Trap: on its own environment a preset's delta was "that of the preset", elsewhere a number;
+    the setting that a sweep over both had chosen was in no table."""
+    change = {"learning_rate": 0.5}
+    both = [
+        lane_of("dqn-cartpole", swept=True, env=env, **change)
+        for env in ("CartPole-v1", "Catch-bsuite")
+    ]
+    assert labels(*both) == ["dqn-cartpole learning_rate=0.5"]
+    pooled = pooling.pool(both, lambda lane: lane.protocol["environment"])
+    assert len(pooled.methods) == 1 and not pooled.notes
+    others = lane_of("dqn-asterix"), lane_of("dqn-breakout")  # by the choice of their authors
+    assert labels(*others, *both) == ["dqn", "dqn-cartpole learning_rate=0.5"]
+
+
 def test_json_does_not_make_a_method():
     lane = lane_of("dqn-asterix")
     fields = {**lane.fields, "support": [-100, 100], "max_gradient_norm": "inf", "gamma": 0.99}

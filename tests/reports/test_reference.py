@@ -57,6 +57,17 @@ def test_what_is_kept_comes_back_and_says_who_made_it(cells, tmp_path):
     assert (tmp_path / "cell.npz").stat().st_size < 6_000
 
 
+def test_a_file_whose_curves_do_not_fit_its_seeds_is_damaged(cells, tmp_path):
+    path = tmp_path / "small.npz"
+    for arrays in (
+        {"loss": np.ones((1, 9, 2), np.float32)},
+        {"steps": np.arange(99)},
+    ):
+        kept.write_cell(path, cells[0]._replace(arrays={**cells[0].arrays, **arrays}))
+        with pytest.raises(ConfigError, match=r"cannot be read: .* is not of shape \[1, "):
+            kept.read_cell(path)
+
+
 def test_seeds_that_were_measured_apart_are_those_that_were_measured_together(cells):
     whole, late, early = cells
     joined = kept.joined(late, early)
@@ -173,6 +184,8 @@ def test_a_suite_is_measured_where_it_lacks_something(small_suite, tmp_path, mon
     monkeypatch.setitem(SUITES["tiny"], "small", Cell("small", other, seeds=4))
     with pytest.raises(ConfigError, match="measured with another steps"):  # before it is trained
         script.reference(asked, QUIET)
+    with pytest.raises(ConfigError, match="measured with another steps"):  # nor is nothing said
+        script.reference([*asked, "--seeds", "3"], QUIET)
     assert len(list((tmp_path / "runs" / "tiny").iterdir())) == 2
     with pytest.raises(ConfigError, match="suite=tinny does not exist; did you mean tiny"):
         jaxq.reference("tinny")

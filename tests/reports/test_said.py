@@ -10,8 +10,10 @@ from invented import make_preset_run, make_run, report
 from jaxq.errors import ConfigError
 from jaxq.reports import diagnosed, sentences, tuning
 from jaxq.reports import reference as kept
+from jaxq.reports import report as reporting
 from jaxq.reports.published import PUBLISHED
 from jaxq.reports.sources import Lane, Run, Source, read
+from jaxq.reports.swept import Sweep
 from jaxq.reports.terminal import print_scores, print_study
 from jaxq.runs import files
 from jaxq.scoring import cross, plane
@@ -78,6 +80,41 @@ def test_a_report_brings_all_methods_to_one_scale():
     ]
     bad, good = tuning.methods_of(studies, "min-max")
     assert bad.values.tolist() == [[0.0]] * 2 and good.values.tolist() == [[1.0]] * 2
+
+
+def test_methods_under_other_protocols_are_not_brought_to_one_scale(monkeypatch):
+    """Trap: a sweep with greedy policies and one that acted at random half of the time were."""
+    monkeypatch.setattr(tuning, "_has", lambda method: "")
+    protocols = [{**PROTOCOL, "evaluation": how} for how in ("greedy", "epsilon 0.5", "greedy")]
+    scores = {"steps": 10, "lanes": on_environments(CROSSED), "across": None}
+    scores["across"] = crossed(scores["lanes"], "cdf")
+    lanes = [lane_of("x", [1.0])._replace(protocol=p, fields={"time_limit": ""}) for p in protocols]
+    studies = [Source(name, [], [x], [], None, scores) for name, x in zip("abc", lanes)]
+    sections = tuning.tuned_for_all(studies)
+    tables = [section.blocks[0] for section in sections]
+    assert [[row[0] for row in table.rows] for table in tables] == [["a", "c"], ["b"]]
+    for table, how in zip(tables, ("greedy", "epsilon 0.5")):
+        assert "4 seeds of every setting" in table.caption and f"{how} evaluation" in table.caption
+
+
+def test_a_sweep_counts_all_that_it_tried_and_names_who_diverged():
+    """Trap: those that were cut, or diverged on all seeds, were in no sentence."""
+    lanes = [
+        {"setting": {"gamma": gamma}, "cut": cut, "diverged": diverged}
+        for gamma, cut, diverged in (
+            (0.1, False, {}),
+            (0.2, True, {"3": 10}),
+            (0.3, False, {"3": 10, "4": 20}),
+        )
+    ]
+    sweep = Sweep("a", ["gamma"], [{"gamma": 0.1}])
+    study = Source("a", [], [], [], sweep, {"lanes": lanes})
+    assert reporting._tried(study) == "3 settings, 1 of them cut before, 1 diverged on all seeds"
+    assert reporting._tried(study._replace(scores=None)) == "1 settings"
+    (line,) = reporting._unseen(study)  # of the third a lane shows it
+    assert line == "a gamma=0.2: seed 3 diverged (a loss, value or score is not finite)."
+    across = reporting._unseen(study._replace(scores={"lanes": lanes, "across": {"scale": "cdf"}}))
+    assert across[1].startswith("a gamma=0.3: seeds 3, 4 diverged")
 
 
 def test_what_is_not_tuned_stays_at_the_best_for_all_and_95_percent_are_enough():

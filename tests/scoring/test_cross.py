@@ -64,6 +64,8 @@ def test_linear_scales_go_through_their_ends_and_a_diverged_seed_is_as_bad_as_th
     np.testing.assert_allclose(cross.percentile(pool)(np.array([5.0, 95.0])), [0.0, 1.0])
     np.testing.assert_allclose(cross.min_max(pool)(np.array([0.0, 25.0, 100.0])), [0.0, 0.25, 1.0])
     np.testing.assert_allclose(cross.min_max(pool)(np.array([-np.inf])), [0.0])
+    # Trap: of fresh seeds those below all others were lifted, and those above were not held.
+    np.testing.assert_allclose(cross.min_max(pool)(np.array([-50.0, 150.0])), [-0.5, 1.5])
     assert cross.percentile(pool)(np.array([-np.inf])) == cross.percentile(pool)(np.array([0.0]))
 
 
