@@ -5,7 +5,7 @@ import os
 import signal
 import sys
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
@@ -27,6 +27,7 @@ from jaxq.runs import files as results
 from jaxq.runs import machine
 from jaxq.runs.runner import Interrupted
 from jaxq.runs.spec import check_members
+from jaxq.settings import describe
 
 
 @dataclasses.dataclass(frozen=True)
@@ -170,6 +171,7 @@ def parse(arguments: Sequence[str], script: str, options_type: type = RunOptions
         arguments[1:], f"{script} {name}", preset, options_type()
     )
     check_trust(config)
+    _tell_of_environment(preset, config, hparams, typed)
     if options_type is RunOptions:  # among the lanes of a sweep another may read it
         check_asked(config, hparams, typed)
     if document is None:
@@ -203,6 +205,25 @@ def parse(arguments: Sequence[str], script: str, options_type: type = RunOptions
         seeds = range(first, first + count)
     steps = steps if options.steps is None else options.steps
     return Request(name, options, config, lanes, seeds, steps)
+
+
+def _tell_of_environment(
+    preset: Preset, config: Config, hparams: HParams, typed: Collection[str]
+) -> None:
+    """Warn that what a preset says of its environment goes along to another one."""
+    if config.env == preset.config.env:
+        return
+    before = preset.hparams.env_params
+    params = {k: v for k, v in hparams.env_params.items() if k in before and before[k] == v}
+    kwargs = "" if "env_kwargs" in typed else " ".join(config.env_kwargs)
+    for field, words in {"env_kwargs": kwargs, "env_params": describe(params)}.items():
+        if words:
+            option = f"--{field.replace('_', '-')}"
+            warnings.warn(
+                f"{field} {words} of the preset is kept with env={config.env}; {option} alone "
+                f"drops it.",
+                stacklevel=1,
+            )
 
 
 def load_preset(

@@ -71,6 +71,24 @@ def test_a_sweep_may_ask_for_what_only_some_of_its_lanes_read():
         parse(["dqn-cartpole", "--dataset="], "sweep.py", SharedOptions)
 
 
+def test_what_a_preset_says_of_its_environment_goes_along_and_that_is_told(recwarn):
+    """Trap: CartPole refused n_distractor, and nothing said who had asked for it."""
+    start = ["dqn-umbrellachain", "--env", "CartPole-v1"]
+    parse(start, "train.py")
+    told = [str(one.message) for one in recwarn]
+    assert told == [
+        "env_kwargs n_distractor=20 of the preset is kept with env=CartPole-v1; --env-kwargs alone "
+        "drops it.",
+        "env_params chain_length=20 of the preset is kept with env=CartPole-v1; --env-params alone "
+        "drops it.",
+    ]
+    recwarn.clear()
+    parse([*start, "--env-kwargs", "--env-params"], "train.py")
+    parse(start[:1], "train.py")
+    parse(["dqn-cartpole", "--env", "Acrobot-v1"], "train.py")
+    assert not list(recwarn)
+
+
 def test_a_preset_without_a_name_is_not_this_directory():
     with pytest.raises(ConfigError, match="preset= does not exist"):
         do("")
