@@ -61,11 +61,11 @@ def reference(arguments: list[str], console: Console) -> None:
     for name in args.names or suite:
         cell, path = suite[name], kept.path_of(args.suite, name, args.out)
         seeds = range(cell.seeds if args.seeds is None else args.seeds)
+        asked = tasks.spec_of(name, cell.preset, seeds).settled().document()
         while True:
             have = kept.read_cell(path) if path.is_file() else None
             if have:
-                asked = tasks.spec_of(name, cell.preset, seeds).settled()
-                kept.check_same(have, asked.document())
+                kept.check_same(have, asked)
             missing = [s for s in seeds if have is None or s not in have.document["seeds"]]
             if not missing:
                 break

@@ -12,8 +12,12 @@ class ConfigError(ValueError):
     """Bad input. The message is one sentence: the field, its value and what is accepted."""
 
 
-def unknown(field: str, value: object, accepted: Iterable[str]) -> ConfigError:
-    """A ``ConfigError`` for a name that does not exist, with the nearest names that do."""
+def unknown(field: str, value: object, accepted: Iterable[str], also: str = "") -> ConfigError:
+    """A ``ConfigError`` for a name that does not exist, with the nearest names that do.
+
+    Args:
+      also: the end of the sentence, about what is accepted beside names.
+    """
     in_order = list(accepted)
     accepted = sorted(in_order)
     by_lower = {name.lower(): name for name in accepted}
@@ -27,10 +31,12 @@ def unknown(field: str, value: object, accepted: Iterable[str]) -> ConfigError:
         inside = [name for name in accepted if str(value) in name]
         close = sorted(inside, key=lambda name: not name.startswith(str(value)))[:3]
     if close:
-        return ConfigError(f"{field}={value} does not exist; did you mean {' or '.join(close)}?")
+        return ConfigError(
+            f"{field}={value} does not exist; did you mean {' or '.join(close)}{also}?"
+        )
     others = f", and {len(accepted) - _SHOWN} more" if len(accepted) > _SHOWN else ""
     names = ", ".join(accepted[:_SHOWN])
-    return ConfigError(f"{field}={value} does not exist; accepted: {names}{others}.")
+    return ConfigError(f"{field}={value} does not exist; accepted: {names}{others}{also}.")
 
 
 def missing_number(name: str, who: str) -> ConfigError:

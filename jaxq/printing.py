@@ -5,12 +5,14 @@ import io
 import os
 import shutil
 import sys
+from collections.abc import Collection, Iterable
 from typing import Any, TextIO
 
 from rich.console import Console
 from rich.markup import escape as _without_markup
+from rich.table import Table
 
-__all__ = ("check_written", "escape", "make_console")
+__all__ = ("add_columns", "check_written", "escape", "make_console")
 
 
 def make_console(stderr: bool = False) -> Console:
@@ -26,6 +28,13 @@ def escape(text: str) -> str:
     writes them, so that a name with the end of a Windows line is not mistaken for another."""
     shown = (c if c.isprintable() or c == "\n" else ascii(c)[1:-1] for c in text)
     return _without_markup("".join(shown))
+
+
+def add_columns(table: Table, names: Iterable[str], left: Collection[str]) -> None:
+    """Columns of numbers and, to the ``left``, of words; in a narrow terminal they are folded, and
+    nothing is cut."""
+    for name in names:
+        table.add_column(name, justify="left" if name in left else "right", overflow="fold")
 
 
 def check_written(console: Console) -> None:

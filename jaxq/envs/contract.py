@@ -16,18 +16,17 @@ from jaxq.envs.probing import LIMIT, STEP, Forms, check_params
 from jaxq.errors import ConfigError, check_call, unknown
 from jaxq.types import PyTree
 
-_CALLED = {  # methods, and what they are called with
+_METHODS = ("reset", "step", "action_space", "observation_space")
+_PARTS = ("reset_env", "step_env")  # of them, without automatic resets
+_CALLED_WITH = {
     "reset": "key, params",
     "step": "key, state, action, params",
     "action_space": "params",
     "observation_space": "params",
-}
-_CALLED_PARTS = {  # of them, without automatic resets
     "reset_env": "key, params",
     "step_env": "key, state, action, params",
     "is_truncated": "state, params",
 }
-_PARTS = ("reset_env", "step_env")
 _SAID = ("termination",)  # by an attribute ``done``
 
 
@@ -89,7 +88,7 @@ def num_actions_of(env: Any, params: PyTree, name: str) -> int:
 def missing_method(env: Any) -> str | None:
     """What it takes to be a gymnax environment and ``env`` has not; gymnasium's spaces are no
     methods."""
-    return next((name for name in _CALLED if not callable(getattr(env, name, None))), None)
+    return next((name for name in _METHODS if not callable(getattr(env, name, None))), None)
 
 
 def check_gymnax(env: Any, params: PyTree, name: str) -> None:
@@ -103,7 +102,7 @@ def check_gymnax(env: Any, params: PyTree, name: str) -> None:
             f"env={name} has no method {method}; a gymnax-1.0 environment is accepted."
         )
     check_params(params, name)
-    for method, arguments in (_CALLED | _CALLED_PARTS).items():
+    for method, arguments in _CALLED_WITH.items():
         if callable(function := getattr(env, method, None)):
             check_call(f"{method} of env={name}", function, arguments.split(", "))
 

@@ -231,8 +231,7 @@ def make_gymnax(name: str, kwargs: tuple[str, ...] = ()) -> tuple[Any, PyTree]:
             f"SimpleBandit-bsuite is the nearest bandit."
         )
     if name not in env_names():
-        found = str(unknown("env", name, env_names()))
-        raise ConfigError(f"{found[:-1]}, or module:class of your own{found[-1]}")
+        raise unknown("env", name, env_names(), ", or module:class of your own")
 
     gymnax = _import_gymnax()  # here: takes half a second
     from gymnax.wrappers import StickyActionWrapper

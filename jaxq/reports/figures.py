@@ -49,8 +49,8 @@ def write_figures(directory: Path, sections: Sequence[Section], kind: str) -> li
 
 
 def drawn(label: str) -> str:
-    """A label that matplotlib neither hides nor takes for mathematics, in lines that fit."""
-    return textwrap.fill((" " if label[0] == "_" else "") + label.replace("$", r"\$"), 28)
+    """A label that matplotlib does not hide, in lines that fit."""
+    return textwrap.fill((" " if label[0] == "_" else "") + label, 28)
 
 
 def of_lanes(lanes: Sequence[Lane], ending: str) -> list[Picture]:

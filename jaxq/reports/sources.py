@@ -143,10 +143,8 @@ def read_run(path: str | Path) -> Run:
             f"run={path} has no finished evaluation; a run that has reached one is accepted."
         )
     try:
-        meta, scores = results.read_json(path / results.META), results.read_scores(path)
+        meta, scores = results.read_names(path / results.META), results.read_scores(path)
         arrays = results.read_arrays(path / results.METRICS, but=("eval_returns",))
-        if not isinstance(meta, dict):
-            raise ValueError(f"{results.META} holds a {type(meta).__name__}, and no names")
         shape = len(document["lanes"]), len(document["seeds"])
         missing = set(_CURVES) - set(arrays)
         if missing:

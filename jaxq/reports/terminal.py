@@ -6,6 +6,7 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
+from jaxq.printing import add_columns
 from jaxq.scoring.protocol import protocol_words
 from jaxq.scoring.scores import interval_text, rank, score_text, share_text
 from jaxq.scoring.selection import NAMED
@@ -120,9 +121,7 @@ def _environment(scores: Mapping[str, Any]) -> str:
 def _table(title: str, columns: Sequence[str], protocol: Mapping[str, Any]) -> Table:
     caption = f"Bootstrap intervals over seeds; {protocol_words(protocol)}."
     table = Table(title=title, title_justify="left", caption=caption, caption_justify="left")
-    for column in columns:  # names are long, and worth reading whole
-        justify = "left" if column in ("", "setting") else "right"
-        table.add_column(column, justify=justify, overflow="fold")
+    add_columns(table, columns, left=("", "setting"))
     return table
 
 

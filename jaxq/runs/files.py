@@ -198,6 +198,18 @@ def read_json(path: Path) -> Any:
     return json.loads(path.read_text(encoding="utf-8"))
 
 
+def read_names(path: Path) -> dict[str, Any]:
+    """What ``write_json`` wrote of values by name.
+
+    Raises:
+      ValueError: it is no JSON, or holds something else.
+    """
+    document = read_json(path)
+    if not isinstance(document, dict):
+        raise ValueError(f"{path.name} holds a {type(document).__name__}, and no names")
+    return document
+
+
 def write_json(path: Path, document: Any) -> None:
     """Replace ``path`` with ``document``; infinities become strings, as JSON has none."""
     write_text(path, json.dumps(jsonable(document), indent=2, allow_nan=False) + "\n")

@@ -95,9 +95,7 @@ def load_policy(run: str | Path, trusted: Sequence[str] = ()) -> Policy:
         hint = f"; it is a sweep, whose runs do, such as {inside[0]}" if inside else ""
         raise ConfigError(f"run={run} holds no exported policy ({missing}){hint}.")
     try:
-        document = files.read_json(directory / files.CONFIG)
-        if not isinstance(document, dict):
-            raise ValueError(f"{files.CONFIG} holds a {type(document).__name__}, and no names")
+        document = files.read_names(directory / files.CONFIG)
         params = unflatten_dict(map_tensors(path), sep="/")
     except (OSError, ValueError) as error:
         raise ConfigError(f"run={run} holds a damaged policy: {error}.") from error

@@ -9,6 +9,7 @@ from rich.table import Table
 
 from jaxq.config import Config, HParams
 from jaxq.errors import ConfigError
+from jaxq.printing import add_columns
 from jaxq.runs.described import DEVICES, compile_for, device, lower, state_on
 from jaxq.runs.placement import room_of, tree_bytes
 from jaxq.settings import describe, is_structure
@@ -72,10 +73,8 @@ def print_fit(study: Study, name: str, batch: int | None, console: Console) -> N
     device(name)
     title = f"{study.name} for {name}: {len(study.settings)} settings x {len(study.seeds)} seeds"
     table = Table(title=title, title_justify="left")
-    for column in ("program", "members", "state of each", "temporaries", "fit at once", "batches"):
-        table.add_column(
-            column, justify="left" if column == "program" else "right", overflow="fold"
-        )
+    columns = ("program", "members", "state of each", "temporaries", "fit at once", "batches")
+    add_columns(table, columns, left=("program",))
     total = 0
     for config, settings in programs_of(study, range(len(study.settings))).items():
         members = len(settings) * len(study.seeds)

@@ -10,6 +10,7 @@ from rich.console import Console
 from rich.table import Table
 
 from jaxq.config import Config, HParams
+from jaxq.printing import add_columns
 from jaxq.recipes.experiment import make_experiment
 from jaxq.recipes.reading import evaluation_steps, prefill_of
 from jaxq.runs.measurement import one_batch_each, shortened, time_chunks
@@ -78,10 +79,7 @@ def print_plan(study: Study, num_devices: int | None, console: Console) -> None:
     title = f"{study.name}: {len(study.settings)} settings x {len(study.seeds)} seeds"
     table = Table(title=title, title_justify="left")
     columns = ("part", "program", "lanes", "members", "batch", "memory per device", "time")
-    for column in columns:
-        table.add_column(
-            column, justify="left" if column == "program" else "right", overflow="fold"
-        )
+    add_columns(table, columns, left=("program",))
     total = 0.0
     for index, (spec, part) in enumerate(zip(specs, study.parts)):
         cost = costs.get((spec.config, part.batch), mean)

@@ -211,8 +211,8 @@ def _parser(name: str, config: Config) -> Callable[[str], Any]:
         return float
     if name not in hints:
         numbers = [name for name, hint in numbers.items() if hint is float]
-        found = str(unknown("sweep", name, [*numbers, *hints]))
-        raise ConfigError(f"{found[:-1]}; {EXTRA}{name} is a number of your own{found[-1]}")
+        also = f"; {EXTRA}{name} is a number of your own"
+        raise unknown("sweep", name, [*numbers, *hints], also)
     if name == "env":
         raise ConfigError(
             "sweep=env compares scores of different tasks; envs brings them to a scale."
